@@ -1,0 +1,81 @@
+"""Every cell on the validation and the test split, and its agreement with torch."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fixtures.cells import Cell
+from ssept.data.dataset import Dataset, left_padded
+from ssept.evaluation import accuracy, both_ranks, draw_negatives
+from ssept.metrics import IntArray
+from ssept.providers import PROVIDERS, load
+from ssept.providers.session import Session
+from ssept.variants import VARIANTS
+
+SPLITS = ("val", "test")
+AGREEMENT_USERS = 512
+AGREEMENT_BATCH = 64
+
+
+@pytest.fixture(scope="session")
+def reference(checkpoint: Path) -> Session:
+    if reason := PROVIDERS["torch"].unavailable():
+        pytest.skip(f"nothing to compare with: {reason}")
+    return load(checkpoint, "torch", "torch")
+
+
+@pytest.fixture(scope="session")
+def negatives(dataset: Dataset) -> dict[str, IntArray]:
+    return {split: draw_negatives(dataset.cases(split), dataset.items) for split in SPLITS}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_accuracy(
+    cell: Cell, split: str, dataset: Dataset, negatives: dict[str, IntArray], benchmark: Any
+) -> None:
+    session = cell.load()
+    cases, length = dataset.cases(split), session.artifact.model.max_length
+    if not len(cases):
+        pytest.skip(f"{dataset.folder / split}.csv has no targets")
+    ranks, sampled = benchmark.pedantic(
+        both_ranks, (session.scores, cases, length, negatives[split]), rounds=1
+    )
+    benchmark.extra_info |= cell.facts() | {
+        "measure": "accuracy",
+        "split": split,
+        "full": asdict(accuracy(ranks)),
+        "sampled_100": asdict(accuracy(sampled)),
+    }
+
+
+def test_agreement(cell: Cell, dataset: Dataset, reference: Session, benchmark: Any) -> None:
+    session = cell.load()
+    cases = dataset.cases("test")
+    users = cases.users[:AGREEMENT_USERS]
+    length = session.artifact.model.max_length
+    sequences = left_padded(cases.histories[:AGREEMENT_USERS], length)
+    batches = np.array_split(np.arange(len(users)), -(-len(users) // AGREEMENT_BATCH))
+
+    def compare() -> tuple[float, float]:
+        errors, overlaps = [], []
+        for rows in batches:
+            expected = reference.scores(users[rows], sequences[rows])
+            actual = session.scores(users[rows], sequences[rows])
+            errors.append(float(np.abs(actual - expected)[:, 1:].max()))
+            wanted, _ = reference.recommend(users[rows], sequences[rows], 10)
+            found, _ = session.recommend(users[rows], sequences[rows], 10)
+            overlaps += [len(set(a) & set(b)) / 10 for a, b in zip(wanted, found, strict=True)]
+        return max(errors), float(np.mean(overlaps))
+
+    error, overlap = benchmark.pedantic(compare, rounds=1)
+    benchmark.extra_info |= cell.facts() | {
+        "measure": "agreement",
+        "score_error": error,
+        "top10_overlap": overlap,
+    }
+    budget = VARIANTS[cell.variant]
+    assert error <= budget.max_score_error, "scores differ from torch's past the variant's budget"
+    assert overlap >= budget.min_overlap, "the top 10 differ from torch's past the variant's budget"

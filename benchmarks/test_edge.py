@@ -1,0 +1,58 @@
+"""Every cell as on a small board: random users and sequences, one thread on one core."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fixtures.cells import BASELINE_PROVIDER, Cell
+from ssept.measure.latency import paired_latency
+from ssept.providers.session import Session
+from ssept.variants import BASELINE
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """Keep this process on its first allowed core; what it starts meanwhile inherits that."""
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system cannot bind a process to one core")
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    yield
+    os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.usefixtures("one_core")
+def test_edge(
+    cell: Cell,
+    timed_call: Callable[[Session, Any, Any], Any],
+    pytestconfig: pytest.Config,
+    benchmark: Any,
+) -> None:
+    cell = replace(cell, threads=1, sessions={})  # sessions of its own, started on that core
+    session = cell.load()
+    baseline = replace(cell, variant=BASELINE, provider=BASELINE_PROVIDER).load()
+    model = session.artifact.model
+    random = np.random.default_rng(0)
+    user = random.integers(1, model.users + 1, 1)
+    sequence = random.integers(1, model.items + 1, (1, model.max_length))
+    latency = paired_latency(
+        benchmark,
+        lambda: timed_call(session, user, sequence),
+        lambda: timed_call(baseline, user, sequence),
+        rounds=pytestconfig.getoption("--rounds"),
+        batch_size=1,
+    )
+    benchmark.extra_info |= (
+        cell.facts()
+        | latency.facts()
+        | {
+            "measure": "edge",
+            "batch": 1,
+            "length": model.max_length,
+            "call": pytestconfig.getoption("timed_call"),
+        }
+    )

@@ -1,0 +1,3 @@
+"""Names the plugins of fixtures/, nothing else."""
+
+pytest_plugins = ["fixtures.options", "fixtures.data", "fixtures.cells", "fixtures.results"]

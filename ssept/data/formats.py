@@ -1,0 +1,405 @@
+"""The on-disk formats of rating data: how each is known by its file names, and how it is read.
+
+A ratings file is parsed by pandas in blocks, and each block is checked as a whole. Only when a
+block fails is the file read again line by line, to name the first broken line.
+"""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm import tqdm
+
+from ssept.errors import DataError
+
+COLUMNS = ("userId", "movieId", "rating", "timestamp")
+SEQUENCE_MAP = "ml1m_item_to_movieId.csv"
+# fmt: off
+GENRES_100K = (
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary",
+    "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi",
+    "Thriller", "War", "Western",
+)
+# fmt: on
+ITEM_COLUMNS = ("movieId", "title", "genres")
+BLOCK_ROWS = 1_000_000
+LARGEST_ID = int(np.iinfo(np.int32).max)
+LARGEST_TIME = int(np.iinfo(np.int64).max)
+LARGEST_RATING = float(np.finfo(np.float32).max)
+NO_GENRES = "(no genres listed)"
+
+ItemRow = tuple[int, list[str]]  # the line number, and the fields of ITEM_COLUMNS
+
+
+@dataclass(frozen=True)
+class Format:
+    """One on-disk format.
+
+    Attributes:
+        name: as the manifest names it.
+        ratings: the files that, all present, tell the format; the first holds the ratings.
+        items: the file of titles and genres; it may be missing.
+        read_ratings: from the folder and whether to show progress, the frame of `read_ratings`.
+        read_items: from the path of `items`, the frame of `read_items`.
+        item_map: the file that maps item ids to movieIds; without it `items` has other ids and
+            is not read.
+        has_time: whether timestamps are times; otherwise they are positions in the user's list.
+    """
+
+    name: str
+    ratings: tuple[str, ...]
+    items: str
+    read_ratings: Callable[[Path, bool], pd.DataFrame]
+    read_items: Callable[[Path], pd.DataFrame]
+    item_map: str = ""
+    has_time: bool = True
+
+    def items_path(self, folder: Path) -> Path | None:
+        """The items file in `folder`, if it is there and speaks the ratings' movieIds."""
+        mapped = not self.item_map or (folder / self.item_map).is_file()
+        path = folder / self.items
+        return path if mapped and path.is_file() else None
+
+    def sources(self, folder: Path) -> list[Path]:
+        """The files in `folder` that are read."""
+        paths = [folder / name for name in (*self.ratings, self.item_map) if name]
+        items = self.items_path(folder)
+        return [path for path in paths if path.is_file()] + ([items] if items else [])
+
+
+def detect(folder: Path) -> Format:
+    """The format of the files in `folder`, by their names.
+
+    Raises:
+        DataError: not a folder, no known format, or more than one.
+    """
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise DataError(f"{folder}: {found}; expected a folder of rating data")
+    present = [
+        format_
+        for format_ in FORMATS.values()
+        if all((folder / name).is_file() for name in format_.ratings)
+    ]
+    if not present:
+        known = ", ".join(" + ".join(format_.ratings) for format_ in FORMATS.values())
+        state = "no known rating data" if any(folder.iterdir()) else "the folder is empty"
+        raise DataError(f"{folder}: {state}; expected one of {known}")
+    if len(present) > 1:
+        names = " and ".join(f"{format_.ratings[0]} ({format_.name})" for format_ in present)
+        raise DataError(
+            f"{folder}: more than one format is present: {names}; keep one of them in a folder"
+        )
+    return present[0]
+
+
+def read_ratings(folder: Path, *, progress: bool = False) -> pd.DataFrame:
+    """The ratings in `folder`, in file order.
+
+    Returns:
+        A frame of userId int32, movieId int32, rating float32, timestamp int64 (seconds since
+        1970, or positions when the format has no time). Ids are at most 2**31 - 1, so that 32
+        million ratings fit in 640 MB.
+
+    Raises:
+        DataError: the folder or a line of a file is not as expected; names file and line.
+    """
+    return detect(folder).read_ratings(folder, progress)
+
+
+def read_items(folder: Path) -> pd.DataFrame:
+    """The items described in `folder`: movieId int64, title str, genres str ("A|B", or "").
+
+    Empty when the folder has no items file, or one with other ids than the ratings.
+
+    Raises:
+        DataError: the folder or a line of the items file is not as expected.
+    """
+    format_ = detect(folder)
+    path = format_.items_path(folder)
+    return _item_frame(folder, ()) if path is None else format_.read_items(path)
+
+
+def read_ratings_csv(path: Path, *, progress: bool = False) -> pd.DataFrame:
+    """One CSV file with the header userId,movieId,rating,timestamp; a frame as `read_ratings`.
+
+    Raises:
+        DataError: a column is missing or a line is broken; names file and line.
+    """
+    return _read_table(path, ",", COLUMNS, header=True, progress=progress)
+
+
+def _u_data(folder: Path, progress: bool) -> pd.DataFrame:
+    return _read_table(folder / "u.data", "\t", COLUMNS, progress=progress)
+
+
+def _ratings_dat(folder: Path, progress: bool) -> pd.DataFrame:
+    return _read_table(folder / "ratings.dat", "::", COLUMNS, progress=progress)
+
+
+def _ratings_csv(folder: Path, progress: bool) -> pd.DataFrame:
+    return read_ratings_csv(folder / "ratings.csv", progress=progress)
+
+
+def _sequence(folder: Path, progress: bool) -> pd.DataFrame:
+    """`user item` lines in time order per user: no rating and no time."""
+    path = folder / "ml1m.txt"
+    pairs = _read_table(path, " ", ("userId", "movieId"), progress=progress)
+    if (folder / SEQUENCE_MAP).is_file():
+        pairs["movieId"] = _mapped(path, pairs["movieId"], folder / SEQUENCE_MAP)
+    pairs["rating"] = np.float32(1)
+    pairs["timestamp"] = pairs.groupby("userId").cumcount().astype(np.int64)
+    return pairs
+
+
+def _mapped(path: Path, items: "pd.Series[int]", map_path: Path) -> "pd.Series[int]":
+    """The movieIds of the sequence file's item ids, by the map file."""
+    table = _read_table(map_path, ",", ("itemIdx", "movieId"), header=True)
+    for column in ("itemIdx", "movieId"):
+        repeated = table.loc[table[column].duplicated(), column]
+        if len(repeated):
+            raise DataError(f"{map_path}: {column} {repeated.iloc[0]} is there more than once")
+    unknown = ~items.isin(table["itemIdx"])
+    if unknown.any():
+        item = items[unknown].iloc[0]
+        numbers = (at for at, line in _lines(path) if line and int(line.split()[1]) == item)
+        raise DataError(
+            f"{path}:{next(numbers)}: item {item} is not in {map_path.name}; expected every item "
+            "there (without that file the ids are used as they are)"
+        )
+    return items.map(table.set_index("itemIdx")["movieId"]).astype(np.int32)
+
+
+def _already_prepared(folder: Path, _progress: bool) -> pd.DataFrame:
+    raise DataError(
+        f"{folder}: is already prepared (it has train.csv, val.csv and test.csv); "
+        "use it as it is, or give a folder of raw ratings"
+    )
+
+
+def _read_table(
+    path: Path,
+    separator: str,
+    columns: tuple[str, ...],
+    *,
+    header: bool = False,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """A file of numbers, one row a line; blank lines are skipped."""
+    names = _header(path, columns) if header else columns
+    try:
+        with path.open("rb") as file, _bytes_bar(path, progress) as bar:
+            if header:
+                file.readline()
+            blocks = []
+            for block in _blocks(file, separator, names):
+                blocks.append(_checked(block, columns))
+                bar.update(file.tell() - bar.n)
+        return pd.concat(blocks, ignore_index=True)
+    except (ValueError, OverflowError) as error:
+        raise _first_fault(path, separator, names, header, error) from error
+
+
+def _header(path: Path, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The column names in a CSV file's first line, which must be `columns` in some order."""
+    _, line = next(_lines(path), (1, ""))
+    names = tuple(line.removeprefix("\ufeff").split(","))
+    expected = f"expected the columns {','.join(columns)}, got {line!r}"
+    for column in columns:
+        if column not in names:
+            raise DataError(f"{path}:1: the header has no column {column}; {expected}")
+    if len(names) != len(columns):
+        raise DataError(f"{path}:1: the header has {len(names)} columns; {expected}")
+    return names
+
+
+def _bytes_bar(path: Path, progress: bool) -> "tqdm[NoReturn]":
+    """A progress bar over a file's bytes; tqdm shows none when stderr is not a terminal."""
+    hidden = None if progress else True
+    size = path.stat().st_size
+    return tqdm(desc=path.name, total=size, unit="B", unit_scale=True, disable=hidden)
+
+
+def _blocks(file: BinaryIO, separator: str, names: tuple[str, ...]) -> Iterator[pd.DataFrame]:
+    """Frames of up to BLOCK_ROWS rows, with the dtypes that pandas finds."""
+    if separator == "::":  # the C parser splits at single characters: every other column is empty
+        names = tuple(part for name in names for part in (f"before {name}", name))[1:]
+    yield from pd.read_csv(
+        file,
+        sep=separator[0],
+        header=None,
+        names=list(names),
+        quoting=csv.QUOTE_NONE,
+        chunksize=BLOCK_ROWS,
+        low_memory=False,
+    )
+
+
+def _checked(block: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    """A block in the dtypes of `read_ratings`; ValueError if any value is not as expected."""
+    if not isinstance(block.index, pd.RangeIndex):  # pandas took surplus fields for an index
+        raise ValueError("too many fields")
+    if block.drop(columns=list(columns)).notna().any(axis=None):
+        raise ValueError("text between two colons")
+    return pd.DataFrame({name: _narrowed(name, block[name].to_numpy()) for name in columns})
+
+
+def _narrowed(column: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    # Integers only as such: a column with a gap or a fraction comes from pandas as float.
+    if values.dtype.kind not in ("if" if column == "rating" else "i"):
+        raise ValueError(f"{column} is not numeric")
+    if column == "rating":
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32)
+        valid = np.isfinite(values)
+    else:
+        least, largest = _bounds(column)
+        valid = (values >= least) & (values <= largest)
+        values = values.astype(np.int64 if column == "timestamp" else np.int32, copy=False)
+    if not valid.all():
+        raise ValueError(f"{column} is out of range")
+    return values
+
+
+def _bounds(column: str) -> tuple[int, int]:
+    return (0, LARGEST_TIME) if column == "timestamp" else (1, LARGEST_ID)
+
+
+def _first_fault(
+    path: Path, separator: str, names: tuple[str, ...], header: bool, cause: Exception
+) -> DataError:
+    """The error that names the first broken line of a file that could not be read as a whole."""
+    empty = True
+    for number, line in _lines(path):
+        if not line or (header and number == 1):
+            continue
+        empty = False
+        fields = line.split(separator)
+        if len(fields) != len(names):
+            return DataError(
+                f"{path}:{number}: expected {len(names)} fields separated by {separator!r}, "
+                f"got {len(fields)}: {line!r}"
+            )
+        for name, text in zip(names, fields, strict=True):
+            if expected := _expected(name, text):
+                return DataError(f"{path}:{number}: expected {name} to be {expected}, got {text!r}")
+    return DataError(f"{path}: no ratings in it" if empty else f"{path}: {cause}")
+
+
+def _expected(column: str, text: str) -> str | None:
+    """What `text` should have been, or None if it is right."""
+    try:
+        if column == "rating":
+            return None if abs(float(text)) <= LARGEST_RATING else "a finite number"
+        least, largest = _bounds(column)
+        return None if least <= int(text) <= largest else f"from {least} to {largest}"
+    except ValueError:
+        return "a number" if column == "rating" else "an integer"
+
+
+def _lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """The lines of a text file with their numbers, from 1, without line ends."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield number, line.decode(encoding).rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{path}:{number}: expected {encoding} text, got the bytes "
+                    f"{line[error.start : error.end]!r} at byte {error.start + 1} of the line"
+                ) from error
+
+
+def _u_item(path: Path) -> pd.DataFrame:
+    """`id|title|date|video date|URL|` and a 0 or 1 for each of the 19 genres, in latin-1."""
+    rows = []
+    for number, line in _lines(path, "latin-1"):
+        fields = line.split("|")
+        flags = fields[5:]
+        if len(flags) == len(GENRES_100K) and set(flags) <= {"0", "1"}:
+            named = [genre for genre, flag in zip(GENRES_100K, flags, strict=True) if flag == "1"]
+            fields = [*fields[:2], "|".join(named)]
+        rows.append((number, fields))
+    return _item_frame(path, rows)
+
+
+def _movies_dat(path: Path) -> pd.DataFrame:
+    """`id::title::genres`; titles hold colons. ML-1M's file is latin-1, ML-10M's is UTF-8."""
+    try:
+        path.read_text(encoding="utf-8")
+        encoding = "utf-8"
+    except UnicodeDecodeError:
+        encoding = "latin-1"
+    rows = []
+    for number, line in _lines(path, encoding):
+        movie, _, rest = line.partition("::")
+        rows.append((number, [movie, *rest.rsplit("::", 1)]))
+    return _item_frame(path, rows)
+
+
+def _movies_csv(path: Path) -> pd.DataFrame:
+    _header(path, ITEM_COLUMNS)
+    reader = csv.reader((line for _, line in _lines(path)), strict=True)
+    names = [name.removeprefix("\ufeff") for name in next(reader)]
+    order = [names.index(column) for column in ITEM_COLUMNS]
+    try:
+        rows = [
+            (reader.line_num, [row[at] for at in order] if len(row) == len(names) else row)
+            for row in reader
+        ]
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: expected CSV text, got {error}") from error
+    return _item_frame(path, rows)
+
+
+def _item_frame(path: Path, rows: Iterable[ItemRow]) -> pd.DataFrame:
+    """The frame of `read_items`; each row must be a movieId of its own, a title and genres."""
+    titles: dict[int, list[str]] = {}
+    for number, fields in rows:
+        if not any(fields):  # a blank line
+            continue
+        if len(fields) != len(ITEM_COLUMNS):
+            wanted = "a movieId, a title and genres"
+            raise DataError(f"{path}:{number}: expected {wanted}, got {fields!r}")
+        if expected := _expected("movieId", fields[0]):
+            found = f"expected movieId to be {expected}, got {fields[0]!r}"
+            raise DataError(f"{path}:{number}: {found}")
+        if int(fields[0]) in titles:
+            raise DataError(f"{path}:{number}: movieId {fields[0]} is there a second time")
+        titles[int(fields[0])] = fields[1:]
+    frame = pd.DataFrame({"movieId": np.array(list(titles), dtype=np.int64)})
+    frame["title"] = pd.Series([title for title, _ in titles.values()], dtype=str)
+    named = [genres.replace(NO_GENRES, "") for _, genres in titles.values()]
+    frame["genres"] = pd.Series(named, dtype=str)
+    return frame
+
+
+FORMATS = {
+    format_.name: format_
+    for format_ in (
+        Format("ml-100k", ("u.data",), "u.item", _u_data, _u_item),
+        Format("ml-1m", ("ratings.dat",), "movies.dat", _ratings_dat, _movies_dat),
+        Format("ml-latest", ("ratings.csv",), "movies.csv", _ratings_csv, _movies_csv),
+        Format(
+            "sequence",
+            ("ml1m.txt",),
+            "movies.dat",
+            _sequence,
+            _movies_dat,
+            item_map=SEQUENCE_MAP,
+            has_time=False,
+        ),
+        Format(
+            "prepared-csv",
+            ("train.csv", "val.csv", "test.csv"),
+            "items.csv",
+            _already_prepared,
+            _movies_csv,
+        ),
+    )
+}

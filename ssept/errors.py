@@ -1,0 +1,24 @@
+"""The errors a user can mend: one line each, naming what is wrong and what to do."""
+
+
+class SseptError(Exception):
+    """Bad input or a machine that lacks something: the message says what and how to go on.
+
+    The command line prints it without a traceback and exits with 1.
+    """
+
+
+class DataError(SseptError):
+    """A data file or folder that cannot be used; the message names the file and the line."""
+
+
+class CheckpointError(SseptError):
+    """A checkpoint that cannot be read, or that belongs to other data."""
+
+
+class ProviderError(SseptError):
+    """An execution provider that is not installed, refuses its options or cannot run a model."""
+
+
+class FallbackError(ProviderError):
+    """A provider was asked for, and another one would run all or a part of the graph."""

@@ -1,0 +1,1 @@
+"""Timing: statistics of repeated calls, paired loops and the environment they ran in."""

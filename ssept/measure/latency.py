@@ -1,0 +1,139 @@
+"""Latency of a cell, each call paired with a call of the baseline right before or after it."""
+
+import gc
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ssept.measure.statistics import paired_ratio, percentile
+from ssept.metrics import Estimate
+
+Call = Callable[[], Any]
+Nanoseconds = npt.NDArray[np.float64]
+
+PERCENTILES = (50, 95, 99)
+WARMUP_CALLS = 10
+
+
+class Benchmark(Protocol):
+    """The part of pytest-benchmark's fixture that is used here."""
+
+    stats: Any
+
+    def pedantic(self, target: Call, *, setup: Call, teardown: Call, rounds: int) -> Any:
+        """Time `target` so many times, with `setup` before and `teardown` after each."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What the timed calls of a cell say.
+
+    Attributes:
+        calls: how many were timed.
+        percentiles_ms: of one call, by percent; None where `calls` is too few for it.
+        fps: sequences a second in the timed calls.
+        speedup: how many times faster than the baseline, from the pairs.
+        baseline_ms: the baseline's median in the same loop.
+    """
+
+    calls: int
+    percentiles_ms: dict[int, Estimate | None]
+    fps: float
+    speedup: Estimate
+    baseline_ms: float
+
+    def facts(self) -> dict[str, Any]:
+        """As plain JSON values; what needs more calls is null."""
+        percentiles = {
+            f"p{q}_ms": asdict(estimate) if estimate else None
+            for q, estimate in self.percentiles_ms.items()
+        }
+        return percentiles | {
+            "calls": self.calls,
+            "fps": self.fps,
+            "speedup": asdict(self.speedup) if math.isfinite(self.speedup.high) else None,
+            "baseline_ms": self.baseline_ms,
+        }
+
+
+class PairedLoop:
+    """Setup and teardown that time the baseline before and after the target by turns.
+
+    Each timed call follows an untimed one of the same session, so that it finds its own weights
+    in the caches and not the other session's. Swapping the order takes out what the first place
+    or the second does to a time.
+    """
+
+    def __init__(self, cell: Call, baseline: Call) -> None:
+        self._cell = cell
+        self._baseline = baseline
+        self.baseline_ns: list[int] = []
+        self._turn = 0
+
+    def setup(self) -> None:
+        """Before a timed call of the cell."""
+        if self._turn % 2 == 0:
+            self._time_baseline()
+        self._cell()
+
+    def teardown(self) -> None:
+        """After a timed call of the cell."""
+        if self._turn % 2 == 1:
+            self._time_baseline()
+        self._turn += 1
+
+    def _time_baseline(self) -> None:
+        self._baseline()
+        start = time.perf_counter_ns()
+        self._baseline()
+        self.baseline_ns.append(time.perf_counter_ns() - start)
+
+
+def paired_latency(
+    benchmark: Benchmark,
+    cell: Call,
+    baseline: Call,
+    *,
+    rounds: int,
+    batch_size: int,
+    warmup: int = WARMUP_CALLS,
+) -> Latency:
+    """Time `rounds` calls of `cell`, each paired with one of `baseline`.
+
+    Args:
+        benchmark: pytest-benchmark's fixture, which keeps the cell's times.
+        cell, baseline: one call each, inputs already made.
+        rounds: timed calls.
+        batch_size: sequences in a call, for the FPS.
+        warmup: untimed calls of each before the first timed one.
+    """
+    for _ in range(warmup):  # providers compile for each new shape in its first calls
+        cell()
+        baseline()
+    loop = PairedLoop(cell, baseline)
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        benchmark.pedantic(cell, setup=loop.setup, teardown=loop.teardown, rounds=rounds)
+    finally:
+        if collecting:
+            gc.enable()
+    cell_ns = np.asarray(benchmark.stats.stats.data) * 1e9
+    return summarize(cell_ns, np.asarray(loop.baseline_ns, dtype=np.float64), batch_size)
+
+
+def summarize(cell_ns: Nanoseconds, baseline_ns: Nanoseconds, batch_size: int) -> Latency:
+    """The figures of paired times, float64[n] each, in the order of measuring."""
+    return Latency(
+        calls=len(cell_ns),
+        percentiles_ms={q: percentile(cell_ns / 1e6, q) for q in PERCENTILES},
+        fps=batch_size * len(cell_ns) / (cell_ns.sum() / 1e9),
+        speedup=paired_ratio(baseline_ns, cell_ns),
+        baseline_ms=float(np.median(baseline_ns)) / 1e6,
+    )

@@ -1,0 +1,1 @@
+"""SSE-PT in torch: the network, its checkpoint files and its training."""

@@ -1,0 +1,75 @@
+"""Checkpoint files: safetensors, with the configuration and the data's identity inside."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ssept.errors import CheckpointError
+from ssept.files import written_file
+from ssept.model.network import SSEPT, SSEPTConfig
+from ssept.model.store import METADATA_KEY, SCHEMA, read_about
+
+ID_MAPS = ("user_ids", "item_ids")
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network and what it was trained on.
+
+    Attributes:
+        model: the network, in evaluation mode, on the CPU.
+        data: `name` and `data_hash` of the training data.
+        user_ids, item_ids: the data set's id of catalog id j at index j - 1, int64.
+        training: the settings and results of the training run.
+    """
+
+    model: SSEPT
+    data: dict[str, str]
+    user_ids: Ids
+    item_ids: Ids
+    training: dict[str, Any]
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint, whole or not at all."""
+    tensors = {name: tensor.contiguous() for name, tensor in checkpoint.model.state_dict().items()}
+    tensors["user_ids"] = torch.from_numpy(checkpoint.user_ids)
+    tensors["item_ids"] = torch.from_numpy(checkpoint.item_ids)
+    about = {
+        "schema": SCHEMA,
+        "config": asdict(checkpoint.model.config),
+        "data": checkpoint.data,
+        "training": checkpoint.training,
+    }
+    with written_file(path) as temporary:
+        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(about, sort_keys=True)})
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, or not one of ours.
+    """
+    about = read_about(path)
+    try:
+        config = SSEPTConfig(**about["config"])
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        ids = {name: tensors.pop(name).numpy() for name in ID_MAPS}
+        model = SSEPT(config)
+        model.load_state_dict(tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint of ssept: {error}") from error
+    return Checkpoint(
+        model.eval(), about["data"], ids["user_ids"], ids["item_ids"], about.get("training", {})
+    )

@@ -1,0 +1,89 @@
+"""Which checkpoints there are, and which one belongs to a data set; works without torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from ssept.errors import CheckpointError
+from ssept.files import cache_folder
+
+SCHEMA = 1
+METADATA_KEY = "ssept"
+SUFFIX = ".safetensors"
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """The metadata of a checkpoint, without its tensors: schema, config, data, training.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, or not one of ours.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint file")
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path}: not a whole safetensors file ({error}); copy or train it again"
+        ) from error
+    if METADATA_KEY not in metadata:
+        raise CheckpointError(
+            f"{path}: a safetensors file without ssept's metadata; expected one that "
+            "`ssept train` wrote"
+        )
+    about: dict[str, Any] = json.loads(metadata[METADATA_KEY])
+    if about.get("schema") != SCHEMA:
+        raise CheckpointError(
+            f"{path}: checkpoint schema {about.get('schema')}; this version reads {SCHEMA}"
+        )
+    return about
+
+
+def shipped_folder() -> Path:
+    """The checkpoints that come with the repository."""
+    return Path(__file__).parents[2] / "models"
+
+
+def trained_folder() -> Path:
+    """Where `ssept train` puts checkpoints unless told otherwise."""
+    return cache_folder() / "checkpoints"
+
+
+def checkpoint_for(data_hash: str, data: Path, chosen: Path | None = None) -> Path:
+    """The checkpoint that was trained on a data set: the chosen one, a shipped or a trained one.
+
+    Args:
+        data_hash: of the data set.
+        data: its folder, for the messages.
+        chosen: the user's own choice, which must fit the data too.
+
+    Raises:
+        CheckpointError: the chosen one cannot be read or is of other data, or there is none.
+    """
+    if chosen:
+        of = read_about(chosen)["data"]
+        if of["data_hash"] != data_hash:
+            raise CheckpointError(
+                f"{chosen}: trained on {of['name']} ({of['data_hash'][:12]}), not on the data in "
+                f"{data} ({data_hash[:12]}); its ids mean other items there. Train one: "
+                f"{train_command(data)}"
+            )
+        return chosen
+    for folder in (shipped_folder(), trained_folder()):
+        newest_first = sorted(
+            folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True
+        )
+        for path in newest_first:
+            if read_about(path)["data"]["data_hash"] == data_hash:
+                return path
+    raise CheckpointError(
+        f"no checkpoint was trained on the data in {data}; train one: {train_command(data)}"
+    )
+
+
+def train_command(data: Path) -> str:
+    """The line that trains a checkpoint on a folder."""
+    return f"ssept train {data}"

@@ -1,0 +1,48 @@
+"""PyTorch, eager, on the CPU."""
+
+import importlib.util
+
+from ssept.artifacts import Artifact
+from ssept.providers.session import Ids, Scores, Session
+
+
+class Torch:
+    """PyTorch as a provider of checkpoints."""
+
+    def unavailable(self) -> str | None:
+        """Why torch cannot run here, or None."""
+        missing = [name for name in ("torch", "safetensors") if not importlib.util.find_spec(name)]
+        return f"{missing[0]} is not installed: install the train extra" if missing else None
+
+    def load(self, artifact: Artifact, threads: int) -> Session:
+        """The checkpoint's own network."""
+        return TorchSession(artifact, threads)
+
+
+class TorchSession(Session):
+    """The network itself. Threads are torch's own, one number for the whole process."""
+
+    def __init__(self, artifact: Artifact, threads: int) -> None:
+        super().__init__(artifact, threads)
+        import torch
+
+        from ssept.model.checkpoint import load_checkpoint
+
+        self._torch = torch
+        self._model = load_checkpoint(artifact.path).model
+
+    def _scores(self, user: Ids, sequence: Ids) -> Scores:
+        torch = self._torch
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+        with torch.inference_mode():
+            scores: Scores = self._model(torch.from_numpy(user), torch.from_numpy(sequence)).numpy()
+        return scores
+
+    def placement(self) -> dict[str, int]:
+        """Eager torch has no graph: one module, on the device that holds its parameters."""
+        device = next(self._model.parameters()).device.type
+        return {f"torch {device}": 1}
+
+
+torch_cpu = Torch()
