@@ -69,7 +69,9 @@ def cached_artifact(
 
     `inputs`, with the tools' versions, is all that decides the file's content; it must be JSON.
     """
-    key = sha256_json({"variant": variant, "tools": tools, "inputs": inputs})[:16]
+    key = sha256_json({"file": file_name, "variant": variant, "tools": tools, "inputs": inputs})[
+        :16
+    ]
     folder = cache_folder() / "artifacts" / key
     if (folder / MANIFEST).is_file():
         with contextlib.suppress(SseptError):  # a damaged cache entry is built again

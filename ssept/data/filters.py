@@ -13,14 +13,19 @@ def drop_repeats(ratings: pd.DataFrame) -> tuple[pd.DataFrame, Dropped]:
     """Keep the latest rating of each (user, item) pair; at equal times, the highest.
 
     Args:
-        ratings: userId, movieId (ids from 1 to 2**31 - 1), rating and timestamp, in any order.
+        ratings: userId, movieId (ids from 1 to 2**31 - 1), rating and timestamp, in any order,
+            with an index of distinct labels.
     """
     pairs = pair_keys(ratings)
     pairs.sort()
-    if not (pairs[1:] == pairs[:-1]).any():
+    repeated = pairs[1:][pairs[1:] == pairs[:-1]]
+    if not len(repeated):
         return ratings, _dropped(ratings, ratings)
-    by_time = ratings.sort_values(["timestamp", "rating"], kind="stable")
-    kept = by_time.drop_duplicates(["userId", "movieId"], keep="last").sort_index()
+    # Only the few rows that matter are sorted: a sort of all would double the peak memory.
+    rows = ratings[pd.Series(pair_keys(ratings)).isin(repeated).to_numpy()]
+    rows = rows.sort_values(["timestamp", "rating"])
+    older = rows.index[rows.duplicated(["userId", "movieId"], keep="last")]
+    kept = ratings[~ratings.index.isin(older)]
     return kept, _dropped(ratings, kept)
 
 

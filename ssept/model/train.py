@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -225,7 +226,13 @@ class TrainingRun:
             torch.save(state, temporary)
 
     def _resume(self) -> None:
-        state: dict[str, Any] = torch.load(self.state_path, weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(self.state_path, weights_only=True)
+        except (RuntimeError, EOFError, KeyError, UnpicklingError) as error:
+            raise CheckpointError(
+                f"{self.state_path}: not the state of an interrupted run; delete the file to "
+                "start over"
+            ) from error
         if state["identity"] != self.identity:
             raise CheckpointError(
                 f"{self.state_path}: the state of an interrupted run with other settings or "
