@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ssept.data import formats
 from ssept.data.formats import detect, read_items, read_ratings, read_ratings_csv
 from ssept.errors import DataError
 from tests.data_files import (
@@ -125,7 +124,7 @@ def test_a_last_line_without_line_end_and_blank_lines_are_fine(tmp_path: Path) -
 def test_blocks_join_without_a_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ratings = made_up_ratings()
     write_1m(tmp_path, ratings)
-    monkeypatch.setattr(formats, "BLOCK_ROWS", 7)
+    monkeypatch.setattr("ssept.data.tables.BLOCK_ROWS", 7)
     np.testing.assert_array_equal(read_ratings(tmp_path).to_numpy(), ratings.to_numpy())
     with (tmp_path / "ratings.dat").open("a") as file:
         file.write("1::2::3\n")

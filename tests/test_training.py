@@ -50,7 +50,7 @@ def test_the_sequence_is_learned_where_popularity_knows_little(tmp_path: Path) -
     cases = dataset.cases("test")
     popular = accuracy(full_ranks(popularity_scorer(dataset), cases, 1)).ndcg.value
     learned = accuracy(full_ranks(scorer(trained.model), cases, config.max_length)).ndcg
-    assert learned.low > 2 * popular
+    assert learned.low > 1.3 * popular
 
 
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(

@@ -1,20 +1,17 @@
 """The on-disk formats of rating data: how each is known by its file names, and how it is read.
 
-A ratings file is parsed by pandas in blocks, and each block is checked as a whole. Only when a
-block fails is the file read again line by line, to name the first broken line.
+Titles and genres come line by line; ratings come from `ssept.data.tables`, in bounded memory.
 """
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from tqdm import tqdm
 
+from ssept.data.tables import expected_of, header_names, numbered_lines, read_table
 from ssept.errors import DataError
 
 COLUMNS = ("userId", "movieId", "rating", "timestamp")
@@ -27,10 +24,6 @@ GENRES_100K = (
 )
 # fmt: on
 ITEM_COLUMNS = ("movieId", "title", "genres")
-BLOCK_ROWS = 1_000_000
-LARGEST_ID = int(np.iinfo(np.int32).max)
-LARGEST_TIME = int(np.iinfo(np.int64).max)
-LARGEST_RATING = float(np.finfo(np.float32).max)
 NO_GENRES = "(no genres listed)"
 
 ItemRow = tuple[int, list[str]]  # the line number, and the fields of ITEM_COLUMNS
@@ -125,21 +118,25 @@ def read_items(folder: Path) -> pd.DataFrame:
     return _item_frame(folder, ()) if path is None else format_.read_items(path)
 
 
-def read_ratings_csv(path: Path, *, progress: bool = False) -> pd.DataFrame:
+def read_ratings_csv(
+    path: Path, *, progress: bool = False, may_be_empty: bool = False
+) -> pd.DataFrame:
     """One CSV file with the header userId,movieId,rating,timestamp; a frame as `read_ratings`.
+
+    A file without rows is an error unless it `may_be_empty`.
 
     Raises:
         DataError: a column is missing or a line is broken; names file and line.
     """
-    return _read_table(path, ",", COLUMNS, header=True, progress=progress)
+    return read_table(path, ",", COLUMNS, header=True, progress=progress, may_be_empty=may_be_empty)
 
 
 def _u_data(folder: Path, progress: bool) -> pd.DataFrame:
-    return _read_table(folder / "u.data", "\t", COLUMNS, progress=progress)
+    return read_table(folder / "u.data", "\t", COLUMNS, progress=progress)
 
 
 def _ratings_dat(folder: Path, progress: bool) -> pd.DataFrame:
-    return _read_table(folder / "ratings.dat", "::", COLUMNS, progress=progress)
+    return read_table(folder / "ratings.dat", "::", COLUMNS, progress=progress)
 
 
 def _ratings_csv(folder: Path, progress: bool) -> pd.DataFrame:
@@ -149,7 +146,7 @@ def _ratings_csv(folder: Path, progress: bool) -> pd.DataFrame:
 def _sequence(folder: Path, progress: bool) -> pd.DataFrame:
     """`user item` lines in time order per user: no rating and no time."""
     path = folder / "ml1m.txt"
-    pairs = _read_table(path, " ", ("userId", "movieId"), progress=progress)
+    pairs = read_table(path, " ", ("userId", "movieId"), progress=progress)
     if (folder / SEQUENCE_MAP).is_file():
         pairs["movieId"] = _mapped(path, pairs["movieId"], folder / SEQUENCE_MAP)
     pairs["rating"] = np.float32(1)
@@ -159,7 +156,7 @@ def _sequence(folder: Path, progress: bool) -> pd.DataFrame:
 
 def _mapped(path: Path, items: "pd.Series[int]", map_path: Path) -> "pd.Series[int]":
     """The movieIds of the sequence file's item ids, by the map file."""
-    table = _read_table(map_path, ",", ("itemIdx", "movieId"), header=True)
+    table = read_table(map_path, ",", ("itemIdx", "movieId"), header=True)
     for column in ("itemIdx", "movieId"):
         repeated = table.loc[table[column].duplicated(), column]
         if len(repeated):
@@ -167,7 +164,7 @@ def _mapped(path: Path, items: "pd.Series[int]", map_path: Path) -> "pd.Series[i
     unknown = ~items.isin(table["itemIdx"])
     if unknown.any():
         item = items[unknown].iloc[0]
-        numbers = (at for at, line in _lines(path) if line and int(line.split()[1]) == item)
+        numbers = (at for at, line in numbered_lines(path) if line and int(line.split()[1]) == item)
         raise DataError(
             f"{path}:{next(numbers)}: item {item} is not in {map_path.name}; expected every item "
             "there (without that file the ids are used as they are)"
@@ -182,143 +179,10 @@ def _already_prepared(folder: Path, _progress: bool) -> pd.DataFrame:
     )
 
 
-def _read_table(
-    path: Path,
-    separator: str,
-    columns: tuple[str, ...],
-    *,
-    header: bool = False,
-    progress: bool = False,
-) -> pd.DataFrame:
-    """A file of numbers, one row a line; blank lines are skipped."""
-    names = _header(path, columns) if header else columns
-    try:
-        with path.open("rb") as file, _bytes_bar(path, progress) as bar:
-            if header:
-                file.readline()
-            blocks = []
-            for block in _blocks(file, separator, names):
-                blocks.append(_checked(block, columns))
-                bar.update(file.tell() - bar.n)
-        return pd.concat(blocks, ignore_index=True)
-    except (ValueError, OverflowError) as error:
-        raise _first_fault(path, separator, names, header, error) from error
-
-
-def _header(path: Path, columns: tuple[str, ...]) -> tuple[str, ...]:
-    """The column names in a CSV file's first line, which must be `columns` in some order."""
-    _, line = next(_lines(path), (1, ""))
-    names = tuple(line.removeprefix("\ufeff").split(","))
-    expected = f"expected the columns {','.join(columns)}, got {line!r}"
-    for column in columns:
-        if column not in names:
-            raise DataError(f"{path}:1: the header has no column {column}; {expected}")
-    if len(names) != len(columns):
-        raise DataError(f"{path}:1: the header has {len(names)} columns; {expected}")
-    return names
-
-
-def _bytes_bar(path: Path, progress: bool) -> "tqdm[NoReturn]":
-    """A progress bar over a file's bytes; tqdm shows none when stderr is not a terminal."""
-    hidden = None if progress else True
-    size = path.stat().st_size
-    return tqdm(desc=path.name, total=size, unit="B", unit_scale=True, disable=hidden)
-
-
-def _blocks(file: BinaryIO, separator: str, names: tuple[str, ...]) -> Iterator[pd.DataFrame]:
-    """Frames of up to BLOCK_ROWS rows, with the dtypes that pandas finds."""
-    if separator == "::":  # the C parser splits at single characters: every other column is empty
-        names = tuple(part for name in names for part in (f"before {name}", name))[1:]
-    yield from pd.read_csv(
-        file,
-        sep=separator[0],
-        header=None,
-        names=list(names),
-        quoting=csv.QUOTE_NONE,
-        chunksize=BLOCK_ROWS,
-        low_memory=False,
-    )
-
-
-def _checked(block: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A block in the dtypes of `read_ratings`; ValueError if any value is not as expected."""
-    if not isinstance(block.index, pd.RangeIndex):  # pandas took surplus fields for an index
-        raise ValueError("too many fields")
-    if block.drop(columns=list(columns)).notna().any(axis=None):
-        raise ValueError("text between two colons")
-    return pd.DataFrame({name: _narrowed(name, block[name].to_numpy()) for name in columns})
-
-
-def _narrowed(column: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    # Integers only as such: a column with a gap or a fraction comes from pandas as float.
-    if values.dtype.kind not in ("if" if column == "rating" else "i"):
-        raise ValueError(f"{column} is not numeric")
-    if column == "rating":
-        with np.errstate(over="ignore"):
-            values = values.astype(np.float32)
-        valid = np.isfinite(values)
-    else:
-        least, largest = _bounds(column)
-        valid = (values >= least) & (values <= largest)
-        values = values.astype(np.int64 if column == "timestamp" else np.int32, copy=False)
-    if not valid.all():
-        raise ValueError(f"{column} is out of range")
-    return values
-
-
-def _bounds(column: str) -> tuple[int, int]:
-    return (0, LARGEST_TIME) if column == "timestamp" else (1, LARGEST_ID)
-
-
-def _first_fault(
-    path: Path, separator: str, names: tuple[str, ...], header: bool, cause: Exception
-) -> DataError:
-    """The error that names the first broken line of a file that could not be read as a whole."""
-    empty = True
-    for number, line in _lines(path):
-        if not line or (header and number == 1):
-            continue
-        empty = False
-        fields = line.split(separator)
-        if len(fields) != len(names):
-            return DataError(
-                f"{path}:{number}: expected {len(names)} fields separated by {separator!r}, "
-                f"got {len(fields)}: {line!r}"
-            )
-        for name, text in zip(names, fields, strict=True):
-            if expected := _expected(name, text):
-                return DataError(f"{path}:{number}: expected {name} to be {expected}, got {text!r}")
-    return DataError(f"{path}: no ratings in it" if empty else f"{path}: {cause}")
-
-
-def _expected(column: str, text: str) -> str | None:
-    """What `text` should have been, or None if it is right."""
-    try:
-        if column == "rating":
-            return None if abs(float(text)) <= LARGEST_RATING else "a finite number"
-        least, largest = _bounds(column)
-        return None if least <= int(text) <= largest else f"from {least} to {largest}"
-    except ValueError:
-        return "a number" if column == "rating" else "an integer"
-
-
-def _lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
-    """The lines of a text file with their numbers, from 1, without line ends."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield number, line.decode(encoding).rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{path}:{number}: expected {encoding} text, got the bytes "
-                    f"{line[error.start : error.end]!r} at byte {error.start + 1} of the line"
-                ) from error
-
-
 def _u_item(path: Path) -> pd.DataFrame:
     """`id|title|date|video date|URL|` and a 0 or 1 for each of the 19 genres, in latin-1."""
     rows = []
-    for number, line in _lines(path, "latin-1"):
+    for number, line in numbered_lines(path, "latin-1"):
         fields = line.split("|")
         flags = fields[5:]
         if len(flags) == len(GENRES_100K) and set(flags) <= {"0", "1"}:
@@ -336,15 +200,15 @@ def _movies_dat(path: Path) -> pd.DataFrame:
     except UnicodeDecodeError:
         encoding = "latin-1"
     rows = []
-    for number, line in _lines(path, encoding):
+    for number, line in numbered_lines(path, encoding):
         movie, _, rest = line.partition("::")
         rows.append((number, [movie, *rest.rsplit("::", 1)]))
     return _item_frame(path, rows)
 
 
 def _movies_csv(path: Path) -> pd.DataFrame:
-    _header(path, ITEM_COLUMNS)
-    reader = csv.reader((line for _, line in _lines(path)), strict=True)
+    header_names(path, ITEM_COLUMNS)
+    reader = csv.reader((line for _, line in numbered_lines(path)), strict=True)
     names = [name.removeprefix("\ufeff") for name in next(reader)]
     order = [names.index(column) for column in ITEM_COLUMNS]
     try:
@@ -366,7 +230,7 @@ def _item_frame(path: Path, rows: Iterable[ItemRow]) -> pd.DataFrame:
         if len(fields) != len(ITEM_COLUMNS):
             wanted = "a movieId, a title and genres"
             raise DataError(f"{path}:{number}: expected {wanted}, got {fields!r}")
-        if expected := _expected("movieId", fields[0]):
+        if expected := expected_of("movieId", fields[0]):
             found = f"expected movieId to be {expected}, got {fields[0]!r}"
             raise DataError(f"{path}:{number}: {found}")
         if int(fields[0]) in titles:

@@ -1,5 +1,6 @@
 """Training: epochs of windows, early stopping on validation, resumable after any epoch."""
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -92,12 +93,12 @@ def train(
     ) as bar:
         while not run.finished:
             run.epoch()
-            bar.set_postfix(
-                loss=f"{run.progress.history[-1]['loss']:.3f}",
-                ndcg=f"{run.progress.history[-1]['ndcg']:.4f}",
-                best=f"{run.progress.best_ndcg:.4f}",
-            )
+            last, best = run.progress.history[-1], run.progress.best_ndcg
+            figures = f"loss {last['loss']:.3f}, NDCG@10 {last['ndcg']:.4f}, best {best:.4f}"
+            bar.set_postfix_str(figures)
             bar.update()
+            if bar.disable:  # no terminal: a line an epoch, for logs
+                print(f"epoch {run.progress.epoch}: {figures}", file=sys.stderr, flush=True)
     run.state_path.unlink(missing_ok=True)
     return run.best_checkpoint()
 

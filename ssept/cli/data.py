@@ -1,0 +1,68 @@
+"""`ssept data`: prepare MovieLens files, or make the synthetic data set."""
+
+import argparse
+from pathlib import Path
+
+HELP = "prepare MovieLens files, or make synthetic data"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    prepare = commands.add_parser(
+        "prepare",
+        help="raw MovieLens files to train.csv, val.csv, test.csv, items.csv and manifest.json",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    prepare.add_argument("source", type=Path, help="a folder of raw files")
+    prepare.add_argument("out", type=Path, help="the folder to write")
+    prepare.add_argument(
+        "--split",
+        default="leave-one-out",
+        choices=("leave-one-out", "global-time"),
+        help="each user's last two items as targets, or everything after two moments in time",
+    )
+    prepare.add_argument("--min-rating", type=float, help="keep ratings of at least this")
+    prepare.add_argument("--min-user", type=int, default=0, help="k-core: ratings a user needs")
+    prepare.add_argument("--min-item", type=int, default=0, help="k-core: ratings an item needs")
+    prepare.set_defaults(run=_prepare)
+    synthetic = commands.add_parser(
+        "synthetic",
+        help="the embedded data set, made up and the same everywhere",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    synthetic.add_argument("out", type=Path, help="the folder to write")
+    synthetic.add_argument("--users", type=int, default=10_000, help="users")
+    synthetic.add_argument("--items", type=int, default=10_000, help="items")
+    synthetic.add_argument("--seed", type=int, default=20_260, help="another seed, other data")
+    synthetic.set_defaults(run=_synthetic)
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from ssept.data.prepare import prepare
+
+    manifest = prepare(
+        arguments.source,
+        arguments.out,
+        split=arguments.split,
+        min_rating=arguments.min_rating,
+        min_user=arguments.min_user,
+        min_item=arguments.min_item,
+    )
+    _tell_counts(manifest["counts"], arguments.out)
+
+
+def _synthetic(arguments: argparse.Namespace) -> None:
+    from ssept.data.synthetic import prepare_synthetic
+
+    manifest = prepare_synthetic(
+        arguments.out, users=arguments.users, items=arguments.items, seed=arguments.seed
+    )
+    _tell_counts(manifest["counts"], arguments.out)
+
+
+def _tell_counts(counts: dict[str, int], out: Path) -> None:
+    print(
+        f"{out}: {counts['users']:,} users, {counts['items']:,} items; "
+        f"{counts['train']:,} train, {counts['val']:,} val, {counts['test']:,} test"
+    )
