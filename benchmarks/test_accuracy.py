@@ -21,7 +21,12 @@ AGREEMENT_BATCH = 64
 
 
 @pytest.fixture(scope="session")
-def reference(checkpoint: Path) -> Session:
+def reference(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Session:
+    if not (option := pytestconfig.getoption)("--checkpoint"):
+        for source in ("--artifacts", "--onnx"):
+            if option(source):
+                pytest.skip(f"nothing to compare with: {source} without --checkpoint")
+    checkpoint: Path = request.getfixturevalue("checkpoint")
     if reason := PROVIDERS["torch"].unavailable():
         pytest.skip(f"nothing to compare with: {reason}")
     return load(checkpoint, "torch", "torch")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fixtures.cells import BASELINE_PROVIDER, Cell
+from fixtures.variants import baseline_variant
 from ssept.measure.latency import paired_latency
 from ssept.providers.session import Session
-from ssept.variants import BASELINE
 
 
 @pytest.fixture
@@ -34,10 +34,12 @@ def test_edge(
 ) -> None:
     cell = replace(cell, threads=1, sessions={})  # sessions of its own, started on that core
     session = cell.load()
-    baseline = replace(cell, variant=BASELINE, provider=BASELINE_PROVIDER).load()
+    baseline = replace(
+        cell, variant=baseline_variant(pytestconfig), provider=BASELINE_PROVIDER
+    ).load()
     model = session.artifact.model
     random = np.random.default_rng(0)
-    user = random.integers(1, model.users + 1, 1)
+    user = random.integers(0, model.users + 1, 1)
     sequence = random.integers(1, model.items + 1, (1, model.max_length))
     latency = paired_latency(
         benchmark,

@@ -2,16 +2,17 @@
 
 import contextlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ssept.errors import SseptError
-from ssept.files import cache_folder, sha256, sha256_json, written_folder
+from ssept.errors import ArtifactError
+from ssept.files import cache_folder, sha256, sha256_json, write_json, written_file, written_folder
 
 SCHEMA = 1
-MANIFEST = "artifact.json"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Model:
     Attributes:
         checkpoint: the checkpoint file's name without its suffix.
         checkpoint_sha256: the hash of that file.
-        data_name, data_hash: the data set that it was trained on.
+        data_name, data_hash: the data set that it was trained on; empty where nothing tells.
         users, items, max_length: the sizes of its tables, and its longest sequence.
     """
 
@@ -35,6 +36,27 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Signature:
+    """What an ONNX file calls its inputs and its output, and the form it wants them in.
+
+    Attributes:
+        user: the name of the input [batch], or [batch, 1] if `user_is_column`.
+        sequence: the name of the input [batch, length].
+        scores: the name of the output float32[batch, items + 1].
+        dtype: of both inputs, "int64" or "int32".
+        user_is_column: whether the user input has a second axis of size 1.
+        length: the only length that it takes, or None for any.
+    """
+
+    user: str = "user"
+    sequence: str = "sequence"
+    scores: str = "scores"
+    dtype: str = "int64"
+    user_is_column: bool = False
+    length: int | None = None
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A model file that a provider can run.
 
@@ -45,6 +67,7 @@ class Artifact:
         model: the checkpoint that it was built from.
         sha256, size_bytes: of the file.
         tools: the versions of the packages that built it.
+        signature: the names of an ONNX file's inputs and output.
     """
 
     path: Path
@@ -54,6 +77,20 @@ class Artifact:
     sha256: str
     size_bytes: int
     tools: dict[str, str]
+    signature: Signature = Signature()
+
+
+def artifact_of(
+    path: Path,
+    variant: str,
+    format: str,
+    model: Model,
+    tools: dict[str, str],
+    signature: Signature = Signature(),
+) -> Artifact:
+    """The artifact that a file is, with its hash and size read from it."""
+    size = path.stat().st_size
+    return Artifact(path, variant, format, model, sha256(path), size, tools, signature)
 
 
 def cached_artifact(
@@ -69,45 +106,71 @@ def cached_artifact(
 
     `inputs`, with the tools' versions, is all that decides the file's content; it must be JSON.
     """
-    key = sha256_json({"file": file_name, "variant": variant, "tools": tools, "inputs": inputs})[
-        :16
-    ]
-    folder = cache_folder() / "artifacts" / key
+    key = {"file": file_name, "variant": variant, "tools": tools, "inputs": inputs}
+    folder = cache_folder() / "artifacts" / sha256_json(key)[:16]
     if (folder / MANIFEST).is_file():
-        with contextlib.suppress(SseptError):  # a damaged cache entry is built again
-            return read_artifact(folder / MANIFEST)
+        with contextlib.suppress(ArtifactError):  # a damaged cache entry is built again
+            return read_artifacts(folder)[variant]
     with written_folder(folder) as temporary:
-        path = temporary / file_name
-        build(path)
-        artifact = Artifact(path, variant, format, model, sha256(path), path.stat().st_size, tools)
-        write_manifest(artifact, temporary / MANIFEST)
-    return read_artifact(folder / MANIFEST)
+        build(temporary / file_name)
+        artifact = artifact_of(temporary / file_name, variant, format, model, tools)
+        _write_manifest(temporary, [artifact])
+    return read_artifacts(folder)[variant]
 
 
-def write_manifest(artifact: Artifact, path: Path) -> None:
-    """Describe an artifact in JSON beside it."""
-    value = asdict(artifact) | {"schema": SCHEMA, "path": artifact.path.name}
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+def copy_artifacts(artifacts: Iterable[Artifact], folder: Path) -> list[Artifact]:
+    """Copy artifacts into a folder and describe them in its manifest, written last.
+
+    A file that is there already with the same content is left alone.
+    """
+    copies = []
+    for artifact in artifacts:
+        destination = folder / artifact.path.name
+        if not (destination.is_file() and sha256(destination) == artifact.sha256):
+            with written_file(destination) as temporary:
+                shutil.copyfile(artifact.path, temporary)
+        copies.append(replace(artifact, path=destination))
+    _write_manifest(folder, copies)
+    return copies
 
 
-def read_artifact(manifest: Path) -> Artifact:
-    """The artifact that a manifest describes.
+def read_artifacts(folder: Path) -> dict[str, Artifact]:
+    """The artifacts that a folder's manifest describes, by variant.
 
     Raises:
-        SseptError: the manifest is broken or of another schema, or the file is not the one that
-            it describes.
+        ArtifactError: there is no manifest, it is broken or of another schema, or a file is not
+            the one that it describes.
     """
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        raise ArtifactError(f"{folder}: has no {MANIFEST}; `ssept build --out {folder}` writes one")
     try:
         value = json.loads(manifest.read_text(encoding="utf-8"))
-        if value.pop("schema") != SCHEMA:
-            raise SseptError(f"{manifest}: not schema {SCHEMA}; build the artifact again")
-        value["path"] = manifest.parent / value["path"]
-        artifact = Artifact(**value | {"model": Model(**value["model"])})
+        if value["schema"] != SCHEMA:
+            raise ArtifactError(
+                f"{manifest}: schema {value['schema']}; this version reads {SCHEMA}"
+            )
+        artifacts = [_artifact(folder, entry) for entry in value["artifacts"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise SseptError(f"{manifest}: not an artifact's manifest: {error}") from error
-    if not artifact.path.is_file() or sha256(artifact.path) != artifact.sha256:
-        raise SseptError(
-            f"{artifact.path}: missing, or not the file that {manifest.name} describes; "
-            "build it again"
-        )
-    return artifact
+        raise ArtifactError(f"{manifest}: not a manifest of artifacts: {error!r}") from error
+    for artifact in artifacts:
+        if not artifact.path.is_file() or sha256(artifact.path) != artifact.sha256:
+            raise ArtifactError(
+                f"{artifact.path}: missing, or not the file that {MANIFEST} describes; "
+                "build or copy it again"
+            )
+    return {artifact.variant: artifact for artifact in artifacts}
+
+
+def _artifact(folder: Path, entry: dict[str, Any]) -> Artifact:
+    parts = {
+        "path": folder / entry["path"],
+        "model": Model(**entry["model"]),
+        "signature": Signature(**entry["signature"]),
+    }
+    return Artifact(**entry | parts)
+
+
+def _write_manifest(folder: Path, artifacts: list[Artifact]) -> None:
+    entries = [asdict(artifact) | {"path": artifact.path.name} for artifact in artifacts]
+    write_json(folder / MANIFEST, {"schema": SCHEMA, "artifacts": entries})

@@ -16,6 +16,10 @@ class CheckpointError(SseptError):
     """A checkpoint that cannot be read, or that belongs to other data."""
 
 
+class ArtifactError(SseptError):
+    """A model file that cannot be used, or is not the one that its manifest describes."""
+
+
 class ProviderError(SseptError):
     """An execution provider that is not installed, refuses its options or cannot run a model."""
 

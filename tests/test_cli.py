@@ -68,8 +68,8 @@ def test_synthetic_writes_a_prepared_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "no known format"),
-        ({"notes.txt": "hello\n"}, "no known format"),
+        ({}, "the folder is empty; expected one of u.data"),
+        ({"notes.txt": "hello\n"}, "no known rating data; expected one of u.data"),
         ({"ratings.csv": ""}, "ratings.csv"),
         ({"ratings.csv": "userId,movieId,rating,timestamp\n"}, "no ratings in it"),
         ({"ratings.csv": "userId,movieId,timestamp\n1,2,3\n"}, "no column rating"),

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 
 import ssept
-from ssept.artifacts import MANIFEST, read_artifact
+from ssept.artifacts import read_artifacts
 from ssept.data.dataset import Dataset
 from ssept.errors import CheckpointError, SseptError
 from ssept.variants import VARIANTS, build
@@ -95,7 +95,7 @@ def test_a_damaged_cache_entry_is_built_again(small: Dataset, tmp_path: Path) ->
     artifact = build(path, "onnx")
     artifact.path.write_bytes(b"half a file")
     with pytest.raises(SseptError, match="not the file that"):
-        read_artifact(artifact.path.parent / MANIFEST)
+        read_artifacts(artifact.path.parent)
     assert build(path, "onnx").sha256 == artifact.sha256
 
 

@@ -4,12 +4,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ssept.cli import data, train
+from ssept.cli import build, data, train
 from ssept.errors import SseptError
 
 COMMANDS = {
     "data": data,
     "train": train,
+    "build": build,
 }
 
 

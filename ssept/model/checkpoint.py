@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from ssept.errors import CheckpointError
 from ssept.files import written_file
 from ssept.model.network import SSEPT, SSEPTConfig
-from ssept.model.store import METADATA_KEY, SCHEMA, read_about
+from ssept.model.statedict import load_network
+from ssept.model.store import METADATA_KEY, SCHEMA, STATE_DICT_SUFFIXES, read_about
 
 ID_MAPS = ("user_ids", "item_ids")
 
@@ -61,6 +62,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: the file is missing, truncated, or not one of ours.
     """
     about = read_about(path)
+    if path.suffix in STATE_DICT_SUFFIXES:
+        return _adopted(path, about)
     try:
         config = SSEPTConfig(**about["config"])
         with safe_open(path, "pt") as file:
@@ -73,3 +76,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(
         model.eval(), about["data"], ids["user_ids"], ids["item_ids"], about.get("training", {})
     )
+
+
+def _adopted(path: Path, about: dict[str, Any]) -> Checkpoint:
+    """A bare state dict: ids are taken for the catalog's own, and nothing tells its data."""
+    model = load_network(path)
+    users, items = (np.arange(1, n + 1) for n in (model.config.users, model.config.items))
+    return Checkpoint(model.eval(), about["data"], users, items, {})

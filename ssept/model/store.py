@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
+from ssept.data.dataset import load_dataset
 from ssept.errors import CheckpointError
 from ssept.files import cache_folder
 
 SCHEMA = 1
 METADATA_KEY = "ssept"
 SUFFIX = ".safetensors"
+STATE_DICT_SUFFIXES = (".pth", ".pt")
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -22,6 +22,13 @@ def read_about(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
+    if path.suffix in STATE_DICT_SUFFIXES:
+        from ssept.model.statedict import about_state_dict
+
+        return about_state_dict(path)
+    # Imported here: small boards have artifacts, and neither checkpoints nor safetensors.
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
@@ -65,7 +72,9 @@ def checkpoint_for(data_hash: str, data: Path, chosen: Path | None = None) -> Pa
     """
     if chosen:
         of = read_about(chosen)["data"]
-        if of["data_hash"] != data_hash:
+        if not of["data_hash"]:
+            _check_sizes(chosen, data)
+        elif of["data_hash"] != data_hash:
             raise CheckpointError(
                 f"{chosen}: trained on {of['name']} ({of['data_hash'][:12]}), not on the data in "
                 f"{data} ({data_hash[:12]}); its ids mean other items there. Train one: "
@@ -82,6 +91,18 @@ def checkpoint_for(data_hash: str, data: Path, chosen: Path | None = None) -> Pa
     raise CheckpointError(
         f"no checkpoint was trained on the data in {data}; train one: {train_command(data)}"
     )
+
+
+def _check_sizes(checkpoint: Path, data: Path) -> None:
+    """A file that does not say what it was trained on must at least have the data's sizes."""
+    dataset = load_dataset(data)
+    config = read_about(checkpoint)["config"]
+    sizes, wanted = (config["users"], config["items"]), (dataset.users, dataset.items)
+    if sizes != wanted:
+        raise CheckpointError(
+            f"{checkpoint}: has {sizes[0]} users and {sizes[1]} items, and the data in {data} "
+            f"{wanted[0]} and {wanted[1]}; it was not trained on them"
+        )
 
 
 def train_command(data: Path) -> str:

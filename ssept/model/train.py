@@ -47,8 +47,8 @@ class TrainingSettings:
     loss: str = "ce"
     negatives: int = 0
     batch_size: int = 128
-    learning_rate: float = 1e-3
-    keep_user: float = 0.92
+    learning_rate: float = 3e-3
+    keep_user: float = 0.2
     keep_item: float = 0.98
     random_start: float = 0.9
     epochs: int = 1000

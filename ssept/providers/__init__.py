@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ssept.artifacts import Artifact
-from ssept.errors import ProviderError, SseptError
+from ssept.artifacts import Artifact, read_artifacts
+from ssept.errors import ArtifactError, ProviderError, SseptError
 from ssept.providers.session import Session
 from ssept.variants import VARIANTS, build
 
@@ -75,20 +75,41 @@ def load(
     provider: str = "cpu",
     threads: int = 1,
 ) -> Session:
-    """A session of a checkpoint's variant (built if need be), or of an artifact, on a provider.
+    """A session of a model on a provider.
+
+    Args:
+        checkpoint_or_artifact: a checkpoint (`.safetensors`, or the state dict of a `.pth`),
+            whose variant is built if need be; a folder that `ssept build --out` wrote; an
+            ONNX file of any exporter (then `variant` says nothing); or an `Artifact`.
+        variant: a name in VARIANTS.
+        provider: a name in PROVIDERS.
+        threads: how many threads a call may use.
 
     Raises:
         SseptError: no such variant or provider, or one of its packages is missing.
         CheckpointError: the checkpoint cannot be read.
+        ArtifactError: the folder or the ONNX file cannot be used.
         FallbackError: another provider would run all or a part of it.
     """
     if provider not in PROVIDERS:
         raise SseptError(f"no provider {provider!r}; there are {', '.join(PROVIDERS)}")
-    if isinstance(checkpoint_or_artifact, Artifact):
-        artifact = checkpoint_or_artifact
-    else:
-        artifact = build(Path(checkpoint_or_artifact), variant)
-    return PROVIDERS[provider].load(artifact, threads)
+    return PROVIDERS[provider].load(_artifact(checkpoint_or_artifact, variant), threads)
+
+
+def _artifact(source: str | Path | Artifact, variant: str) -> Artifact:
+    if isinstance(source, Artifact):
+        return source
+    path = Path(source)
+    if path.suffix == ".onnx":
+        from ssept.providers.onnx_file import describe
+
+        return describe(path)
+    if path.is_dir():
+        artifacts = read_artifacts(path)
+        if variant not in artifacts:
+            raise ArtifactError(f"{path}: has no {variant}; it has {', '.join(artifacts)}")
+        return artifacts[variant]
+    return build(path, variant)
 
 
 def applicable(variant: str, provider: str) -> bool:

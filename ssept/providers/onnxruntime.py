@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ssept.artifacts import Artifact
+from ssept.artifacts import Artifact, Signature
 from ssept.errors import FallbackError, ProviderError
 from ssept.providers.session import Ids, Scores, Session
 from ssept.variants import ONNXRUNTIME_DISTRIBUTIONS
@@ -56,7 +57,9 @@ class OnnxRuntimeSession(Session):
         self._session = self._start()
 
     def _scores(self, user: Ids, sequence: Ids) -> Scores:
-        scores: Scores = self._session.run(["scores"], {"user": user, "sequence": sequence})[0]
+        scores: Scores = self._session.run(
+            [self.artifact.signature.scores], feeds(self.artifact.signature, user, sequence)
+        )[0]
         return scores
 
     def placement(self) -> dict[str, int]:
@@ -65,7 +68,7 @@ class OnnxRuntimeSession(Session):
             session = self._start(profile=Path(folder) / "profile")
             length = self.artifact.model.max_length
             one = np.ones((2, length), dtype=np.int64)
-            session.run(None, {"user": one[:, 0].copy(), "sequence": one})
+            session.run(None, feeds(self.artifact.signature, one[:, 0].copy(), one))
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         return dict(
             Counter(
@@ -118,6 +121,17 @@ class OnnxRuntimeSession(Session):
         if used[0] != engine.name:
             raise FallbackError(f"{engine.name} was asked for, and {used[0]} would run instead")
         return session
+
+
+def feeds(signature: Signature, user: Ids, sequence: Ids) -> dict[str, npt.NDArray[Any]]:
+    """The inputs of a session in the form that its file wants: int64[B] and int64[B, L]."""
+    if signature.length is not None and sequence.shape[1] < signature.length:
+        sequence = np.pad(sequence, ((0, 0), (signature.length - sequence.shape[1], 0)))
+    if signature.user_is_column:
+        user = user[:, None]
+    if signature.dtype != "int64":
+        user, sequence = user.astype(signature.dtype), sequence.astype(signature.dtype)
+    return {signature.user: user, signature.sequence: sequence}
 
 
 def check_one_onnxruntime() -> None:

@@ -40,14 +40,16 @@ class Variant:
     min_overlap: float = 0.999
 
 
+BASELINE = "onnx"
+CUSTOM = "custom"  # an ONNX file of the user's own, which nothing here builds
 VARIANTS = {
     "torch": Variant(None, format="torch"),
     "onnx": Variant("ssept.variants.export:export", "torch", tools=("torch", "onnx", "onnxscript")),
     "onnx_graph": Variant(
         "ssept.variants.graph:optimize", "onnx", tools=("onnxruntime",), cpu_bound=True
     ),
+    CUSTOM: Variant(None),
 }
-BASELINE = "onnx"
 ONNXRUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
 
@@ -61,6 +63,8 @@ def build(checkpoint: Path, variant: str) -> Artifact:
     if variant not in VARIANTS:
         raise SseptError(f"no variant {variant!r}; there are {', '.join(VARIANTS)}")
     chosen = VARIANTS[variant]
+    if variant == CUSTOM:
+        raise SseptError(f"{checkpoint}: the variant {CUSTOM} is an ONNX file of your own")
     if chosen.build is None or chosen.base is None:
         return _checkpoint_artifact(checkpoint, variant, chosen)
     base = build(checkpoint, chosen.base)

@@ -1,0 +1,90 @@
+"""Bare state dicts of others (`.pth`): read without pickle, sizes from the tensors' shapes."""
+
+from dataclasses import asdict
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssept.errors import CheckpointError
+from ssept.model.network import SSEPT, SSEPTConfig
+
+# Where training scripts put the state dict when they save more than it.
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+PARALLEL_PREFIX = "module."  # torch.nn.DataParallel and DistributedDataParallel
+
+
+def about_state_dict(path: Path) -> dict[str, Any]:
+    """What a checkpoint's metadata would say: sizes from the tensors, the data unknown.
+
+    Raises:
+        CheckpointError: as `load_network`.
+    """
+    config = asdict(_config(path, _read(path)))
+    return {"config": config, "data": {"name": "unknown", "data_hash": ""}, "training": {}}
+
+
+def load_network(path: Path) -> SSEPT:
+    """The network of a state dict, also of one inside a dict or saved by DataParallel.
+
+    The number of heads leaves no trace in the tensors: it is taken to be 1.
+
+    Raises:
+        CheckpointError: the file is no state dict, would run code when loaded, or its keys or
+            shapes are not those of the network; names the keys.
+    """
+    tensors = _read(path)
+    model = SSEPT(_config(path, tensors))
+    expected = model.state_dict()
+    missing, extra = (
+        sorted(expected.keys() - tensors.keys()),
+        sorted(tensors.keys() - expected.keys()),
+    )
+    shapes = [
+        f"{key} {tuple(tensors[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected.keys() & tensors.keys()
+        if tensors[key].shape != expected[key].shape
+    ]
+    if missing or extra or shapes:
+        lists = (("missing", missing), ("not expected", extra), ("of another shape", shapes))
+        faults = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in lists if keys)
+        raise CheckpointError(f"{path}: not the keys of SSE-PT: {faults}")
+    model.load_state_dict(tensors)
+    return model
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, KeyError, UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path}: not a state dict that loads without running code "
+            f"({str(error).splitlines()[0]}); save `model.state_dict()`"
+        ) from error
+    for wrapper in WRAPPERS:
+        if isinstance(value, dict) and isinstance(value.get(wrapper), dict):
+            value = value[wrapper]
+    if not isinstance(value, dict) or not all(isinstance(v, Tensor) for v in value.values()):
+        raise CheckpointError(f"{path}: holds no state dict; save `model.state_dict()`")
+    return {str(key).removeprefix(PARALLEL_PREFIX): tensor for key, tensor in value.items()}
+
+
+def _config(path: Path, tensors: dict[str, Tensor]) -> SSEPTConfig:
+    tables = {name: tensors.get(f"{name}.weight") for name in ("item", "user", "position")}
+    for name, table in tables.items():
+        if table is None or table.dim() != 2:
+            raise CheckpointError(
+                f"{path}: has no table {name}.weight; its keys are {', '.join(sorted(tensors))}"
+            )
+    item, user, position = (table.shape for table in tables.values() if table is not None)
+    blocks = {key.split(".")[1] for key in tensors if key.startswith("blocks.")}
+    return SSEPTConfig(
+        users=user[0] - 1,
+        items=item[0] - 1,
+        item_dim=item[1],
+        user_dim=user[1],
+        max_length=position[0],
+        blocks=max(1, len(blocks)),
+    )

@@ -1,0 +1,131 @@
+"""ONNX files of any exporter: which input is which is read from the file, or told."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssept.artifacts import Artifact, Model, Signature, artifact_of
+from ssept.errors import ArtifactError
+from ssept.providers.onnxruntime import check_one_onnxruntime, feeds
+from ssept.variants import CUSTOM
+
+INTEGERS = {"tensor(int64)": "int64", "tensor(int32)": "int32"}
+ROLES = ("user", "sequence", "scores")
+MAX_LENGTH = 50
+
+
+def describe(path: Path, names: dict[str, str] | None = None, users: int = 0) -> Artifact:
+    """The artifact that an ONNX file is; one inference finds out how many items it scores.
+
+    Args:
+        path: the file. It takes users [batch] or [batch, 1] and sequences [batch, length], both
+            int64 or both int32, and gives scores float32[batch, items + 1] whose column 0 is
+            padding.
+        names: the file's own names of "user", "sequence" and "scores"; those left out are found
+            by their ranks.
+        users: how many users it knows, which the file does not tell.
+
+    Raises:
+        ArtifactError: the file is missing or broken, or its inputs and outputs are not as above.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such ONNX file")
+    check_one_onnxruntime()
+    session = _open(path)
+    signature = _signature(path, session, names or {})
+    length = signature.length or MAX_LENGTH
+    sequence = np.ones((1, length), dtype=np.int64)
+    scores = session.run([signature.scores], feeds(signature, sequence[:, 0], sequence))[0]
+    if scores.ndim != 2 or scores.dtype != np.float32 or scores.shape[1] < 2:
+        raise ArtifactError(
+            f"{path}: {signature.scores} is {scores.dtype}{list(scores.shape)}; expected "
+            "float32[batch, items + 1]"
+        )
+    artifact = artifact_of(
+        path, CUSTOM, "onnx", _model(path, users, scores.shape[1] - 1, length), {}, signature
+    )
+    checkpoint_sha256 = artifact.sha256  # the file is all there is to know the model by
+    return replace(artifact, model=replace(artifact.model, checkpoint_sha256=checkpoint_sha256))
+
+
+def _model(path: Path, users: int, items: int, length: int) -> Model:
+    return Model(path.stem, "", "", "", users, items, length)
+
+
+def _open(path: Path) -> Any:
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    refusals = (
+        native.Fail,
+        native.InvalidProtobuf,
+        native.InvalidGraph,
+        native.NotImplemented,
+        native.InvalidArgument,
+    )
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except refusals as error:
+        raise ArtifactError(
+            f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _signature(path: Path, session: Any, names: dict[str, str]) -> Signature:
+    unknown = sorted(names.keys() - set(ROLES))
+    if unknown:
+        raise ArtifactError(f"{path}: no role {unknown[0]!r}; there are {', '.join(ROLES)}")
+    inputs = {value.name: value for value in session.get_inputs()}
+    outputs = {value.name: value for value in session.get_outputs()}
+    for role, name in names.items():
+        have = outputs if role == "scores" else inputs
+        if name not in have:
+            raise ArtifactError(f"{path}: has no {name!r} for {role}; it has {', '.join(have)}")
+    user, sequence = _inputs(path, inputs, names)
+    types = {INTEGERS.get(inputs[name].type) for name in (user, sequence)}
+    (dtype,) = types if len(types) == 1 else (None,)
+    if dtype is None:
+        kinds = ", ".join(f"{name}: {inputs[name].type}" for name in (user, sequence))
+        raise ArtifactError(f"{path}: {kinds}; expected both int64 or both int32")
+    batch, length = inputs[sequence].shape
+    if isinstance(batch, int):
+        raise ArtifactError(
+            f"{path}: takes batches of {batch} only; export it with a dynamic batch axis"
+        )
+    return Signature(
+        user,
+        sequence,
+        names.get("scores", next(iter(outputs))),
+        dtype,
+        len(inputs[user].shape) == 2,
+        length if isinstance(length, int) else None,
+    )
+
+
+def _inputs(path: Path, inputs: dict[str, Any], names: dict[str, str]) -> tuple[str, str]:
+    """The names of the user input and of the sequence input."""
+    if len(inputs) == 2 and len(names.keys() & {"user", "sequence"}) < 2:
+        user = names.get("user") or _only(
+            name
+            for name, value in inputs.items()
+            if len(value.shape) == 1 or (len(value.shape) == 2 and value.shape[1] == 1)
+        )
+        sequence = names.get("sequence") or _only(name for name in inputs if name != user)
+    else:
+        user, sequence = names.get("user"), names.get("sequence")
+    if not user or not sequence or user == sequence:
+        shapes = ", ".join(f"{name}{value.shape}" for name, value in inputs.items())
+        raise ArtifactError(
+            f"{path}: which input is the user and which the sequence? It has {shapes}; say so "
+            "with user=NAME,sequence=NAME"
+        )
+    return user, sequence
+
+
+def _only(names: Any) -> str | None:
+    found = list(names)
+    return found[0] if len(found) == 1 else None
