@@ -1,9 +1,9 @@
-"""Names the plugins of fixtures/, nothing else."""
+"""Names the plugins of fixtures/, each after those that it imports; nothing else."""
 
 pytest_plugins = [
     "fixtures.options",
-    "fixtures.data",
     "fixtures.variants",
+    "fixtures.data",
     "fixtures.cells",
     "fixtures.results",
 ]

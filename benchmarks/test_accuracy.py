@@ -10,10 +10,11 @@ import pytest
 from fixtures.cells import Cell
 from ssept.data.dataset import Dataset, left_padded
 from ssept.evaluation import accuracy, both_ranks, draw_negatives
+from ssept.measure.golden import GOLDEN_SUFFIX, drift, golden_path
 from ssept.metrics import IntArray
 from ssept.providers import PROVIDERS, load
 from ssept.providers.session import Session
-from ssept.variants import VARIANTS
+from ssept.variants import CUSTOM, VARIANTS
 
 SPLITS = ("val", "test")
 AGREEMENT_USERS = 512
@@ -84,3 +85,33 @@ def test_agreement(cell: Cell, dataset: Dataset, reference: Session, benchmark: 
     budget = VARIANTS[cell.variant]
     assert error <= budget.max_score_error, "scores differ from torch's past the variant's budget"
     assert overlap >= budget.min_overlap, "the top 10 differ from torch's past the variant's budget"
+
+
+@pytest.fixture(scope="session")
+def golden(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Path:
+    paths: list[Path]
+    if folder := pytestconfig.getoption("--artifacts"):
+        paths = sorted(folder.glob(f"*{GOLDEN_SUFFIX}"))
+    elif pytestconfig.getoption("--onnx") and not pytestconfig.getoption("--checkpoint"):
+        paths = []
+    else:
+        paths = [golden_path(request.getfixturevalue("checkpoint"))]
+    if not paths or not paths[0].is_file():
+        pytest.skip(f"no *{GOLDEN_SUFFIX} beside the model; `ssept golden CHECKPOINT` writes one")
+    return paths[0]
+
+
+def test_golden(cell: Cell, golden: Path, benchmark: Any) -> None:
+    """The answers kept beside the checkpoint: an upgraded package must not change them."""
+    if cell.variant == CUSTOM:
+        pytest.skip("golden outputs are of a checkpoint")
+    session = cell.load()
+    error, overlap = benchmark.pedantic(drift, (session, golden), rounds=1)
+    benchmark.extra_info |= cell.facts() | {
+        "measure": "golden",
+        "score_error": error,
+        "top10_overlap": overlap,
+    }
+    budget = VARIANTS[cell.variant]
+    assert error <= budget.max_score_error, f"scores differ from {golden.name}"
+    assert overlap >= budget.min_overlap, f"the top 10 differ from {golden.name}"

@@ -1,5 +1,6 @@
 """Latency of every cell at each batch size, beside the baseline in the same loop."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,8 +8,11 @@ import numpy as np
 import pytest
 
 from fixtures.cells import Cell
+from ssept.data.dataset import Dataset, left_padded
 from ssept.measure.latency import paired_latency
 from ssept.providers.session import Session
+
+REAL_BATCHES = 64
 
 
 def test_latency(
@@ -16,6 +20,7 @@ def test_latency(
     batch_size: int,
     baseline: Session,
     timed_call: Callable[[Session, Any, Any], Any],
+    price_per_hour: float | None,
     pytestconfig: pytest.Config,
     benchmark: Any,
 ) -> None:
@@ -34,7 +39,7 @@ def test_latency(
     )
     benchmark.extra_info |= (
         cell.facts()
-        | latency.facts()
+        | latency.facts(price_per_hour)
         | {
             "measure": "latency",
             "batch": batch_size,
@@ -42,3 +47,60 @@ def test_latency(
             "call": pytestconfig.getoption("timed_call"),
         }
     )
+
+
+def test_real_lengths(
+    cell: Cell,
+    batch_size: int,
+    baseline: Session,
+    dataset: Dataset,
+    timed_call: Callable[[Session, Any, Any], Any],
+    price_per_hour: float | None,
+    pytestconfig: pytest.Config,
+    benchmark: Any,
+) -> None:
+    """The same with the histories of real users, each batch only as long as its longest."""
+    session = cell.load()
+    batches = real_batches(dataset, batch_size, session.artifact.model.max_length)
+    for user, sequence in batches:  # some providers compile for each new shape
+        timed_call(session, user, sequence)
+        timed_call(baseline, user, sequence)
+    turn = itertools.cycle(batches)
+    current = [next(turn)]
+
+    def advance() -> None:
+        current[0] = next(turn)
+
+    latency = paired_latency(
+        benchmark,
+        lambda: timed_call(session, *current[0]),
+        lambda: timed_call(baseline, *current[0]),
+        rounds=pytestconfig.getoption("--rounds"),
+        batch_size=batch_size,
+        advance=advance,
+    )
+    benchmark.extra_info |= (
+        cell.facts()
+        | latency.facts(price_per_hour)
+        | {
+            "measure": "real_lengths",
+            "batch": batch_size,
+            "mean_length": float(
+                np.mean([(sequence != 0).sum(1).mean() for _, sequence in batches])
+            ),
+            "call": pytestconfig.getoption("timed_call"),
+        }
+    )
+
+
+def real_batches(dataset: Dataset, batch_size: int, max_length: int) -> list[tuple[Any, Any]]:
+    """REAL_BATCHES batches of users chosen at random, with their histories before the test."""
+    cases = dataset.cases("test")
+    random = np.random.default_rng(0)
+    batches = []
+    for _ in range(REAL_BATCHES):
+        chosen = random.integers(0, len(cases), batch_size)
+        histories = [cases.histories[row] for row in chosen]
+        longest = min(max_length, max(map(len, histories)))
+        batches.append((cases.users[chosen], left_padded(histories, longest)))
+    return batches

@@ -20,6 +20,7 @@ def test_throughput(
     dataset: Dataset,
     baseline: Session,
     timed_call: Callable[[Session, Any, Any], Any],
+    price_per_hour: float | None,
     pytestconfig: pytest.Config,
     benchmark: Any,
 ) -> None:
@@ -43,7 +44,7 @@ def test_throughput(
     )
     benchmark.extra_info |= (
         cell.facts()
-        | latency.facts()
+        | latency.facts(price_per_hour)
         | {
             "measure": "throughput",
             "batch": BATCH_SIZE,

@@ -150,7 +150,7 @@ def read_artifacts(folder: Path) -> dict[str, Artifact]:
             raise ArtifactError(
                 f"{manifest}: schema {value['schema']}; this version reads {SCHEMA}"
             )
-        artifacts = [_artifact(folder, entry) for entry in value["artifacts"]]
+        artifacts = [artifact_from(folder, entry) for entry in value["artifacts"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{manifest}: not a manifest of artifacts: {error!r}") from error
     for artifact in artifacts:
@@ -162,7 +162,17 @@ def read_artifacts(folder: Path) -> dict[str, Artifact]:
     return {artifact.variant: artifact for artifact in artifacts}
 
 
-def _artifact(folder: Path, entry: dict[str, Any]) -> Artifact:
+def artifact_to(artifact: Artifact) -> dict[str, Any]:
+    """An artifact as plain JSON values."""
+    return asdict(artifact) | {"path": str(artifact.path)}
+
+
+def artifact_from(folder: Path, entry: dict[str, Any]) -> Artifact:
+    """The artifact of JSON values, its path taken from `folder`.
+
+    Raises:
+        KeyError, TypeError: they are not those of an artifact.
+    """
     parts = {
         "path": folder / entry["path"],
         "model": Model(**entry["model"]),
@@ -172,5 +182,5 @@ def _artifact(folder: Path, entry: dict[str, Any]) -> Artifact:
 
 
 def _write_manifest(folder: Path, artifacts: list[Artifact]) -> None:
-    entries = [asdict(artifact) | {"path": artifact.path.name} for artifact in artifacts]
+    entries = [artifact_to(artifact) | {"path": artifact.path.name} for artifact in artifacts]
     write_json(folder / MANIFEST, {"schema": SCHEMA, "artifacts": entries})

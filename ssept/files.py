@@ -1,6 +1,7 @@
 """Files that are either whole or absent, the hashes that name them, and the cache folder."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -63,6 +64,15 @@ def written_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file; the system frees it also when the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -264,7 +264,7 @@ def test_whole_nanoseconds_are_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("baseline", "cell", "message"),
+    ("baseline", "other", "message"),
     [
         ([1.0, 2.0], [1.0], "2 times of the baseline, 1 of a cell"),
         ([], [], "no pairs"),
@@ -274,7 +274,7 @@ def test_whole_nanoseconds_are_taken() -> None:
     ids=["unequal", "empty", "zero", "nan"],
 )
 def test_times_that_make_no_pairs_are_refused(
-    baseline: list[float], cell: list[float], message: str
+    baseline: list[float], other: list[float], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        paired_ratio(np.array(baseline), np.array(cell))
+        paired_ratio(np.array(baseline), np.array(other))

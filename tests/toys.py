@@ -19,21 +19,18 @@ def noisy(base: Path, destination: Path) -> None:
 
 
 def unsupported(base: Path, destination: Path) -> None:
-    """The plain export behind an operator that only ONNX Runtime's CPU provider knows."""
+    """The plain export behind an operator that OpenVINO does not know."""
     model = onnx.load(base)
-    model.graph.output[0].name = "scores"
     for node in model.graph.node:
         for place, name in enumerate(node.output):
             if name == "scores":
                 node.output[place] = "raw"
     model.graph.node.append(
-        onnx.helper.make_node("BiasGelu", ["raw", "zero"], ["scores"], domain="com.microsoft")
+        onnx.helper.make_node(
+            "Scaler", ["raw"], ["scores"], domain="ai.onnx.ml", offset=[0.0], scale=[1.0]
+        )
     )
-    items = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    model.graph.initializer.append(
-        onnx.helper.make_tensor("zero", onnx.TensorProto.FLOAT, [items], [0.0] * items)
-    )
-    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    model.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", 3))
     onnx.save(model, destination)
 
 

@@ -4,13 +4,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ssept.cli import build, data, train
+from ssept.cli import build, data, doctor, golden, report, train
 from ssept.errors import SseptError
 
 COMMANDS = {
     "data": data,
     "train": train,
     "build": build,
+    "golden": golden,
+    "report": report,
+    "doctor": doctor,
 }
 
 

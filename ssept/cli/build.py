@@ -1,12 +1,15 @@
 """`ssept build`: the model files of a checkpoint, for this machine or to copy to another."""
 
 import argparse
+import shutil
 from pathlib import Path
 
 from tqdm import tqdm
 
 from ssept.artifacts import Artifact, copy_artifacts
 from ssept.errors import SseptError
+from ssept.files import written_file
+from ssept.measure.golden import golden_path
 from ssept.model.store import shipped_folder
 from ssept.variants import VARIANTS, build
 
@@ -52,6 +55,10 @@ def _build(arguments: argparse.Namespace) -> None:
             artifacts.append(build(arguments.checkpoint, name))
     if arguments.out:
         artifacts = copy_artifacts(artifacts, arguments.out)
+        golden = golden_path(arguments.checkpoint)
+        if golden.is_file():
+            with written_file(arguments.out / golden.name) as temporary:
+                shutil.copyfile(golden, temporary)
     for artifact in artifacts:
         _tell(artifact)
 

@@ -1,14 +1,18 @@
-"""`ssept data`: prepare MovieLens files, or make the synthetic data set."""
+"""`ssept data`: download or prepare MovieLens files, or make the synthetic data set."""
 
 import argparse
 from pathlib import Path
 
-HELP = "prepare MovieLens files, or make synthetic data"
+from ssept.data.download import DATASETS, GROUPLENS, download
+from ssept.data.transfer import URL_VARIABLE
+
+HELP = "download or prepare MovieLens files, or make synthetic data"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_download(commands.add_parser("download", help="raw MovieLens files from GroupLens"))
     prepare = commands.add_parser(
         "prepare",
         help="raw MovieLens files to train.csv, val.csv, test.csv, items.csv and manifest.json",
@@ -36,6 +40,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     synthetic.add_argument("--items", type=int, default=10_000, help="items")
     synthetic.add_argument("--seed", type=int, default=20_260, help="another seed, other data")
     synthetic.set_defaults(run=_synthetic)
+
+
+def _add_download(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "name", choices=DATASETS, metavar="NAME", help=f"one of {', '.join(DATASETS)}"
+    )
+    parser.add_argument("out", type=Path, help="the folder to write; absent or empty")
+    parser.add_argument(
+        "--url",
+        help=f"base address of a mirror (default: ${URL_VARIABLE}, or else {GROUPLENS})",
+    )
+    parser.set_defaults(run=_download)
+
+
+def _download(arguments: argparse.Namespace) -> None:
+    dataset = DATASETS[arguments.name]
+    out = download(dataset, arguments.out, base_url=arguments.url)
+    print(f"{out}: {', '.join(dataset.files)}; {dataset.files[-1]} holds the terms of use")
+    print("next: `ssept data prepare`, or MOVIELENS_DATA_DIR with this folder")
 
 
 def _prepare(arguments: argparse.Namespace) -> None:

@@ -1,9 +1,7 @@
 """Raw ratings into a prepared folder: train.csv, val.csv, test.csv, items.csv, manifest.json."""
 
-import contextlib
-import fcntl
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +14,7 @@ from ssept.data.filters import drop_repeats, k_core, keep_rated
 from ssept.data.formats import COLUMNS, Format, detect, read_items, read_ratings
 from ssept.data.split import TIE_RULE, Split, global_time, leave_one_out, sort_by_time
 from ssept.errors import DataError
-from ssept.files import cache_folder, sha256, sha256_json, write_json, written_folder
+from ssept.files import cache_folder, locked, sha256, sha256_json, write_json, written_folder
 
 SCHEMA = 1
 SPLIT_FILES = ("train.csv", "val.csv", "test.csv")
@@ -116,7 +114,7 @@ def prepared(
     sources = [_source(path) for path in format_.sources(source)]
     key = sha256_json([SCHEMA, TIE_RULE, format_.name, sources, options])
     out = cache_folder() / "data" / f"{source.resolve().name}-{key[:12]}"
-    with _locked(out.with_name(f".{out.name}.lock")):
+    with locked(out.with_name(f".{out.name}.lock")):
         if not all((out / name).is_file() for name in FILES):
             prepare(source, out, progress=progress, **options)
     return out
@@ -268,12 +266,3 @@ def _distinct(frames: Iterable[pd.DataFrame], column: str) -> npt.NDArray[np.int
     """The sorted ids of a column over all frames."""
     ids = np.concatenate([frame[column].unique() for frame in frames])
     return np.unique(ids).astype(np.int64)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file; the system frees it also when the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

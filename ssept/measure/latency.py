@@ -18,6 +18,7 @@ Nanoseconds = npt.NDArray[np.float64]
 
 PERCENTILES = (50, 95, 99)
 WARMUP_CALLS = 10
+SECONDS_PER_HOUR = 3600
 
 
 class Benchmark(Protocol):
@@ -47,8 +48,12 @@ class Latency:
     speedup: Estimate
     baseline_ms: float
 
-    def facts(self) -> dict[str, Any]:
-        """As plain JSON values; what needs more calls is null."""
+    def facts(self, price_per_hour: float | None = None) -> dict[str, Any]:
+        """As plain JSON values; what needs more calls is null.
+
+        Args:
+            price_per_hour: of the cores that a call uses, for the cost of a million sequences.
+        """
         percentiles = {
             f"p{q}_ms": asdict(estimate) if estimate else None
             for q, estimate in self.percentiles_ms.items()
@@ -58,6 +63,9 @@ class Latency:
             "fps": self.fps,
             "speedup": asdict(self.speedup) if math.isfinite(self.speedup.high) else None,
             "baseline_ms": self.baseline_ms,
+            "cost_per_million": (
+                price_per_hour / SECONDS_PER_HOUR * 1e6 / self.fps if price_per_hour else None
+            ),
         }
 
 
@@ -69,9 +77,10 @@ class PairedLoop:
     or the second does to a time.
     """
 
-    def __init__(self, cell: Call, baseline: Call) -> None:
+    def __init__(self, cell: Call, baseline: Call, advance: Call | None = None) -> None:
         self._cell = cell
         self._baseline = baseline
+        self._advance = advance
         self.baseline_ns: list[int] = []
         self._turn = 0
 
@@ -86,6 +95,8 @@ class PairedLoop:
         if self._turn % 2 == 1:
             self._time_baseline()
         self._turn += 1
+        if self._advance:
+            self._advance()
 
     def _time_baseline(self) -> None:
         self._baseline()
@@ -102,6 +113,7 @@ def paired_latency(
     rounds: int,
     batch_size: int,
     warmup: int = WARMUP_CALLS,
+    advance: Call | None = None,
 ) -> Latency:
     """Time `rounds` calls of `cell`, each paired with one of `baseline`.
 
@@ -111,11 +123,12 @@ def paired_latency(
         rounds: timed calls.
         batch_size: sequences in a call, for the FPS.
         warmup: untimed calls of each before the first timed one.
+        advance: called after each pair, to change the inputs of both.
     """
     for _ in range(warmup):  # providers compile for each new shape in its first calls
         cell()
         baseline()
-    loop = PairedLoop(cell, baseline)
+    loop = PairedLoop(cell, baseline, advance)
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()

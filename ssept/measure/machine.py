@@ -1,9 +1,11 @@
-"""The environment fingerprint: what a saved time depends on besides the code."""
+"""The machine, and the environment fingerprint: what a saved time depends on besides the code."""
 
 import os
 import platform
+import shutil
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import psutil
@@ -17,7 +19,7 @@ PACKAGES = (
     "torch",
     "onnx",
 )
-# Instruction sets that decide how fast a matrix product runs.
+# Instruction sets that decide how fast a matrix product runs, as Linux names them.
 INSTRUCTION_SETS = (
     "avx2",
     "avx_vnni",
@@ -33,23 +35,89 @@ INSTRUCTION_SETS = (
     "sve",
     "bf16",
 )
+# 64-bit ARM kernels give a core's maker and part number in place of a name.
+ARM_CORES = {
+    ("0x41", "0xd03"): "Cortex-A53",
+    ("0x41", "0xd05"): "Cortex-A55",
+    ("0x41", "0xd07"): "Cortex-A57",
+    ("0x41", "0xd08"): "Cortex-A72",
+    ("0x41", "0xd0b"): "Cortex-A76",
+    ("0x41", "0xd0c"): "Neoverse-N1",
+    ("0x41", "0xd40"): "Neoverse-V1",
+    ("0x41", "0xd42"): "Cortex-A78AE",
+    ("0x41", "0xd49"): "Neoverse-N2",
+    ("0x41", "0xd4f"): "Neoverse-V2",
+    ("0x4e", "0x004"): "Carmel",
+}
+CGROUPS = Path("/sys/fs/cgroup")
+CPUS = Path("/sys/devices/system/cpu")
+# cgroup v1 writes "no limit" as the largest number of whole pages, just below 2^63.
+NO_LIMIT_BYTES = 1 << 60
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """What /proc/cpuinfo says.
+
+    Attributes:
+        name: the model, or on ARM the core; None where neither is given.
+        instruction_sets: those of INSTRUCTION_SETS that it has.
+        virtualised: whether a hypervisor shows itself; None where the CPU has no such flag (ARM).
+    """
+
+    name: str | None
+    instruction_sets: tuple[str, ...]
+    virtualised: bool | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the cgroup allows: CPUs' worth of time, and bytes of memory; None for no limit."""
+
+    cpus: float | None
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What stays the same from run to run; None where the machine does not say.
+
+    Attributes:
+        cpu: the CPU's model.
+        architecture: as the kernel names it, "x86_64" or "aarch64".
+        board: the single-board computer's name, from its device tree.
+        cores, cpus, cpus_allowed: physical, logical, and those this process may run on.
+        instruction_sets: those of INSTRUCTION_SETS that the CPU has.
+        smt: whether cores run two threads at a time.
+        virtualised: whether this is a virtual machine.
+        cgroup_cpu_quota: CPUs' worth of time that the cgroup allows; None for no limit.
+        cgroup_memory_bytes: the cgroup's memory limit; None for none.
+        governor: the frequency governor of the first allowed CPU.
+        boost: whether the clock may rise above its base frequency.
+        memory_bytes: installed memory.
+        nvidia: whether an NVIDIA driver is there.
+    """
+
+    cpu: str
+    architecture: str
+    board: str | None
+    cores: int | None
+    cpus: int | None
+    cpus_allowed: int
+    instruction_sets: tuple[str, ...]
+    smt: bool | None
+    virtualised: bool | None
+    cgroup_cpu_quota: float | None
+    cgroup_memory_bytes: int | None
+    governor: str | None
+    boost: bool | None
+    memory_bytes: int
+    nvidia: bool
 
 
 def fingerprint() -> dict[str, Any]:
     """The machine and its packages, as plain JSON values."""
-    cpu = _cpu_info()
-    return {
-        "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
-        "cores": psutil.cpu_count(logical=False),
-        "cpus_allowed": len(os.sched_getaffinity(0)),
-        "instruction_sets": [
-            name
-            for name in INSTRUCTION_SETS
-            if name in (cpu.get("flags") or cpu.get("Features") or "").split()
-        ],
-        "cgroup_cpu_quota": _cpu_quota(),
-        "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
-        "memory_bytes": psutil.virtual_memory().total,
+    return asdict(read_machine()) | {
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": package_versions(),
@@ -67,21 +135,102 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def _cpu_info() -> dict[str, str]:
-    """The first processor's entries of /proc/cpuinfo; empty where there is no such file."""
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return {}
-    block = path.read_text(encoding="utf-8").split("\n\n")[0]
-    pairs = (line.split(":", 1) for line in block.splitlines() if ":" in line)
-    return {key.strip(): value.strip() for key, value in pairs}
+def read_machine() -> Machine:
+    """This machine."""
+    cpu = parse_cpuinfo(read_text(Path("/proc/cpuinfo")) or "")
+    allowed = os.sched_getaffinity(0)
+    limits = cgroup_limits(read_text(Path("/proc/self/cgroup")) or "")
+    board = read_text(Path("/proc/device-tree/model"))
+    return Machine(
+        cpu=cpu.name or platform.processor() or platform.machine(),
+        architecture=platform.machine(),
+        board=board.rstrip("\0") if board else None,
+        cores=psutil.cpu_count(logical=False),
+        cpus=psutil.cpu_count(),
+        cpus_allowed=len(allowed),
+        instruction_sets=cpu.instruction_sets,
+        smt=_switch(CPUS / "smt/active"),
+        virtualised=cpu.virtualised,
+        cgroup_cpu_quota=limits.cpus,
+        cgroup_memory_bytes=limits.memory_bytes,
+        governor=read_text(CPUS / f"cpu{min(allowed)}/cpufreq/scaling_governor"),
+        boost=read_boost(CPUS),
+        memory_bytes=psutil.virtual_memory().total,
+        nvidia=Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi") is not None,
+    )
 
 
-def _cpu_quota() -> float | None:
-    """How many cores' worth of time the cgroup allows, or None for no limit."""
-    quota, period = ((_first_line(Path("/sys/fs/cgroup/cpu.max")) or "max") + " 1").split()[:2]
-    return None if quota == "max" else int(quota) / int(period)
+def parse_cpuinfo(text: str) -> Cpu:
+    """The CPU of a /proc/cpuinfo of any architecture; of several kinds of core the first."""
+    entries: dict[str, str] = {}
+    for line in text.splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            entries.setdefault(key.strip(), value.strip())
+    core = ARM_CORES.get((entries.get("CPU implementer", ""), entries.get("CPU part", "")))
+    flags = (entries.get("flags") or entries.get("Features") or "").split()
+    return Cpu(
+        name=core or entries.get("model name"),
+        instruction_sets=tuple(name for name in INSTRUCTION_SETS if name in flags),
+        virtualised="hypervisor" in flags if "flags" in entries else None,
+    )
 
 
-def _first_line(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8").strip() if path.exists() else None
+def cgroup_limits(own: str, mount: Path = CGROUPS) -> Limits:
+    """The tightest limits from a process's cgroup up to the root, of v1 and of v2.
+
+    A container may see the host's name of its own cgroup while its root is mounted in that
+    place, so that the names on the way do not exist: then the root holds the limits.
+
+    Args:
+        own: the text of /proc/self/cgroup, a line "number:controllers:path" a hierarchy; v2's
+            has no controllers.
+        mount: where the hierarchies are mounted.
+    """
+    quotas: list[float | None] = []
+    memory: list[int | None] = []
+    for line in own.splitlines():
+        _, controllers, path = line.split(":", 2)
+        inside = PurePosixPath(path.lstrip("/"))
+        for level in (inside, *inside.parents):
+            folder = mount / controllers / level
+            v1 = (read_text(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+            quotas.append(parse_quota(read_text(folder / "cpu.max")))
+            quotas.append(parse_quota(" ".join(text or "" for text in v1)))
+            memory.append(parse_memory_limit(read_text(folder / "memory.max")))
+            memory.append(parse_memory_limit(read_text(folder / "memory.limit_in_bytes")))
+    return Limits(
+        min((quota for quota in quotas if quota is not None), default=None),
+        min((limit for limit in memory if limit is not None), default=None),
+    )
+
+
+def parse_quota(text: str | None) -> float | None:
+    """The CPUs' worth of time in a text "quota period" of microseconds; None for no limit."""
+    quota, period = (text or "").split() or ("max", "1")
+    return None if quota in ("max", "-1") else int(quota) / int(period)
+
+
+def parse_memory_limit(text: str | None) -> int | None:
+    """The bytes of a cgroup's memory limit; None for no limit."""
+    limit = NO_LIMIT_BYTES if text in (None, "max") else int(text)
+    return None if limit >= NO_LIMIT_BYTES else limit
+
+
+def read_boost(cpus: Path) -> bool | None:
+    """Whether the clock may rise above its base frequency; None where no driver says so."""
+    no_turbo = _switch(cpus / "intel_pstate/no_turbo")
+    return _switch(cpus / "cpufreq/boost") if no_turbo is None else not no_turbo
+
+
+def read_text(path: Path) -> str | None:
+    """A small file of /proc or /sys; None where it is missing or its driver refuses."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
+def _switch(path: Path) -> bool | None:
+    text = read_text(path)
+    return None if text is None else text == "1"

@@ -7,6 +7,7 @@ from tabulate import tabulate
 
 Run = dict[str, Any]
 Facts = dict[str, Any]
+Cells = dict[str, dict[str, Facts]]
 NOTHING = "–"
 
 
@@ -16,18 +17,32 @@ def matrix_report(run: Run) -> str:
     Args:
         run: the content of a results file.
     """
-    parts = [part for part in (_table(run), *_unmeasured(run["ssept"])) if part]
+    cells = _cells(run)
+    parts = [
+        _table(cells, run["ssept"]["baseline"]),
+        _more(cells),
+        _sustained(run),
+        *_unmeasured(run["ssept"]),
+    ]
+    parts = [part for part in parts if part]
     return "\n\n".join(parts)
 
 
-def _table(run: Run) -> str:
-    cells: dict[str, dict[str, Facts]] = defaultdict(dict)
+def _cells(run: Run) -> Cells:
+    """The facts of each cell by what they measure, in the order of the run."""
+    cells: Cells = defaultdict(dict)
     for benchmark in run["benchmarks"]:
         facts = benchmark["extra_info"]
         cells[f"{facts['variant']}-{facts['provider']}"][_measure(facts)] = facts
+    return cells
+
+
+def _table(cells: Cells, baseline: str) -> str:
     if not cells:
         return ""
-    batches = sorted({f["batch"] for c in cells.values() for k, f in c.items() if "latency" in k})
+    batches = sorted(
+        {f["batch"] for c in cells.values() for k, f in c.items() if k.startswith("latency")}
+    )
     smallest = f"latency {batches[0]}" if batches else ""
     header = [
         "cell",
@@ -47,7 +62,7 @@ def _table(run: Run) -> str:
         any_facts = next(iter(cell.values()))
         rows.append(
             [
-                f"{name} *" if name == run["ssept"]["baseline"] else name,
+                f"{name} *" if name == baseline else name,
                 _number(cell.get("accuracy test", {}).get("full", {}).get("ndcg"), 4),
                 *(_number(latency.get(f"p{q}_ms"), 2) for q in (50, 95, 99)),
                 *(_number(cell.get(f"latency {b}", {}).get("speedup"), 2) for b in batches),
@@ -58,15 +73,54 @@ def _table(run: Run) -> str:
             ]
         )
     return tabulate(rows, header, disable_numparse=True, colalign=_alignment(header)) + _legend(
-        batches, run["ssept"]["baseline"]
+        batches, baseline
     )
 
 
+def _more(cells: Cells) -> str:
+    """What else decides: real lengths, several sessions, cold start, memory, cost."""
+    figures = {
+        "real p50": ("real_lengths 1", "p50_ms", 2),
+        "real ×": ("real_lengths 1", "speedup", 2),
+        "scaling": ("concurrency", "scaling", 2),
+        "sessions": ("concurrency", "sessions", 0),
+        "cold start s": ("footprint", "total_s", 2),
+        "load s": ("footprint", "load_s", 2),
+        "peak MB": ("footprint", "peak_rss_bytes", 0),
+        "cost/M": ("throughput", "cost_per_million", 4),
+    }
+    columns = {
+        title: [_scaled(cell.get(measure, {}).get(key), key, digits) for cell in cells.values()]
+        for title, (measure, key, digits) in figures.items()
+    }
+    columns = {title: values for title, values in columns.items() if set(values) != {NOTHING}}
+    if not columns:
+        return ""
+    header = ["cell", *columns]
+    rows = [list(row) for row in zip(cells, *columns.values(), strict=True)]
+    return tabulate(rows, header, disable_numparse=True, colalign=_alignment(header)) + (
+        "\nreal: histories of real users at batch 1; scaling: throughput of several sessions "
+        "against one"
+    )
+
+
+def _sustained(run: Run) -> str:
+    lines = []
+    for benchmark in run["benchmarks"]:
+        facts = benchmark["extra_info"]
+        if facts["measure"] == "sustained":
+            lines.append(
+                f"sustained: {facts['calls']:,} calls in {facts['seconds']} s; the last sixth took "
+                f"{facts['slowdown']:.3f} times as long a call as the first"
+            )
+    return "\n".join(lines)
+
+
 def _measure(facts: Facts) -> str:
-    kind = facts["measure"]
+    kind = str(facts["measure"])
     if kind == "accuracy":
         return f"accuracy {facts['split']}"
-    return f"latency {facts['batch']}" if kind == "latency" else str(kind)
+    return f"{kind} {facts['batch']}" if kind in ("latency", "real_lengths") else kind
 
 
 def _legend(batches: list[int], baseline: str) -> str:
@@ -89,6 +143,10 @@ def _number(value: Any, digits: int) -> str:
     if isinstance(value, dict):
         value = value["value"]
     return NOTHING if value is None else f"{value:,.{digits}f}"
+
+
+def _scaled(value: Any, key: str, digits: int) -> str:
+    return _number(value / 1e6 if value and key.endswith("_bytes") else value, digits)
 
 
 def _placement(nodes: dict[str, int]) -> str:

@@ -1,0 +1,44 @@
+"""The baseline under load without a pause: does the machine slow down when it gets warm?"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fixtures.cells import Cell
+from ssept.providers.session import Session
+
+PARTS = 6
+
+
+def test_sustained(
+    baseline_cell: Cell,
+    timed_call: Callable[[Session, Any, Any], Any],
+    pytestconfig: pytest.Config,
+    benchmark: Any,
+) -> None:
+    seconds = pytestconfig.getoption("--sustained")
+    if not seconds:
+        pytest.skip("--sustained=SECONDS is not given")
+    session = baseline_cell.load()
+    sequence = np.ones((1, session.artifact.model.max_length), dtype=np.int64)
+    times = []
+
+    def sustain() -> None:
+        end = time.perf_counter() + seconds
+        while (start := time.perf_counter()) < end:
+            timed_call(session, sequence[:, 0], sequence)
+            times.append(time.perf_counter() - start)
+
+    benchmark.pedantic(sustain, rounds=1)
+    medians = [float(np.median(part)) * 1e3 for part in np.array_split(times, PARTS)]
+    benchmark.extra_info |= baseline_cell.facts() | {
+        "measure": "sustained",
+        "seconds": seconds,
+        "calls": len(times),
+        "part_medians_ms": medians,
+        # The last sixth against the first: above 1 it slowed down.
+        "slowdown": medians[-1] / medians[0],
+    }

@@ -1,0 +1,15 @@
+"""`ssept report`: the table of a saved run."""
+
+import argparse
+from pathlib import Path
+
+from ssept.report.runs import read_run
+from ssept.report.table import matrix_report
+
+HELP = "print the table of a saved run"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("file", type=Path, help="a results file of the matrix")
+    parser.set_defaults(run=lambda arguments: print(matrix_report(read_run(arguments.file))))

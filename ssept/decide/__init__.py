@@ -1,0 +1,1 @@
+"""Verdicts: what to deploy, what is wrong."""

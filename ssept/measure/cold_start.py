@@ -1,0 +1,96 @@
+"""Cold start and peak memory of a cell, in a process of its own.
+
+`python -m ssept.measure.cold_start` is that process: it reads a request from standard input and
+writes the figures to standard output.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ssept.artifacts import Artifact, artifact_from, artifact_to
+from ssept.errors import ProviderError
+
+TIMEOUT_S = 300
+TOP_K = 10
+BYTES_PER_KIB = 1024
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """What it takes to the first answer, with the file system's caches warm.
+
+    Attributes:
+        import_s: from the start of the process until the packages are imported, seconds.
+        load_s: loading the model, seconds.
+        first_s: the first recommendation of one sequence, seconds.
+        peak_rss_bytes: the most memory that the process held.
+    """
+
+    import_s: float
+    load_s: float
+    first_s: float
+    peak_rss_bytes: int
+
+    @property
+    def total_s(self) -> float:
+        """From the start of the process to the first answer, seconds."""
+        return self.import_s + self.load_s + self.first_s
+
+
+def cold_start(artifact: Artifact, provider: str, threads: int) -> ColdStart:
+    """Start a process, load the artifact on the provider, answer once.
+
+    Raises:
+        ProviderError: the process failed; with its last line.
+    """
+    request = {"artifact": artifact_to(artifact), "provider": provider, "threads": threads}
+    request["started_s"] = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "ssept.measure.cold_start"],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise ProviderError(f"{artifact.path.name} on {provider} did not start: {last}")
+    return ColdStart(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def peak_rss_bytes() -> int:
+    """The most memory that this process has held since it began.
+
+    Not `getrusage`: its figure also counts the parent's memory at the moment of the fork.
+    """
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * BYTES_PER_KIB
+    raise ProviderError("this system does not tell a process's peak memory")
+
+
+def _answer(request: dict[str, Any]) -> ColdStart:
+    import numpy as np
+
+    from ssept.providers import load
+
+    imported = time.monotonic()
+    artifact = artifact_from(Path(), request["artifact"])
+    session = load(artifact, provider=request["provider"], threads=request["threads"])
+    loaded = time.monotonic()
+    sequence = np.ones((1, artifact.model.max_length), dtype=np.int64)
+    session.recommend(sequence[:, 0], sequence, TOP_K)
+    answered = time.monotonic()
+    return ColdStart(
+        imported - request["started_s"], loaded - imported, answered - loaded, peak_rss_bytes()
+    )
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_answer(json.load(sys.stdin)))))
