@@ -27,7 +27,13 @@ def read_about(path: Path) -> dict[str, Any]:
 
         return about_state_dict(path)
     # Imported here: small boards have artifacts, and neither checkpoints nor safetensors.
-    from safetensors import SafetensorError, safe_open
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise CheckpointError(
+            f"{path}: reading a checkpoint needs {error.name}; install the train extra, or "
+            "measure model files that were built elsewhere (--artifacts=DIR)"
+        ) from error
 
     try:
         with safe_open(path, "numpy") as file:
