@@ -12,9 +12,9 @@ from ssept.data.dataset import Dataset, left_padded
 from ssept.evaluation import accuracy, both_ranks, draw_negatives
 from ssept.measure.golden import GOLDEN_SUFFIX, drift, golden_path
 from ssept.metrics import IntArray
-from ssept.providers import PROVIDERS, load
+from ssept.providers import PROVIDERS, budget, load
 from ssept.providers.session import Session
-from ssept.variants import CUSTOM, VARIANTS
+from ssept.variants import CUSTOM
 
 SPLITS = ("val", "test")
 AGREEMENT_USERS = 512
@@ -82,9 +82,9 @@ def test_agreement(cell: Cell, dataset: Dataset, reference: Session, benchmark: 
         "score_error": error,
         "top10_overlap": overlap,
     }
-    budget = VARIANTS[cell.variant]
-    assert error <= budget.max_score_error, "scores differ from torch's past the variant's budget"
-    assert overlap >= budget.min_overlap, "the top 10 differ from torch's past the variant's budget"
+    max_score_error, min_overlap = budget(cell.variant, cell.provider)
+    assert error <= max_score_error, "scores differ from torch's past the cell's budget"
+    assert overlap >= min_overlap, "the top 10 differ from torch's past the cell's budget"
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +112,6 @@ def test_golden(cell: Cell, golden: Path, benchmark: Any) -> None:
         "score_error": error,
         "top10_overlap": overlap,
     }
-    budget = VARIANTS[cell.variant]
-    assert error <= budget.max_score_error, f"scores differ from {golden.name}"
-    assert overlap >= budget.min_overlap, f"the top 10 differ from {golden.name}"
+    max_score_error, min_overlap = budget(cell.variant, cell.provider)
+    assert error <= max_score_error, f"scores differ from {golden.name}"
+    assert overlap >= min_overlap, f"the top 10 differ from {golden.name}"

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fixtures.cells import BASELINE_PROVIDER, Cell
-from fixtures.variants import baseline_variant
+from fixtures.cells import Cell
 from ssept.measure.latency import paired_latency
 from ssept.providers.session import Session
 
@@ -28,15 +27,14 @@ def one_core() -> Iterator[None]:
 @pytest.mark.usefixtures("one_core")
 def test_edge(
     cell: Cell,
+    baseline_cell: Cell,
     timed_call: Callable[[Session, Any, Any], Any],
     pytestconfig: pytest.Config,
     benchmark: Any,
 ) -> None:
     cell = replace(cell, threads=1, sessions={})  # sessions of its own, started on that core
     session = cell.load()
-    baseline = replace(
-        cell, variant=baseline_variant(pytestconfig), provider=BASELINE_PROVIDER
-    ).load()
+    baseline = replace(baseline_cell, threads=1, sessions={}).load()
     model = session.artifact.model
     random = np.random.default_rng(0)
     user = random.integers(0, model.users + 1, 1)

@@ -15,7 +15,7 @@ def test_footprint(cell: Cell, benchmark: Any) -> None:
     starts = []
 
     def start() -> None:
-        starts.append(cold_start(session.artifact, cell.provider, cell.threads))
+        starts.append(cold_start(session.artifact, cell.provider, cell.threads, cell.options))
 
     benchmark.pedantic(start, rounds=ROUNDS)
     figures = {

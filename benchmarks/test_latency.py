@@ -35,6 +35,7 @@ def test_latency(
         lambda: timed_call(session, user, sequence),
         lambda: timed_call(baseline, user, sequence),
         rounds=pytestconfig.getoption("--rounds"),
+        max_seconds=pytestconfig.getoption("--cell-seconds"),
         batch_size=batch_size,
     )
     benchmark.extra_info |= (
@@ -76,6 +77,7 @@ def test_real_lengths(
         lambda: timed_call(session, *current[0]),
         lambda: timed_call(baseline, *current[0]),
         rounds=pytestconfig.getoption("--rounds"),
+        max_seconds=pytestconfig.getoption("--cell-seconds"),
         batch_size=batch_size,
         advance=advance,
     )

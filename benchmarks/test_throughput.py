@@ -12,7 +12,7 @@ from ssept.providers.session import Session
 
 BATCH_SIZE = 64
 USERS = 1024
-ROUNDS = 20
+ROUNDS = 10
 
 
 def test_throughput(

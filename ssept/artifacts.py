@@ -4,7 +4,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,8 @@ class Artifact:
         sha256, size_bytes: of the file.
         tools: the versions of the packages that built it.
         signature: the names of an ONNX file's inputs and output.
+        operators: how many nodes of each operator an ONNX file has, where it was built here.
+        calibration: what the ranges of a calibrated variant were taken from.
     """
 
     path: Path
@@ -78,6 +80,8 @@ class Artifact:
     size_bytes: int
     tools: dict[str, str]
     signature: Signature = Signature()
+    operators: dict[str, int] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
 
 
 def artifact_of(
@@ -100,11 +104,12 @@ def cached_artifact(
     model: Model,
     tools: dict[str, str],
     inputs: dict[str, Any],
-    build: Callable[[Path], None],
+    build: Callable[[Path], dict[str, Any]],
 ) -> Artifact:
     """The artifact of these inputs: from the cache, or built by `build(path)` and kept there.
 
     `inputs`, with the tools' versions, is all that decides the file's content; it must be JSON.
+    `build` returns further fields of the artifact.
     """
     key = {"file": file_name, "variant": variant, "tools": tools, "inputs": inputs}
     folder = cache_folder() / "artifacts" / sha256_json(key)[:16]
@@ -112,9 +117,9 @@ def cached_artifact(
         with contextlib.suppress(ArtifactError):  # a damaged cache entry is built again
             return read_artifacts(folder)[variant]
     with written_folder(folder) as temporary:
-        build(temporary / file_name)
+        more = build(temporary / file_name)
         artifact = artifact_of(temporary / file_name, variant, format, model, tools)
-        _write_manifest(temporary, [artifact])
+        _write_manifest(temporary, [replace(artifact, **more)])
     return read_artifacts(folder)[variant]
 
 

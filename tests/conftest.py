@@ -9,6 +9,7 @@ import torch
 
 from ssept.data.dataset import Dataset, load_dataset
 from ssept.data.synthetic import prepare_synthetic
+from ssept.files import cache_folder
 from ssept.model.checkpoint import Checkpoint, save_checkpoint
 from ssept.model.network import SSEPT, SSEPTConfig
 
@@ -19,6 +20,10 @@ USERS, ITEMS = 40, 300
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tests neither read nor fill the user's cache."""
     folder = tmp_path_factory.mktemp("cache")
+    # Tool environments take minutes to make and are named by what they hold: they are shared.
+    environments = cache_folder() / "environments"
+    environments.mkdir(parents=True, exist_ok=True)
+    (folder / "environments").symlink_to(environments)
     os.environ["SSEPT_CACHE_DIR"] = str(folder)
     os.environ.pop("MOVIELENS_DATA_DIR", None)
     return folder

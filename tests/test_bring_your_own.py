@@ -20,6 +20,8 @@ from ssept.variants import build
 from tests.conftest import batch, untrained
 from tests.matrix import run_matrix
 
+BUILT = ("--variants", "onnx,onnx_graph")
+
 
 @pytest.fixture
 def weights(small_checkpoint: Path) -> dict[str, torch.Tensor]:
@@ -235,7 +237,7 @@ def test_built_artifacts_are_copied_and_measured_without_the_checkpoint(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "artifacts"
-    assert main(["build", "--checkpoint", str(small_checkpoint), "--out", str(out)]) == 0
+    assert main(["build", "--checkpoint", str(small_checkpoint), *BUILT, "--out", str(out)]) == 0
     assert "tiny_onnx_graph.onnx" in capsys.readouterr().out
     assert set(read_artifacts(out)) == {"onnx", "onnx_graph"}
     ids, _ = ssept.load(out, "onnx_graph").recommend([1], [[1, 2]], 3)

@@ -4,8 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ssept.cli import build, data, doctor, golden, report, train
+from ssept.cli import build, data, doctor, golden, report, train, tune
 from ssept.errors import SseptError
+from ssept.providers.onnxruntime import check_one_onnxruntime
 
 COMMANDS = {
     "data": data,
@@ -14,6 +15,7 @@ COMMANDS = {
     "golden": golden,
     "report": report,
     "doctor": doctor,
+    "tune": tune,
 }
 
 
@@ -21,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; errors that a user can mend end in one line and exit code 1."""
     parsed = _parser().parse_args(arguments)
     try:
+        if parsed.command is not doctor:  # which explains what this refuses
+            check_one_onnxruntime()
         status: int | None = parsed.run(parsed)
     except SseptError as error:
         print(f"ssept: error: {error}", file=sys.stderr)
@@ -41,12 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
-        command.add_arguments(
-            commands.add_parser(
-                name,
-                help=command.HELP,
-                description=command.HELP,
-                formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-            )
+        subparser = commands.add_parser(
+            name,
+            help=command.HELP,
+            description=command.HELP,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
+        subparser.set_defaults(command=command)
+        command.add_arguments(subparser)
     return parser

@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which ones, separated by commas",
     )
     parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="the data that the checkpoint was trained on, for calibrated variants",
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
@@ -52,7 +58,7 @@ def _build(arguments: argparse.Namespace) -> None:
     with tqdm(names, unit="variant", disable=None) as bar:
         for name in bar:
             bar.set_description(name)
-            artifacts.append(build(arguments.checkpoint, name))
+            artifacts.append(build(arguments.checkpoint, name, arguments.data))
     if arguments.out:
         artifacts = copy_artifacts(artifacts, arguments.out)
         golden = golden_path(arguments.checkpoint)

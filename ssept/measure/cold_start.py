@@ -8,12 +8,14 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ssept.artifacts import Artifact, artifact_from, artifact_to
 from ssept.errors import ProviderError
+from ssept.providers.options import Value
 
 TIMEOUT_S = 300
 TOP_K = 10
@@ -42,14 +44,24 @@ class ColdStart:
         return self.import_s + self.load_s + self.first_s
 
 
-def cold_start(artifact: Artifact, provider: str, threads: int) -> ColdStart:
+def cold_start(
+    artifact: Artifact,
+    provider: str,
+    threads: int,
+    options: Mapping[str, Value] | None = None,
+) -> ColdStart:
     """Start a process, load the artifact on the provider, answer once.
 
     Raises:
         ProviderError: the process failed; with its last line.
     """
-    request = {"artifact": artifact_to(artifact), "provider": provider, "threads": threads}
-    request["started_s"] = time.monotonic()
+    request = {
+        "artifact": artifact_to(artifact),
+        "provider": provider,
+        "threads": threads,
+        "options": dict(options or {}),
+        "started_s": time.monotonic(),
+    }
     done = subprocess.run(
         [sys.executable, "-m", "ssept.measure.cold_start"],
         input=json.dumps(request),
@@ -82,7 +94,12 @@ def _answer(request: dict[str, Any]) -> ColdStart:
 
     imported = time.monotonic()
     artifact = artifact_from(Path(), request["artifact"])
-    session = load(artifact, provider=request["provider"], threads=request["threads"])
+    session = load(
+        artifact,
+        provider=request["provider"],
+        threads=request["threads"],
+        options=request["options"],
+    )
     loaded = time.monotonic()
     sequence = np.ones((1, artifact.model.max_length), dtype=np.int64)
     session.recommend(sequence[:, 0], sequence, TOP_K)

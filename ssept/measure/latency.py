@@ -1,16 +1,17 @@
 """Latency of a cell, each call paired with a call of the baseline right before or after it."""
 
+import contextlib
 import gc
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ssept.measure.statistics import paired_ratio, percentile
+from ssept.measure.statistics import MINIMUM_SAMPLES, paired_ratio, percentile
 from ssept.metrics import Estimate
 
 Call = Callable[[], Any]
@@ -114,8 +115,11 @@ def paired_latency(
     batch_size: int,
     warmup: int = WARMUP_CALLS,
     advance: Call | None = None,
+    max_seconds: float = math.inf,
 ) -> Latency:
     """Time `rounds` calls of `cell`, each paired with one of `baseline`.
+
+    Where that would take longer than `max_seconds`, fewer are timed, but as many as p95 needs.
 
     Args:
         benchmark: pytest-benchmark's fixture, which keeps the cell's times.
@@ -124,21 +128,69 @@ def paired_latency(
         batch_size: sequences in a call, for the FPS.
         warmup: untimed calls of each before the first timed one.
         advance: called after each pair, to change the inputs of both.
+        max_seconds: of the timed loop.
     """
     for _ in range(warmup):  # providers compile for each new shape in its first calls
+        pair_s = _timed_pair_s(cell, baseline)
+    affordable = max_seconds / (2 * pair_s)  # each timed call follows an untimed one
+    if affordable < rounds:
+        rounds = min(rounds, max(MINIMUM_SAMPLES[95], int(affordable)))
+    loop = PairedLoop(cell, baseline, advance)
+    with collection_off():
+        benchmark.pedantic(cell, setup=loop.setup, teardown=loop.teardown, rounds=rounds)
+    cell_ns = np.asarray(benchmark.stats.stats.data) * 1e9
+    return summarize(cell_ns, np.asarray(loop.baseline_ns, dtype=np.float64), batch_size)
+
+
+def _timed_pair_s(cell: Call, baseline: Call) -> float:
+    """Call both once; how long that took, seconds."""
+    start = time.perf_counter()
+    cell()
+    baseline()
+    return time.perf_counter() - start
+
+
+def paired_times(
+    cell: Call, baseline: Call, *, seconds: float, least_pairs: int = 40, warmup: int = WARMUP_CALLS
+) -> tuple[Nanoseconds, Nanoseconds]:
+    """Times of `cell` and of `baseline`, paired as in `paired_latency`, without pytest.
+
+    Args:
+        cell, baseline: one call each, inputs already made.
+        seconds: go on for so long.
+        least_pairs: and until there are so many pairs.
+        warmup: untimed calls of each before the first timed one.
+
+    Returns:
+        float64[n] each, nanoseconds, in the order of measuring.
+    """
+    for _ in range(warmup):
         cell()
         baseline()
-    loop = PairedLoop(cell, baseline, advance)
+    loop = PairedLoop(cell, baseline)
+    cell_ns: list[int] = []
+    with collection_off():
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end or len(cell_ns) < least_pairs:
+            loop.setup()
+            start = time.perf_counter_ns()
+            cell()
+            cell_ns.append(time.perf_counter_ns() - start)
+            loop.teardown()
+    return np.asarray(cell_ns, dtype=np.float64), np.asarray(loop.baseline_ns, dtype=np.float64)
+
+
+@contextlib.contextmanager
+def collection_off() -> Iterator[None]:
+    """Keep Python's garbage collector from running in the block."""
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        benchmark.pedantic(cell, setup=loop.setup, teardown=loop.teardown, rounds=rounds)
+        yield
     finally:
         if collecting:
             gc.enable()
-    cell_ns = np.asarray(benchmark.stats.stats.data) * 1e9
-    return summarize(cell_ns, np.asarray(loop.baseline_ns, dtype=np.float64), batch_size)
 
 
 def summarize(cell_ns: Nanoseconds, baseline_ns: Nanoseconds, batch_size: int) -> Latency:

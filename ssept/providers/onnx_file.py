@@ -8,7 +8,8 @@ import numpy as np
 
 from ssept.artifacts import Artifact, Model, Signature, artifact_of
 from ssept.errors import ArtifactError
-from ssept.providers.onnxruntime import check_one_onnxruntime, feeds
+from ssept.providers.onnxruntime import check_one_onnxruntime
+from ssept.providers.onnxruntime_session import feeds
 from ssept.variants import CUSTOM
 
 INTEGERS = {"tensor(int64)": "int64", "tensor(int32)": "int32"}

@@ -1,21 +1,26 @@
 """ONNX Runtime's execution providers, each of which runs the whole graph or refuses it."""
 
+import ctypes.util
+import importlib
 import importlib.util
-import json
-import tempfile
-from collections import Counter
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from ssept.artifacts import Artifact, Signature
-from ssept.errors import FallbackError, ProviderError
-from ssept.providers.session import Ids, Scores, Session
+from ssept.artifacts import Artifact
+from ssept.errors import ProviderError
+from ssept.providers.nvidia import no_gpu
+from ssept.providers.onnxruntime_gpu import GpuSession
+from ssept.providers.onnxruntime_options import (
+    CudaOptions,
+    OpenVinoOptions,
+    SessionOptions,
+    TensorRtOptions,
+)
+from ssept.providers.onnxruntime_session import OnnxRuntimeSession
+from ssept.providers.session import Session
 from ssept.variants import ONNXRUNTIME_DISTRIBUTIONS
+
+TENSORRT_LIBRARY, TENSORRT_MODULE = "nvinfer", "tensorrt_libs"
 
 
 @dataclass(frozen=True)
@@ -24,114 +29,65 @@ class OnnxRuntime:
 
     Attributes:
         name: ONNX Runtime's name for it.
-        extra: the extra of this project that installs it.
-        options: the provider's own options; "{threads}" stands for the thread count.
+        install: what to do where ONNX Runtime does not have it.
+        options: the options with their defaults.
     """
 
     name: str
-    extra: str
-    options: dict[str, str] = field(default_factory=dict)
+    install: str
+    options: SessionOptions = field(default_factory=SessionOptions)
 
     def unavailable(self) -> str | None:
-        """Why this provider cannot run here and what to install, or None."""
+        """Why this provider cannot run here and what to install, or None.
+
+        Raises:
+            ProviderError: onnxruntime distributions overwrote one another.
+        """
         if not importlib.util.find_spec("onnxruntime"):
-            return f"onnxruntime is not installed: install the {self.extra} extra"
+            return f"onnxruntime is not installed: {self.install}"
         check_one_onnxruntime()
         import onnxruntime
 
         if self.name not in onnxruntime.get_available_providers():
-            return f"onnxruntime has no {self.name}: install the {self.extra} extra"
+            return f"onnxruntime has no {self.name}: {self.install}"
         return None
 
-    def load(self, artifact: Artifact, threads: int) -> Session:
+    def load(self, artifact: Artifact, threads: int, options: SessionOptions) -> Session:
         """A session whose whole graph runs on this provider."""
-        return OnnxRuntimeSession(artifact, threads, self)
+        return OnnxRuntimeSession(artifact, threads, self.name, options)
 
 
-class OnnxRuntimeSession(Session):
-    """An ONNX file in ONNX Runtime."""
+class Cuda(OnnxRuntime):
+    """ONNX Runtime on an NVIDIA GPU."""
 
-    def __init__(self, artifact: Artifact, threads: int, engine: OnnxRuntime) -> None:
-        super().__init__(artifact, threads)
-        self._engine = engine
-        self._session = self._start()
+    def unavailable(self) -> str | None:
+        """As for every provider; also where there is no GPU."""
+        return super().unavailable() or no_gpu()
 
-    def _scores(self, user: Ids, sequence: Ids) -> Scores:
-        scores: Scores = self._session.run(
-            [self.artifact.signature.scores], feeds(self.artifact.signature, user, sequence)
-        )[0]
-        return scores
-
-    def placement(self) -> dict[str, int]:
-        """Nodes per provider, from the profile of one run in a second session."""
-        with tempfile.TemporaryDirectory() as folder:
-            session = self._start(profile=Path(folder) / "profile")
-            length = self.artifact.model.max_length
-            one = np.ones((2, length), dtype=np.int64)
-            session.run(None, feeds(self.artifact.signature, one[:, 0].copy(), one))
-            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        return dict(
-            Counter(
-                event["args"]["provider"].removesuffix("ExecutionProvider")
-                for event in events
-                if event.get("cat") == "Node" and event["name"].endswith("kernel_time")
-            )
-        )
-
-    def _start(self, profile: Path | None = None) -> Any:
-        """An InferenceSession that cannot fall back.
-
-        ONNX Runtime falls back to its CPU provider with no more than a log message. Three locks
-        together close every way seen: the provider alone in the list without Python's retry,
-        the CPU forbidden to take over nodes, and a look at what the session really uses.
-        """
+    def load(self, artifact: Artifact, threads: int, options: SessionOptions) -> Session:
+        """A session whose graph, but for the arithmetic on shapes, runs on this provider."""
         import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-        # Its own exceptions have no base class in common.
-        refusals: tuple[type[Exception], ...] = tuple(
-            kind
-            for kind in (*vars(native).values(), RuntimeError, ValueError)
-            if isinstance(kind, type) and issubclass(kind, Exception)
-        )
-
-        engine = self._engine
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        if profile:
-            options.enable_profiling = True
-            options.profile_file_prefix = str(profile)
-        if engine.name != "CPUExecutionProvider":
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        settings = {
-            key: value.format(threads=self.threads) for key, value in engine.options.items()
-        }
-        try:
-            session = onnxruntime.InferenceSession(
-                self.artifact.path, options, providers=[(engine.name, settings)], enable_fallback=0
-            )
-        except refusals as error:
-            reason = str(error).strip().splitlines()[0]
-            raise FallbackError(
-                f"{engine.name} does not run all of {self.artifact.path.name}: {reason}"
-            ) from error
-        used = session.get_providers()
-        if used[0] != engine.name:
-            raise FallbackError(f"{engine.name} was asked for, and {used[0]} would run instead")
-        return session
+        onnxruntime.preload_dlls()  # pip puts CUDA's libraries where no linker looks
+        return GpuSession(artifact, threads, self.name, options)
 
 
-def feeds(signature: Signature, user: Ids, sequence: Ids) -> dict[str, npt.NDArray[Any]]:
-    """The inputs of a session in the form that its file wants: int64[B] and int64[B, L]."""
-    if signature.length is not None and sequence.shape[1] < signature.length:
-        sequence = np.pad(sequence, ((0, 0), (signature.length - sequence.shape[1], 0)))
-    if signature.user_is_column:
-        user = user[:, None]
-    if signature.dtype != "int64":
-        user, sequence = user.astype(signature.dtype), sequence.astype(signature.dtype)
-    return {signature.user: user, signature.sequence: sequence}
+class TensorRt(Cuda):
+    """ONNX Runtime with TensorRT."""
+
+    def unavailable(self) -> str | None:
+        """As for CUDA; also where TensorRT is missing, which no onnxruntime package carries."""
+        if reason := super().unavailable():
+            return reason
+        if importlib.util.find_spec(TENSORRT_MODULE) or ctypes.util.find_library(TENSORRT_LIBRARY):
+            return None
+        return f"lib{TENSORRT_LIBRARY} is not found: install the TensorRT that onnxruntime needs"
+
+    def load(self, artifact: Artifact, threads: int, options: SessionOptions) -> Session:
+        """As for CUDA; the first one of an artifact builds its engine, which takes minutes."""
+        if importlib.util.find_spec(TENSORRT_MODULE):
+            importlib.import_module(TENSORRT_MODULE)  # loads pip's libraries
+        return super().load(artifact, threads, options)
 
 
 def check_one_onnxruntime() -> None:
@@ -153,11 +109,7 @@ def check_one_onnxruntime() -> None:
         )
 
 
-cpu = OnnxRuntime("CPUExecutionProvider", "cpu")
-openvino = OnnxRuntime(
-    "OpenVINOExecutionProvider",
-    "openvino",
-    {"device_type": "CPU", "precision": "FP32", "num_of_threads": "{threads}", "num_streams": "1"},
-)
-cuda = OnnxRuntime("CUDAExecutionProvider", "gpu")
-tensorrt = OnnxRuntime("TensorrtExecutionProvider", "gpu")
+cpu = OnnxRuntime("CPUExecutionProvider", "install the cpu extra")
+openvino = OnnxRuntime("OpenVINOExecutionProvider", "install the openvino extra", OpenVinoOptions())
+cuda = Cuda("CUDAExecutionProvider", "install the gpu extra", CudaOptions())
+tensorrt = TensorRt("TensorrtExecutionProvider", "install the gpu extra", TensorRtOptions())

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssept.artifacts import Artifact
+from ssept.errors import ProviderError
 
 Ids = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
@@ -13,6 +14,8 @@ Scores = npt.NDArray[np.float32]
 
 class Session(ABC):
     """A loaded artifact on a provider. Ids are the catalog's own: items 1…N, 0 is padding.
+
+    It answers one call at a time; threads that work side by side need a session each.
 
     Attributes:
         artifact: what was loaded.
@@ -36,9 +39,11 @@ class Session(ABC):
 
         Raises:
             ValueError: the shapes do not fit.
+            ProviderError: the provider cannot run these shapes.
         """
-        users = np.asarray(user, dtype=np.int64)
-        items = np.asarray(sequence, dtype=np.int64)
+        # Torch and OpenVINO read arrays where they lie, and want them contiguous and writable.
+        users = np.require(user, np.int64, ["C", "W"])
+        items = np.require(sequence, np.int64, ["C", "W"])
         if users.ndim != 1 or items.ndim != 2 or len(users) != len(items) or not items.size:
             raise ValueError(
                 f"user has shape {users.shape} and sequence {items.shape}; expected [B] and "
@@ -47,7 +52,13 @@ class Session(ABC):
         max_length = self.artifact.model.max_length
         if items.shape[1] > max_length:
             items = np.ascontiguousarray(items[:, -max_length:])
-        return self._scores(users, items)
+        scores = self._scores(users, items)
+        if scores.shape != (len(users), self.artifact.model.items + 1):
+            raise ProviderError(
+                f"{self.artifact.path.name} gave scores {list(scores.shape)} for {len(users)} "
+                f"users; expected [{len(users)}, {self.artifact.model.items + 1}]"
+            )
+        return scores
 
     def recommend(self, user: npt.ArrayLike, sequence: npt.ArrayLike, k: int) -> tuple[Ids, Scores]:
         """The k best items, best first; equal scores in the order of their ids.
@@ -61,6 +72,7 @@ class Session(ABC):
 
         Raises:
             ValueError: the shapes do not fit, or k is out of range.
+            ProviderError: the provider cannot run these shapes.
         """
         if not 1 <= k <= self.artifact.model.items:
             raise ValueError(f"k is {k}; expected 1 to {self.artifact.model.items}")

@@ -1,21 +1,26 @@
 """PyTorch, eager, on the CPU."""
 
 import importlib.util
+from typing import Any
 
 from ssept.artifacts import Artifact
+from ssept.providers.options import NoOptions
 from ssept.providers.session import Ids, Scores, Session
 
 
 class Torch:
     """PyTorch as a provider of checkpoints."""
 
+    options = NoOptions()
+
     def unavailable(self) -> str | None:
         """Why torch cannot run here, or None."""
         missing = [name for name in ("torch", "safetensors") if not importlib.util.find_spec(name)]
         return f"{missing[0]} is not installed: install the train extra" if missing else None
 
-    def load(self, artifact: Artifact, threads: int) -> Session:
+    def load(self, artifact: Artifact, threads: int, options: NoOptions) -> Session:
         """The checkpoint's own network."""
+        del options
         return TorchSession(artifact, threads)
 
 
@@ -29,20 +34,24 @@ class TorchSession(Session):
         from ssept.model.checkpoint import load_checkpoint
 
         self._torch = torch
-        self._model = load_checkpoint(artifact.path).model
+        self._model: Any = load_checkpoint(artifact.path).model
 
     def _scores(self, user: Ids, sequence: Ids) -> Scores:
         torch = self._torch
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
         with torch.inference_mode():
-            scores: Scores = self._model(torch.from_numpy(user), torch.from_numpy(sequence)).numpy()
+            scores: Scores = self._call(torch.from_numpy(user), torch.from_numpy(sequence)).numpy()
         return scores
+
+    def _call(self, user: Any, sequence: Any) -> Any:
+        """Scores of tensors in the CPU's memory, there again: float32[B, items + 1]."""
+        return self._model(user, sequence)
 
     def placement(self) -> dict[str, int]:
         """Eager torch has no graph: one module, on the device that holds its parameters."""
-        device = next(self._model.parameters()).device.type
-        return {f"torch {device}": 1}
+        parameter = next(self._model.parameters())
+        return {f"torch {parameter.device.type}": 1}
 
 
-torch_cpu = Torch()
+cpu = Torch()

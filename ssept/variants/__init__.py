@@ -1,19 +1,24 @@
 """How a checkpoint becomes a model file. A new variant is one module and one line in VARIANTS."""
 
-import hashlib
 import importlib
-import inspect
+import math
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ssept.artifacts import Artifact, Model, cached_artifact
 from ssept.errors import SseptError
-from ssept.files import sha256
+from ssept.files import sha256, sha256_json
+from ssept.variants.calibration import calibration_for, calibration_key
+
+BASELINE = "onnx"
+CUSTOM = "custom"  # an ONNX file of the user's own, which nothing here builds
 
 
 @dataclass(frozen=True)
@@ -22,13 +27,17 @@ class Variant:
 
     Attributes:
         build: "module:function", called as `function(base, destination)` with the file of the
-            base variant and the path to write; None for the checkpoint itself.
+            base variant and the path to write; None for the checkpoint itself. Where more than
+            that module and `tools` decides the file's content, the module says so: SOURCES are
+            further files, TOOLS the versions of what runs in an environment of its own.
         base: the variant whose file this one is built from.
         format: what the file holds; a provider runs it only if it names this format.
         tools: the distributions whose versions decide the file's content.
         cpu_bound: the content also depends on the instruction set of the CPU that builds it.
+        calibrated: the function takes a third argument, a `Calibration`.
         max_score_error: the largest difference from torch's scores that passes.
         min_overlap: the least mean share of torch's top 10 that passes.
+        max_ndcg_loss: the largest share of the baseline's NDCG@10 that may be lost.
     """
 
     build: str | None
@@ -36,29 +45,69 @@ class Variant:
     format: str = "onnx"
     tools: tuple[str, ...] = ()
     cpu_bound: bool = False
+    calibrated: bool = False
     max_score_error: float = 1e-4
     min_overlap: float = 0.999
+    max_ndcg_loss: float = 0.001
 
 
-BASELINE = "onnx"
-CUSTOM = "custom"  # an ONNX file of the user's own, which nothing here builds
+QUANTIZED = Variant(
+    None,
+    BASELINE,
+    max_score_error=math.inf,  # its unit is the model's own; the overlap and NDCG tell
+    min_overlap=0.9,
+    max_ndcg_loss=0.01,
+)
 VARIANTS = {
     "torch": Variant(None, format="torch"),
     "onnx": Variant("ssept.variants.export:export", "torch", tools=("torch", "onnx", "onnxscript")),
     "onnx_graph": Variant(
         "ssept.variants.graph:optimize", "onnx", tools=("onnxruntime",), cpu_bound=True
     ),
+    "quant_dynamic": replace(QUANTIZED, build="ssept.variants.neural_compressor:dynamic"),
+    "quant_static": replace(
+        QUANTIZED,
+        build="ssept.variants.neural_compressor:static",
+        calibrated=True,
+        max_ndcg_loss=0.02,
+    ),
+    "quant_static_aggressive": replace(
+        QUANTIZED,
+        build="ssept.variants.neural_compressor:static_aggressive",
+        calibrated=True,
+        min_overlap=0.85,
+        max_ndcg_loss=0.03,
+    ),
+    "ort_dynamic": replace(
+        QUANTIZED,
+        build="ssept.variants.onnxruntime_quantizer:dynamic",
+        tools=("onnxruntime", "onnx"),
+    ),
+    "ort_static": replace(
+        QUANTIZED,
+        build="ssept.variants.onnxruntime_quantizer:static",
+        tools=("onnxruntime", "onnx"),
+        calibrated=True,
+        max_ndcg_loss=0.02,
+    ),
     CUSTOM: Variant(None),
 }
 ONNXRUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
 
-def build(checkpoint: Path, variant: str) -> Artifact:
+def build(checkpoint: Path, variant: str, data: Path | None = None) -> Artifact:
     """The artifact of a variant of a checkpoint, from the cache or built now.
+
+    Args:
+        checkpoint: the checkpoint file.
+        variant: a name in VARIANTS.
+        data: the folder that the checkpoint was trained on, prepared or raw. Only a calibrated
+            variant that is not in the cache reads it, and the embedded data need no telling.
 
     Raises:
         SseptError: no such variant, or a package that builds it is missing.
         CheckpointError: the checkpoint cannot be read.
+        DataError: calibration needs data that are not given, or are not the checkpoint's.
     """
     if variant not in VARIANTS:
         raise SseptError(f"no variant {variant!r}; there are {', '.join(VARIANTS)}")
@@ -67,22 +116,32 @@ def build(checkpoint: Path, variant: str) -> Artifact:
         raise SseptError(f"{checkpoint}: the variant {CUSTOM} is an ONNX file of your own")
     if chosen.build is None or chosen.base is None:
         return _checkpoint_artifact(checkpoint, variant, chosen)
-    base = build(checkpoint, chosen.base)
-    tools = {name: _tool_version(name) for name in chosen.tools}
+    base = build(checkpoint, chosen.base, data)
     function = _function(chosen.build)
-    inputs: dict[str, Any] = {"base": base.sha256, "source": _source_hash(function)}
+    module = sys.modules[function.__module__]
+    tools = {name: _tool_version(name) for name in chosen.tools} | getattr(module, "TOOLS", {})
+    inputs: dict[str, Any] = {"base": base.sha256, "source": _source_hash(module)}
     if chosen.cpu_bound:
         inputs["cpu"] = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
+    if chosen.calibrated:
+        inputs["calibration"] = calibration_key(base.model, data, variant)
+
+    def write(destination: Path) -> dict[str, Any]:
+        count_operators = _function("ssept.variants.qdq:operators")
+        if not chosen.calibrated:
+            function(base.path, destination)
+            return {"operators": count_operators(destination)}
+        calibration = calibration_for(base.model, data, variant)
+        function(base.path, destination, calibration)
+        used = {"sequences": len(calibration.user), "sha256": calibration.sha256}
+        return {
+            "operators": count_operators(destination),
+            "calibration": inputs["calibration"] | used,
+        }
+
     suffix = "" if variant == BASELINE else f"_{variant}"
-    return cached_artifact(
-        f"{base.model.checkpoint}{suffix}.onnx",
-        variant,
-        chosen.format,
-        base.model,
-        tools,
-        inputs,
-        lambda destination: function(base.path, destination),
-    )
+    file_name = f"{base.model.checkpoint}{suffix}.onnx"
+    return cached_artifact(file_name, variant, chosen.format, base.model, tools, inputs, write)
 
 
 def _checkpoint_artifact(path: Path, name: str, variant: Variant) -> Artifact:
@@ -107,10 +166,10 @@ def _checkpoint_artifact(path: Path, name: str, variant: Variant) -> Artifact:
     return Artifact(path, name, variant.format, model, digest, path.stat().st_size, {})
 
 
-def _function(target: str) -> Callable[[Path, Path], None]:
+def _function(target: str) -> Callable[..., Any]:
     module, name = target.split(":")
     try:
-        function: Callable[[Path, Path], None] = getattr(importlib.import_module(module), name)
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise SseptError(
             f"{target} needs {error.name}: install the train extra on the machine that builds"
@@ -118,9 +177,10 @@ def _function(target: str) -> Callable[[Path, Path], None]:
     return function
 
 
-def _source_hash(function: Callable[..., None]) -> str:
-    """The hash of the builder's module: a changed builder makes a new artifact."""
-    return hashlib.sha256(inspect.getsource(inspect.getmodule(function)).encode()).hexdigest()  # type: ignore[arg-type]
+def _source_hash(module: ModuleType) -> str:
+    """The hash of a builder's module and its SOURCES: a changed builder makes a new artifact."""
+    files = [Path(str(module.__file__)), *getattr(module, "SOURCES", ())]
+    return sha256_json([sha256(file) for file in files])
 
 
 def _tool_version(name: str) -> str:

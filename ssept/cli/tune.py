@@ -1,0 +1,72 @@
+"""`ssept tune`: the best settings of a cell on this machine."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from ssept.errors import SseptError
+from ssept.measure.settings import Settings, default_path, write_settings
+from ssept.model.store import shipped_folder
+from ssept.providers import PROVIDERS, load
+
+HELP = "search threads, options and batch size of a variant on a provider, by paired measurement"
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+OBJECTIVES = ("latency", "throughput")
+DEFAULT_CHECKPOINT = "SSE_PT10kemb.safetensors"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--variant", default="onnx", help="the variant")
+    parser.add_argument("--provider", default="cpu", choices=list(PROVIDERS), help="the provider")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=shipped_folder() / DEFAULT_CHECKPOINT,
+        metavar="FILE",
+        help="a checkpoint, an ONNX file, or a folder of artifacts",
+    )
+    parser.add_argument(
+        "--objective",
+        choices=OBJECTIVES,
+        default=OBJECTIVES[0],
+        help="latency keeps the batch size; throughput searches it too",
+    )
+    parser.add_argument("--batch", type=int, default=1, help="sequences in a call")
+    parser.add_argument("--budget", type=float, default=120, help="seconds in all")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=default_path(),
+        metavar="FILE",
+        help="where the winner is written, beside those of other cells",
+    )
+    parser.set_defaults(run=_tune)
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    try:
+        from ssept.decide.tune import space_of, tune
+    except ImportError as error:
+        raise SseptError(f"tuning needs {error.name}: install the tune extra") from error
+
+    artifact = load(arguments.model, arguments.variant, arguments.provider).artifact
+    batches = BATCHES if arguments.objective == "throughput" else (arguments.batch,)
+    found = tune(
+        artifact,
+        arguments.provider,
+        Settings(batch=arguments.batch),
+        space_of(arguments.provider, batches),
+        budget_s=arguments.budget,
+    )
+    about = asdict(found) | {"objective": arguments.objective, "budget_s": arguments.budget}
+    cell = f"{artifact.variant}-{arguments.provider}"
+    write_settings(arguments.out, cell, found.choice, about)
+    for refused in found.refused:
+        print(f"refused: {refused}")
+    low, high = found.speedup.low, found.speedup.high
+    figures = f"{found.speedup.value:.3f} times the default's sequences a second"
+    print(f"{cell}: {found.tried} settings tried; the best gives {figures} [{low:.3f}, {high:.3f}]")
+    if found.kept_default:
+        print("the difference is within noise: the default stays")
+    print(f"{found.choice}\nwritten to {arguments.out}")

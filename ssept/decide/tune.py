@@ -1,0 +1,202 @@
+"""The best settings of a variant on a provider on this machine, by paired measurement."""
+
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+
+from ssept.artifacts import Artifact
+from ssept.errors import ProviderError
+from ssept.measure.latency import paired_times
+from ssept.measure.settings import Settings, Value
+from ssept.measure.statistics import paired_ratio
+from ssept.metrics import Estimate
+from ssept.providers import PROVIDERS
+from ssept.providers.session import Session
+
+TOP_K = 10
+SEED = 0
+# A first look is short and may err; the best few are then measured again, with fresh sessions.
+LOOK_SECONDS = 0.6
+LOOK_PAIRS = 20
+FINALISTS = 3
+GRID_LIMIT = 48
+LEAST_PAIRS = 100  # 20 blocks: the shared level below needs more than 10 to bound a ratio
+SEARCH_SHARE = 0.5
+# Finalists are several chances of a false winner: the level is shared among them (Bonferroni).
+CONFIDENCE = 1 - 0.01 / FINALISTS
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found.
+
+    Attributes:
+        variant, provider: what was tuned.
+        default: the settings that it was compared with.
+        choice: the winner, or the default where nothing was faster beyond noise.
+        speedup: of the best finalist over the default, in sequences a second; the interval's
+            level is shared among the finalists.
+        kept_default: whether the choice is the default.
+        tried: how many settings were looked at.
+        refused: settings that the provider refused, with the reason.
+    """
+
+    variant: str
+    provider: str
+    default: Settings
+    choice: Settings
+    speedup: Estimate
+    kept_default: bool
+    tried: int
+    refused: list[str]
+
+
+@dataclass(frozen=True)
+class Space:
+    """The values to try; of each option the first is the provider's default."""
+
+    threads: list[int]
+    options: Mapping[str, list[Value]]
+    batches: list[int]
+
+    def suggest(self, trial: optuna.Trial) -> Settings:
+        """One point of the space."""
+        point: dict[str, Any] = {
+            name: trial.suggest_categorical(name, values) for name, values in self.lists.items()
+        }
+        threads, batch = int(point.pop("threads")), int(point.pop("batch"))
+        changed = {name: value for name, value in point.items() if value != self.options[name][0]}
+        return Settings(threads, changed, batch)
+
+    def sampler(self) -> optuna.samplers.BaseSampler:
+        """Every point in random order where there are few, else Optuna's default search."""
+        if self.size > GRID_LIMIT:
+            return optuna.samplers.TPESampler(seed=SEED)
+        return optuna.samplers.GridSampler(self.lists, seed=SEED)
+
+    @property
+    def lists(self) -> dict[str, list[Any]]:
+        """The values by the name of what they are for."""
+        return {"threads": self.threads, "batch": self.batches, **self.options}
+
+    @property
+    def size(self) -> int:
+        """How many points there are."""
+        return math.prod(len(values) for values in self.lists.values())
+
+
+def space_of(provider: str, batches: Sequence[int]) -> Space:
+    """The space of a provider: threads up to the cores, and what its options name to try."""
+    cores = len(os.sched_getaffinity(0))
+    return Space(list(range(1, cores + 1)), PROVIDERS[provider].worth_trying(), list(batches))
+
+
+class Tuner:
+    """Compares settings of one artifact on one provider with the default, call by call."""
+
+    def __init__(self, artifact: Artifact, provider: str, default: Settings) -> None:
+        self.artifact, self.provider, self.default = artifact, provider, default
+        self.reference = self.load(default)
+        self.seen: dict[str, float] = {}
+        self.refused: list[str] = []
+
+    def load(self, choice: Settings) -> Session:
+        """A fresh session with these settings."""
+        return PROVIDERS[self.provider].load(self.artifact, choice.threads, choice.options)
+
+    def speedup(self, choice: Settings, seconds: float, least_pairs: int = LEAST_PAIRS) -> Estimate:
+        """How many times the default's sequences a second these settings give."""
+        session = self.load(choice)
+        batches = {size: self._batch(size) for size in {choice.batch, self.default.batch}}
+        cell_ns, default_ns = paired_times(
+            lambda: session.recommend(*batches[choice.batch], TOP_K),
+            lambda: self.reference.recommend(*batches[self.default.batch], TOP_K),
+            seconds=seconds,
+            least_pairs=least_pairs,
+        )
+        ratio = paired_ratio(default_ns, cell_ns, confidence=CONFIDENCE)
+        scale = choice.batch / self.default.batch
+        return Estimate(ratio.value * scale, ratio.low * scale, ratio.high * scale)
+
+    def objective(self, trial: optuna.Trial, space: Space) -> float:
+        """A quick look at one point; one seen before keeps its first figure."""
+        choice = space.suggest(trial)
+        key = repr(choice)
+        if key not in self.seen:
+            try:
+                self.seen[key] = self.speedup(choice, LOOK_SECONDS, LOOK_PAIRS).value
+            except ProviderError as error:
+                self.seen[key] = 0.0
+                self.refused.append(f"{choice}: {error}")
+        trial.set_user_attr("choice", asdict(choice))
+        return self.seen[key]
+
+    def _batch(self, size: int) -> tuple[Any, Any]:
+        model, random = self.artifact.model, np.random.default_rng(SEED)
+        user = random.integers(0, model.users + 1, size)
+        return user, random.integers(1, model.items + 1, (size, model.max_length))
+
+
+def tune(
+    artifact: Artifact, provider: str, default: Settings, space: Space, *, budget_s: float
+) -> Tuned:
+    """Search the space for `budget_s` seconds and confirm the best against the default.
+
+    The winner replaces the default only if its interval lies above 1: otherwise the difference is
+    within noise, and the default stays.
+
+    Raises:
+        ProviderError: the provider cannot run the artifact with its default settings.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    tuner = Tuner(artifact, provider, default)
+    study = optuna.create_study(direction="maximize", sampler=space.sampler())
+    end = time.monotonic() + budget_s * SEARCH_SHARE
+
+    def stop(study: optuna.Study, _: optuna.trial.FrozenTrial) -> None:
+        if len(tuner.seen) >= space.size or time.monotonic() > end:
+            study.stop()
+
+    study.optimize(
+        lambda trial: tuner.objective(trial, space),
+        timeout=budget_s * SEARCH_SHARE,
+        callbacks=[stop],
+        show_progress_bar=False,
+    )
+    ranked = sorted(study.trials, key=lambda trial: trial.value or 0.0, reverse=True)
+    finalists = _distinct(Settings(**trial.user_attrs["choice"]) for trial in ranked if trial.value)
+    share_s = budget_s * (1 - SEARCH_SHARE) / FINALISTS
+    confirmed = [
+        (tuner.speedup(choice, share_s), choice) for choice in finalists if choice != default
+    ]
+    speedup, choice = max(
+        confirmed, key=lambda pair: pair[0].low, default=(Estimate(1.0, 1.0, 1.0), default)
+    )
+    kept = not speedup.low > 1
+    return Tuned(
+        artifact.variant,
+        provider,
+        default,
+        default if kept else choice,
+        speedup,
+        kept,
+        len(tuner.seen),
+        tuner.refused,
+    )
+
+
+def _distinct(choices: Any) -> list[Settings]:
+    """The first few different ones."""
+    found: list[Settings] = []
+    for choice in choices:
+        if choice not in found:
+            found.append(choice)
+        if len(found) == FINALISTS:
+            break
+    return found

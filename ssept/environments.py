@@ -1,0 +1,131 @@
+"""Tools whose pins fight today's packages: each in an environment of its own, run as a program."""
+
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ssept.errors import SseptError
+from ssept.files import cache_folder, locked, sha256_json
+
+MARKER = ".complete"
+SHOWN_LINES = 8
+TIMEOUT_SECONDS = 600
+
+
+def environment(name: str, requirements: Path, megabytes: int) -> Path:
+    """The Python of a tool's own environment, which is made in the cache when first asked for.
+
+    A virtual environment cannot be moved, so it is built in its place under a lock and marked
+    when it is whole; one without the mark, whose build was interrupted, is built again. Its
+    folder is named by the requirements and by this Python's version, so a change makes another.
+
+    Args:
+        name: the tool's, for the folder and the messages.
+        requirements: a requirements file that pins every package, what the tool's packages need
+            included: nothing is resolved, so that the environment is the same on every day.
+        megabytes: about how much disk it takes, for the message.
+
+    Raises:
+        SseptError: it cannot be made; with the last lines that pip wrote.
+    """
+    packages = requirements.read_text(encoding="utf-8")
+    made_for = [packages, sys.implementation.cache_tag, sysconfig.get_platform()]
+    folder = cache_folder() / "environments" / f"{name}-{sha256_json(made_for)[:12]}"
+    if not _is_whole(folder):
+        with locked(folder.with_name(f"{folder.name}.lock")):
+            if not _is_whole(folder):  # nobody made it while this process waited
+                _make(folder, name, requirements, megabytes)
+    return _python(folder)
+
+
+def pinned(requirements: Path, *names: str) -> dict[str, str]:
+    """The named packages of a requirements file with their versions: "neural-compressor 2.6"."""
+    pins = {}
+    for line in requirements.read_text(encoding="utf-8").splitlines():
+        name, _, rest = line.partition("==")
+        if name in names:
+            pins[name] = f"{name} {rest.partition(';')[0].strip()}"
+    return pins
+
+
+def run(
+    python: Path, script: Path, request: dict[str, Any], timeout_seconds: float = TIMEOUT_SECONDS
+) -> dict[str, Any]:
+    """Run a script of a tool's environment: JSON in, JSON out, files by their full paths.
+
+    Args:
+        python: of `environment`.
+        script: reads the request from standard input and ends with its result as the last line
+            of standard output. It runs in an empty folder, deleted afterwards, and imports
+            nothing that lies beside it.
+        request: JSON values.
+        timeout_seconds: after which it is killed.
+
+    Raises:
+        SseptError: it failed, took too long or gave no result; with its last lines.
+    """
+    with tempfile.TemporaryDirectory(prefix="ssept-") as folder:
+        try:
+            done = subprocess.run(  # noqa: S603
+                [python, "-I", script],
+                input=json.dumps(request),
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=timeout_seconds,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise SseptError(
+                f"{script.name}: no result after {timeout_seconds:g} s; it was stopped"
+            ) from error
+    if done.returncode:
+        raise SseptError(f"{script.name}: ended with {done.returncode}: {_last_lines(done.stderr)}")
+    try:
+        result = json.loads(done.stdout.strip().rpartition("\n")[2])
+    except ValueError as error:
+        raise SseptError(
+            f"{script.name}: its last line is no JSON: {_last_lines(done.stdout)}"
+        ) from error
+    if not isinstance(result, dict):
+        raise SseptError(f"{script.name}: gave {result!r}; expected a JSON object")
+    return result
+
+
+def _python(folder: Path) -> Path:
+    return folder / "bin" / "python"
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether it was built to its end, and the Python that it links to is still there."""
+    return (folder / MARKER).is_file() and _python(folder).exists()
+
+
+def _make(folder: Path, name: str, requirements: Path, megabytes: int) -> None:
+    message = f"ssept: making the environment {name}: once, about {megabytes} MB"
+    print(message, file=sys.stderr, flush=True)
+    pip = ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
+    # Wheels alone: a source package would run its own build, with tools that may not be there.
+    exactly = ["--no-deps", "--only-binary=:all:", "--requirement", str(requirements)]
+    for command in (
+        [sys.executable, "-I", "-m", "venv", "--clear", str(folder)],
+        [str(_python(folder)), "-I", *pip, *exactly],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            shutil.rmtree(folder, ignore_errors=True)
+            version = ".".join(map(str, sys.version_info[:2]))
+            raise SseptError(
+                f"the environment {name} cannot be made of {requirements} with Python {version}: "
+                f"{_last_lines(done.stderr or done.stdout)}"
+            )
+    (folder / MARKER).touch()
+
+
+def _last_lines(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-SHOWN_LINES:]) or "(it wrote nothing)"
