@@ -470,12 +470,17 @@ def matrix_header(tmp_path: Path, environ: dict[str, str], *arguments: str) -> s
     return done.stdout.split("collect")[0]
 
 
-def test_the_matrix_prints_the_warnings_first(tmp_path: Path, overwritten: dict[str, str]) -> None:
-    assert "ssept: onnxruntime 9.8.7 and" in matrix_header(tmp_path, overwritten, "benchmarks")
+LOUD = ("-p", "tests.toy_warning")
 
 
-def test_the_projects_own_tests_do_not(tmp_path: Path, overwritten: dict[str, str]) -> None:
-    own = matrix_header(tmp_path, overwritten, "tests/test_metrics.py")
+def test_the_matrix_prints_the_warnings_first(tmp_path: Path) -> None:
+    assert "ssept: the neighbours are loud" in matrix_header(
+        tmp_path, environment(), *LOUD, "benchmarks"
+    )
+
+
+def test_the_projects_own_tests_do_not(tmp_path: Path) -> None:
+    own = matrix_header(tmp_path, environment(), *LOUD, "tests/test_metrics.py")
     assert "ssept: " not in own
 
 

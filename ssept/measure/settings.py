@@ -7,7 +7,6 @@ from typing import Any
 
 from ssept.errors import SseptError
 from ssept.files import cache_folder, write_json
-from ssept.measure.machine import read_machine
 
 SCHEMA = 1
 
@@ -47,7 +46,7 @@ def write_settings(path: Path, cell: str, settings: Settings, about: dict[str, A
         settings: of that cell.
         about: how they were found, as plain JSON values.
     """
-    cpu = read_machine().cpu
+    cpu = _this_cpu()
     cells: dict[str, Any] = {}
     if path.is_file():
         kept = _read(path)
@@ -63,7 +62,7 @@ def read_settings(path: Path) -> dict[str, Settings]:
         SettingsError: the file is missing or broken, or was made on another CPU.
     """
     value = _read(path)
-    cpu = read_machine().cpu
+    cpu = _this_cpu()
     if value["cpu"] != cpu:
         raise SettingsError(
             f"{path}: tuned on {value['cpu']}, and this is {cpu}; run `ssept tune` here"
@@ -73,6 +72,13 @@ def read_settings(path: Path) -> dict[str, Settings]:
         cell: Settings(**{name: entry[name] for name in fields})
         for cell, entry in value["cells"].items()
     }
+
+
+def _this_cpu() -> str:
+    # Imported here: it needs psutil of the bench extra, and `ssept --help` does not.
+    from ssept.measure.machine import read_machine
+
+    return read_machine().cpu
 
 
 def _read(path: Path) -> dict[str, Any]:
