@@ -58,15 +58,6 @@ def small_checkpoint(small: Dataset, tmp_path_factory: pytest.TempPathFactory) -
     )
 
 
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The folder of real MovieLens folders; a missing one is a failure where it is promised."""
-    folder = os.environ.get("SSEPT_TEST_DATA")
-    if not folder:
-        pytest.skip("SSEPT_TEST_DATA names no folder of MovieLens folders")
-    return Path(folder)
-
-
 def batch(
     random: np.random.Generator, users: int, items: int, size: int, length: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -74,13 +74,16 @@ def write_sequence(
 
 
 def real_folder(name: str) -> Path:
-    """A folder of real MovieLens files; the test is skipped where there is none."""
+    """A folder of real MovieLens files; without SSEPT_TEST_DATA the test is skipped.
+
+    Where that names a folder, the data are promised, and a missing one is a failure.
+    """
     root = os.environ.get("SSEPT_TEST_DATA")
     if not root:
         pytest.skip("SSEPT_TEST_DATA names no folder of real MovieLens data")
     folder = Path(root) / name
     if not folder.is_dir():
-        pytest.skip(f"SSEPT_TEST_DATA has no folder {name}")
+        pytest.fail(f"SSEPT_TEST_DATA has no folder {name}")
     return folder
 
 
