@@ -96,7 +96,7 @@ def _tabulated(names: list[str], cells: Cells, columns: dict[str, tuple[str, str
     filled = {}
     for title, (measure, key, digits) in columns.items():
         values = [_figure(_facts(cell, measure).get(key), key, digits) for cell in cells.values()]
-        if set(values) != {NOTHING}:
+        if any(value != NOTHING for value in values):
             filled[title] = values
     if not filled:
         return ""
