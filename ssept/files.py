@@ -1,6 +1,7 @@
 """Files that are either whole or absent, the hashes that name them, and the cache folder."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+
+from ssept.errors import SseptError
 
 
 def cache_folder() -> Path:
@@ -42,9 +45,10 @@ def written_file(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        with _named_when_full(path):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -55,13 +59,14 @@ def written_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        old = temporary.with_name(temporary.name + ".old")
-        if path.exists():
-            path.replace(old)
-        temporary.replace(path)
-        shutil.rmtree(old, ignore_errors=True)
+        with _named_when_full(path):
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            old = temporary.with_name(temporary.name + ".old")
+            if path.exists():
+                path.replace(old)
+            temporary.replace(path)
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -79,6 +84,19 @@ def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, whole or not at all."""
     with written_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _named_when_full(path: Path) -> Iterator[None]:
+    """Say which file did not fit: the system's own message names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise SseptError(
+            f"{path}: {error.strerror}; nothing of it was kept: free some space and try again"
+        ) from error
 
 
 def _umask() -> int:
