@@ -9,6 +9,7 @@ Run = dict[str, Any]
 Facts = dict[str, Any]
 Cells = dict[str, dict[str, Facts]]
 NOTHING = "–"
+UNTOLD = "~"
 ANY = ""  # whichever measure of the cell
 
 
@@ -135,7 +136,10 @@ def _legend(batches: list[int], baseline: str) -> str:
             f"p50 p95 p99: ms a call at batch {batches[0]}; ×bN: times as fast as the baseline at "
             "batch N,"
         )
-        lines.append(f"from pairs in one loop; {NOTHING}: not measured, or too few calls for it")
+        lines.append(
+            f"from pairs in one loop; {UNTOLD}: its 99 % interval holds 1; {NOTHING}: not "
+            "measured, or too few calls"
+        )
     return "\n".join(lines)
 
 
@@ -149,9 +153,17 @@ def _figure(value: Any, key: str, digits: int) -> str:
         return NOTHING
     if key == "placement":
         return _placement(value)
+    if key == "speedup":
+        return _ratio(value)
     if isinstance(value, dict):
         value = value["ndcg"]["value"] if "ndcg" in value else value["value"]
     return f"{value / 1e6 if key.endswith('_bytes') else value:,.{digits}f}"
+
+
+def _ratio(estimate: dict[str, float]) -> str:
+    """A speed-up, marked where its interval does not tell it from 1."""
+    same = estimate["low"] <= 1 <= estimate["high"]
+    return f"{estimate['value']:.2f}{UNTOLD if same else ''}"
 
 
 def _placement(nodes: dict[str, int]) -> str:

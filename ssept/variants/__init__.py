@@ -15,6 +15,7 @@ import numpy as np
 from ssept.artifacts import Artifact, Model, cached_artifact
 from ssept.errors import SseptError
 from ssept.files import sha256, sha256_json
+from ssept.model.store import read_about
 from ssept.variants.calibration import calibration_for, calibration_key
 
 BASELINE = "onnx"
@@ -145,13 +146,6 @@ def build(checkpoint: Path, variant: str, data: Path | None = None) -> Artifact:
 
 
 def _checkpoint_artifact(path: Path, name: str, variant: Variant) -> Artifact:
-    try:
-        from ssept.model.store import read_about
-    except ImportError as error:
-        raise SseptError(
-            f"{path}: reading a checkpoint needs {error.name}; install the train extra, or use "
-            "artifacts built on another machine"
-        ) from error
     about = read_about(path)
     digest, config = sha256(path), about["config"]
     model = Model(

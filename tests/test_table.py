@@ -1,0 +1,44 @@
+"""The summary table: what it marks, and what it leaves out."""
+
+from typing import Any
+
+import pytest
+
+from ssept.report.table import matrix_report
+
+
+def run_with(speedup: dict[str, float] | None) -> dict[str, Any]:
+    facts = {
+        "variant": "onnx",
+        "provider": "openvino",
+        "measure": "latency",
+        "batch": 1,
+        "p50_ms": {"value": 0.2, "low": 0.1, "high": 0.3},
+        "p95_ms": None,
+        "p99_ms": None,
+        "speedup": speedup,
+        "size_bytes": 4_500_000,
+        "placement": {"OpenVINO": 3, "CPU": 1},
+    }
+    about = {"baseline": "onnx-cpu", "outcomes": [], "not_applicable": []}
+    return {"benchmarks": [{"extra_info": facts}], "ssept": about}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"), [(0.9, 1.1, "1.05~"), (1.01, 1.1, "1.05"), (0.9, 0.99, "1.05")]
+)
+def test_a_ratio_that_may_be_1_is_marked(low: float, high: float, shown: str) -> None:
+    table = matrix_report(run_with({"value": 1.05, "low": low, "high": high}))
+    row = next(line for line in table.splitlines() if line.startswith("onnx-openvino"))
+    assert row.split()[-1] == shown
+
+
+def test_what_was_not_measured_has_no_column() -> None:
+    table = matrix_report(run_with(None))
+    assert "×b1" not in table.split("* baseline")[0]
+    assert "p95 " not in table.split("* baseline")[0]
+    assert "0.200" in table
+
+
+def test_a_shared_graph_shows_both_providers() -> None:
+    assert "OpenVINO 3/4, CPU 1/4" in matrix_report(run_with(None))
