@@ -195,8 +195,9 @@ def bootstrap_relative_change(
     """How much `head` gains on `base`, (mean(head) - mean(base)) / mean(base), paired over users.
 
     Each resample draws the same users from both sides, so what makes a user easy or hard for both
-    models cancels. The interval is (-inf, inf) when a resample of `base` has mean 0: then too few
-    users have a hit to tell.
+    models cancels. Where no user's figure differs the change is 0, and so are both ends.
+    Else the interval is (-inf, inf) when a resample of `base` has mean 0: then too few users have a
+    hit to tell.
 
     Args:
         base: float64[B], the figures of the reference, not negative.
@@ -211,6 +212,8 @@ def bootstrap_relative_change(
     if len(base) != len(head):
         raise ValueError(f"not paired: {len(base)} users in base, {len(head)} in head")
     table = _finite_table(base, head)
+    if np.array_equal(base, head):
+        return Estimate(0.0, 0.0, 0.0)
     if base.mean() == 0:
         raise ValueError("the mean of base is 0: no relative change from it exists")
     change = float((head.mean() - base.mean()) / base.mean())

@@ -45,6 +45,7 @@ def test_every_live_cell_is_measured_in_every_way(full: Run) -> None:
     for measure, names in {
         "accuracy": [f"test_accuracy[{{}}-{split}]" for split in ("val", "test")],
         "agreement": ["test_agreement[{}]"],
+        "budget": ["test_budget[{}]"],
         "throughput": ["test_throughput[{}]"],
         "edge": ["test_edge[{}]"],
         "footprint": ["test_footprint[{}]"],
@@ -223,6 +224,7 @@ def test_without_require_it_is_skipped(tmp_path: Path, options: list[str]) -> No
     ("variant", "provider", "test", "reason"),
     [
         ("noisy", "cpu", "test_agreement[noisy-cpu]", "differ from torch's past"),
+        ("noisy", "cpu", "test_budget[noisy-cpu]", "the cell's budget is -0.5%"),
         ("unsupported", "openvino", "test_edge[unsupported-openvino]", "does not run all of"),
     ],
 )
@@ -239,7 +241,7 @@ def test_a_bad_cell_fails_with_its_reason_and_the_others_go_on(
         "--providers",
         provider,
         "-k",
-        "agreement or edge",
+        "agreement or edge or budget",
     )
     assert run.code == 1
     assert reason in run.outcomes("failed")[test]

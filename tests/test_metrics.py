@@ -283,6 +283,11 @@ def test_relative_change_agrees_with_the_delta_method() -> None:
     assert estimate.high == pytest.approx(ratio - 1 + half, abs=half / 10)
 
 
+def test_where_nothing_differs_nothing_changed_however_few_the_hits() -> None:
+    base = np.array([0.0, 0.0, 0.5])
+    assert metrics.bootstrap_relative_change(base, base.copy()) == metrics.Estimate(0, 0, 0)
+
+
 def test_too_few_hits_leave_a_relative_change_open() -> None:
     base, head = np.zeros(20), np.zeros(20)
     base[0] = head[0] = head[1] = 1.0

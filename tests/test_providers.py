@@ -13,7 +13,7 @@ import pytest
 import ssept
 from ssept.data.dataset import Dataset
 from ssept.errors import ProviderError, SseptError
-from ssept.providers import PROVIDERS, budget, nvidia, onnxruntime, openvino
+from ssept.providers import PROVIDERS, Budget, budget, nvidia, onnxruntime, openvino
 from ssept.providers.session import Session, top_k
 from ssept.variants import VARIANTS, build
 from tests.conftest import batch
@@ -64,18 +64,19 @@ def test_bfloat16_is_another_precision_and_within_its_own_budget(
     torch, session = (ssept.load(small_checkpoint, *cell) for cell in (TORCH, BF16))
     user, sequence = batch(np.random.default_rng(0), small.users, small.items, 64, 50)
     error = np.abs(session.scores(user, sequence) - torch.scores(user, sequence)).max()
-    assert budget("onnx", "openvino_native")[0] < error < budget(*BF16)[0]
+    assert budget("onnx", "openvino_native").max_score_error < error < budget(*BF16).max_score_error
 
 
 def test_a_budget_is_the_wider_of_the_variants_and_the_providers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert budget("onnx", "cpu") == (1e-4, 0.999)
-    wide = replace(PROVIDERS["cpu"], max_score_error=0.2, min_overlap=0.9)
+    assert budget("onnx", "cpu") == Budget(1e-4, 0.999, 0.005)
+    wide = replace(PROVIDERS["cpu"], max_score_error=0.2, min_overlap=0.9, max_ndcg_loss=0.02)
     monkeypatch.setitem(PROVIDERS, "wide", wide)
-    assert budget("onnx", "wide") == (0.2, 0.9)
-    monkeypatch.setitem(VARIANTS, "loose", replace(VARIANTS["onnx"], max_score_error=3.0))
-    assert budget("loose", "wide") == (3.0, 0.9)
+    assert budget("onnx", "wide") == Budget(0.2, 0.9, 0.02)
+    loose = replace(VARIANTS["onnx"], max_score_error=3.0, max_ndcg_loss=0.03)
+    monkeypatch.setitem(VARIANTS, "loose", loose)
+    assert budget("loose", "wide") == Budget(3.0, 0.9, 0.03)
 
 
 @pytest.mark.parametrize(("variant", "provider"), [TORCH, *ONNX])

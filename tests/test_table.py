@@ -33,6 +33,17 @@ def test_a_ratio_that_may_be_1_is_marked(low: float, high: float, shown: str) ->
     assert row.split()[-1] == shown
 
 
+def test_a_loss_stands_beside_the_speed() -> None:
+    run = run_with({"value": 1.05, "low": 1.01, "high": 1.1})
+    loss = {"value": -0.0123, "low": -0.02, "high": 0.0}
+    facts = run["benchmarks"][0]["extra_info"]
+    run["benchmarks"].append(
+        {"extra_info": facts | {"measure": "budget", "ndcg_change": loss, "max_ndcg_loss": 0.02}}
+    )
+    row = next(line for line in matrix_report(run).splitlines() if line.startswith("onnx-"))
+    assert row.split()[1:] == ["4.50", "-1.23", "1.05"]
+
+
 def test_what_was_not_measured_has_no_column() -> None:
     table = matrix_report(run_with(None))
     assert "×b1" not in table.split("* baseline")[0]

@@ -14,6 +14,21 @@ from ssept.providers.session import Session
 from ssept.variants import VARIANTS, build
 
 
+@dataclass(frozen=True)
+class Budget:
+    """What a cell may differ from the exact model.
+
+    Attributes:
+        max_score_error: the largest difference from torch's scores.
+        min_overlap: the least mean share of torch's top 10.
+        max_ndcg_loss: the largest share of the baseline's NDCG@10.
+    """
+
+    max_score_error: float
+    min_overlap: float
+    max_ndcg_loss: float
+
+
 class Engine(Protocol):
     """What a provider's module offers to the table.
 
@@ -40,8 +55,8 @@ class Provider:
         engine: "module:object"; the module is imported only when the provider is used.
         formats: the artifact formats that it runs.
         nvidia: whether it runs on an NVIDIA GPU, that of its option `device_id`.
-        max_score_error, min_overlap: what its arithmetic alone may cost in agreement with torch;
-            they widen a variant's own, see `budget`.
+        max_score_error, min_overlap, max_ndcg_loss: what its arithmetic alone may cost; they
+            widen a variant's own, see `budget`.
     """
 
     engine: str
@@ -49,6 +64,7 @@ class Provider:
     nvidia: bool = False
     max_score_error: float = 0.0
     min_overlap: float = 1.0
+    max_ndcg_loss: float = 0.0
 
     def unavailable(self) -> str | None:
         """Why this provider cannot run here and what to install, or None."""
@@ -117,7 +133,11 @@ PROVIDERS = {
     "openvino": Provider("ssept.providers.onnxruntime:openvino", ("onnx",)),
     "openvino_native": Provider("ssept.providers.openvino:f32", ("onnx",)),
     "openvino_native_bf16": Provider(
-        "ssept.providers.openvino:bf16", ("onnx",), max_score_error=0.5, min_overlap=0.95
+        "ssept.providers.openvino:bf16",
+        ("onnx",),
+        max_score_error=0.5,
+        min_overlap=0.95,
+        max_ndcg_loss=0.01,
     ),
     "cuda": Provider("ssept.providers.onnxruntime:cuda", ("onnx",), nvidia=True),
     "tensorrt": Provider(
@@ -126,6 +146,7 @@ PROVIDERS = {
         nvidia=True,
         max_score_error=0.06,
         min_overlap=0.99,
+        max_ndcg_loss=0.01,
     ),
     "torch_cuda": Provider("ssept.providers.torch_cuda:float32", ("torch",), nvidia=True),
     "torch_cuda_bf16": Provider(
@@ -134,6 +155,7 @@ PROVIDERS = {
         nvidia=True,
         max_score_error=0.5,
         min_overlap=0.95,
+        max_ndcg_loss=0.01,
     ),
 }
 
@@ -194,14 +216,11 @@ def applicable(variant: str, provider: str) -> bool:
     return VARIANTS[variant].format in PROVIDERS[provider].formats
 
 
-def budget(variant: str, provider: str) -> tuple[float, float]:
-    """What a cell may differ from torch: the wider of its variant's and its provider's budgets.
-
-    Returns:
-        the largest score error, and the least mean share of torch's top 10.
-    """
+def budget(variant: str, provider: str) -> Budget:
+    """What a cell may differ: the wider of its variant's and its provider's budgets."""
     built, run = VARIANTS[variant], PROVIDERS[provider]
-    return (
+    return Budget(
         max(built.max_score_error, run.max_score_error),
         min(built.min_overlap, run.min_overlap),
+        max(built.max_ndcg_loss, run.max_ndcg_loss),
     )

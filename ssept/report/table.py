@@ -1,4 +1,4 @@
-"""The summary of a run: a row a cell, accuracy beside latency; below, what was not measured."""
+"""The summary of a run: a row a cell, accuracy beside speed; below, what was not measured."""
 
 from collections import defaultdict
 from typing import Any
@@ -22,7 +22,7 @@ def matrix_report(run: Run) -> str:
     cells = _cells(run)
     parts = [
         _table(cells, run["ssept"]["baseline"]),
-        _size_and_start(cells),
+        _times(cells),
         _more(cells),
         _sustained(run),
         *_unmeasured(run["ssept"]),
@@ -41,32 +41,41 @@ def _cells(run: Run) -> Cells:
 
 
 def _table(cells: Cells, baseline: str) -> str:
-    """Accuracy beside latency."""
+    """What a choice is made by: size, accuracy, and speed against the baseline."""
     if not cells:
         return ""
-    batches = sorted(
-        {f["batch"] for c in cells.values() for k, f in c.items() if k.startswith("latency")}
-    )
-    smallest = f"latency {batches[0]}" if batches else ""
+    batches = _batches(cells)
     columns = {
+        "MB": (ANY, "size_bytes", 2),
         "NDCG@10": ("accuracy test", "full", 4),
-        **{f"p{q}": (smallest, f"p{q}_ms", 3) for q in (50, 95, 99)},
+        "Δ %": ("budget", "ndcg_change", 2),
+        "top 10": ("agreement", "top10_overlap", 3),
         **{f"×b{batch}": (f"latency {batch}", "speedup", 2) for batch in batches},
     }
     names = [f"{name} *" if name == baseline else name for name in cells]
-    return _tabulated(names, cells, columns) + _legend(batches, baseline)
+    return _tabulated(names, cells, columns) + _legend(cells, baseline)
 
 
-def _size_and_start(cells: Cells) -> str:
-    """Size, throughput, start and memory, and the proof of use."""
+def _times(cells: Cells) -> str:
+    """Times of this machine, memory, and the proof of use."""
+    batches = _batches(cells)
+    smallest = f"latency {batches[0]}" if batches else ""
     columns = {
-        "MB": (ANY, "size_bytes", 2),
+        **{f"p{q}": (smallest, f"p{q}_ms", 3) for q in (50, 95, 99)},
         "FPS": ("throughput", "fps", 0),
         "cold s": ("footprint", "total_s", 2),
         "peak MB": ("footprint", "peak_rss_bytes", 0),
         "ran on": (ANY, "placement", 0),
     }
-    return _tabulated(list(cells), cells, columns)
+    table = _tabulated(list(cells), cells, columns)
+    legend = f"\np50 p95 p99: ms a call at batch {batches[0]}" if batches else ""
+    return table and table + legend
+
+
+def _batches(cells: Cells) -> list[int]:
+    """The batch sizes of the latency cells, smallest first."""
+    facts = [facts for cell in cells.values() for facts in cell.values()]
+    return sorted({own["batch"] for own in facts if own["measure"] == "latency"})
 
 
 def _more(cells: Cells) -> str:
@@ -129,16 +138,18 @@ def _measure(facts: Facts) -> str:
     return f"{kind} {facts['batch']}" if kind in ("latency", "real_lengths") else kind
 
 
-def _legend(batches: list[int], baseline: str) -> str:
-    lines = ["", f"* baseline {baseline}"]
-    if batches:
+def _legend(cells: Cells, baseline: str) -> str:
+    lines = ["", f"* baseline {baseline}; {NOTHING}: not measured, or too few calls"]
+    if any("budget" in cell for cell in cells.values()):
         lines.append(
-            f"p50 p95 p99: ms a call at batch {batches[0]}; ×bN: times as fast as the baseline at "
-            "batch N,"
+            "Δ %: change of NDCG@10 against the baseline, over each user's validation and test item"
         )
+    if any("agreement" in cell for cell in cells.values()):
+        lines.append("top 10: the share of torch's best ten that is among its own")
+    if _batches(cells):
         lines.append(
-            f"from pairs in one loop; {UNTOLD}: its 99 % interval holds 1; {NOTHING}: not "
-            "measured, or too few calls"
+            "×bN: times as fast as the baseline at batch N, from pairs in one loop; "
+            f"{UNTOLD}: may be 1 (99 %)"
         )
     return "\n".join(lines)
 
@@ -155,6 +166,8 @@ def _figure(value: Any, key: str, digits: int) -> str:
         return _placement(value)
     if key == "speedup":
         return _ratio(value)
+    if key == "ndcg_change":
+        return f"{100 * value['value']:+.{digits}f}"
     if isinstance(value, dict):
         value = value["ndcg"]["value"] if "ndcg" in value else value["value"]
     return f"{value / 1e6 if key.endswith('_bytes') else value:,.{digits}f}"

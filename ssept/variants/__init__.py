@@ -49,7 +49,7 @@ class Variant:
     calibrated: bool = False
     max_score_error: float = 1e-4
     min_overlap: float = 0.999
-    max_ndcg_loss: float = 0.001
+    max_ndcg_loss: float = 0.005
 
 
 QUANTIZED = Variant(
