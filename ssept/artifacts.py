@@ -9,10 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from ssept.errors import ArtifactError
-from ssept.files import cache_folder, sha256, sha256_json, write_json, written_file, written_folder
+from ssept.files import (
+    cache_folder,
+    locked,
+    sha256,
+    sha256_json,
+    write_json,
+    written_file,
+    written_folder,
+)
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+# Inputs and outputs of the top-k head, which every file that has it calls so.
+K, EXCLUDE, TOPK_IDS, TOPK_SCORES = "k", "exclude", "topk_ids", "topk_scores"
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,9 @@ class Signature:
         dtype: of both inputs, "int64" or "int32".
         user_is_column: whether the user input has a second axis of size 1.
         length: the only length that it takes, or None for any.
+        topk: whether it has the top-k head: also inputs `k` int64[1] and `exclude`
+            int64[batch, any], outputs `topk_ids` int64[batch, k] and `topk_scores`
+            float32[batch, k]; see `ssept.variants.topk`.
     """
 
     user: str = "user"
@@ -54,6 +67,7 @@ class Signature:
     dtype: str = "int64"
     user_is_column: bool = False
     length: int | None = None
+    topk: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,10 +80,10 @@ class Artifact:
         format: what the file holds, "torch" or "onnx"; a provider runs some formats.
         model: the checkpoint that it was built from.
         sha256, size_bytes: of the file.
-        tools: the versions of the packages that built it.
+        tools: the versions of the packages that built it, and before that what it was built from.
         signature: the names of an ONNX file's inputs and output.
         operators: how many nodes of each operator an ONNX file has, where it was built here.
-        calibration: what the ranges of a calibrated variant were taken from.
+        calibration: what the ranges of a calibrated variant were taken from, or of its base.
     """
 
     path: Path
@@ -97,30 +111,59 @@ def artifact_of(
     return Artifact(path, variant, format, model, sha256(path), size, tools, signature)
 
 
-def cached_artifact(
-    file_name: str,
-    variant: str,
-    format: str,
-    model: Model,
-    tools: dict[str, str],
-    inputs: dict[str, Any],
-    build: Callable[[Path], dict[str, Any]],
-) -> Artifact:
-    """The artifact of these inputs: from the cache, or built by `build(path)` and kept there.
+@dataclass(frozen=True)
+class Entry:
+    """The place of an artifact in the cache, named by all that decides its content.
 
-    `inputs`, with the tools' versions, is all that decides the file's content; it must be JSON.
-    `build` returns further fields of the artifact.
+    Attributes:
+        file_name: the name of its file.
+        variant, format, model: as of the artifact.
+        tools: the versions of the packages that build it.
+        inputs: what else decides its content, in JSON values.
     """
-    key = {"file": file_name, "variant": variant, "tools": tools, "inputs": inputs}
-    folder = cache_folder() / "artifacts" / sha256_json(key)[:16]
-    if (folder / MANIFEST).is_file():
-        with contextlib.suppress(ArtifactError):  # a damaged cache entry is built again
-            return read_artifacts(folder)[variant]
-    with written_folder(folder) as temporary:
-        more = build(temporary / file_name)
-        artifact = artifact_of(temporary / file_name, variant, format, model, tools)
-        _write_manifest(temporary, [replace(artifact, **more)])
-    return read_artifacts(folder)[variant]
+
+    file_name: str
+    variant: str
+    format: str
+    model: Model
+    tools: dict[str, str]
+    inputs: dict[str, Any]
+
+    def kept(self) -> Artifact | None:
+        """The artifact if it is there; a damaged one counts as missing."""
+        folder = self._folder()
+        if (folder / MANIFEST).is_file():
+            with contextlib.suppress(ArtifactError):
+                return read_artifacts(folder)[self.variant]
+        return None
+
+    def made(self, build: Callable[[Path], dict[str, Any]]) -> Artifact:
+        """The artifact, built by `build(path)` unless another process has done so meanwhile.
+
+        `build` returns further fields of the artifact.
+        """
+        folder = self._folder()
+        with locked(folder.with_name(f"{folder.name}.lock")):
+            if kept := self.kept():
+                return kept
+            for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed
+                shutil.rmtree(left)
+            with written_folder(folder) as temporary:
+                path = temporary / self.file_name
+                more = build(path)
+                artifact = artifact_of(path, self.variant, self.format, self.model, self.tools)
+                _write_manifest(temporary, [replace(artifact, **more)])
+            return read_artifacts(folder)[self.variant]
+
+    def _folder(self) -> Path:
+        key = {
+            "file": self.file_name,
+            "variant": self.variant,
+            "format": self.format,
+            "tools": self.tools,
+            "inputs": self.inputs,
+        }
+        return cache_folder() / "artifacts" / sha256_json(key)[:16]
 
 
 def copy_artifacts(artifacts: Iterable[Artifact], folder: Path) -> list[Artifact]:

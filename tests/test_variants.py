@@ -120,3 +120,9 @@ def test_a_failed_build_leaves_nothing(small: Dataset, tmp_path: Path, own_cache
 def test_an_unknown_variant_is_refused_with_the_known_ones(checkpoint: Path) -> None:
     with pytest.raises(SseptError, match=", ".join(VARIANTS)):
         build(checkpoint, "quant")
+
+
+def test_a_file_tells_nothing_of_the_machine_that_built_it(checkpoint: Path) -> None:
+    content = build(checkpoint, "onnx").path.read_bytes()
+    assert b"site-packages" not in content
+    assert b".py" not in content

@@ -1,9 +1,13 @@
 """`ssept build`: the model files of a checkpoint, for this machine or to copy to another."""
 
 import argparse
+import os
 import shutil
+import sys
+from collections import defaultdict
 from pathlib import Path
 
+from tabulate import tabulate
 from tqdm import tqdm
 
 from ssept.artifacts import Artifact, copy_artifacts
@@ -11,12 +15,14 @@ from ssept.errors import SseptError
 from ssept.files import written_file
 from ssept.measure.golden import golden_path
 from ssept.model.store import shipped_folder
-from ssept.variants import VARIANTS, build
+from ssept.variants import BASELINE, VARIANTS, build, cache_entry
+from ssept.variants.parallel import Outcome, build_all
 
-HELP = "build the variants of a checkpoint"
-MEGABYTE = 1e6
+HELP = "build the variants of a checkpoint; what is in the cache is not built again"
+BYTES_PER_MEGABYTE = 1e6
 DEFAULT_CHECKPOINT = "SSE_PT10kemb.safetensors"
 BUILT = tuple(name for name, variant in VARIANTS.items() if variant.build)
+UNKNOWN = "–"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,37 +44,107 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="DIR",
-        help="the data that the checkpoint was trained on, for calibrated variants",
+        help="the data that the checkpoint was trained on, prepared or raw: calibrated variants "
+        "need them, unless they are the embedded ones or the cache has the variant",
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="copy the files there, with a manifest, for a machine without torch",
+        help="copy the files there, with a manifest, for a machine without torch; nothing is "
+        "copied if one could not be built",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="how many to build at the same time, about 0.5 GB of memory each",
+    )
+    parser.epilog = (
+        "The table gives each file's size, also as a share of the FP32 export's, how many seconds "
+        "it took to build or that it was cached, and where it is. Exit status 1: one could not be "
+        "built; the others are in the cache."
     )
     parser.set_defaults(run=_build)
 
 
-def _build(arguments: argparse.Namespace) -> None:
-    names = [name.strip() for name in arguments.variants.split(",") if name.strip()]
+def _build(arguments: argparse.Namespace) -> int:
+    names = _names(arguments.variants)
+    outcomes = sorted(_with_progress(arguments, names), key=lambda one: names.index(one.variant))
+    artifacts = {one.variant: one.result for one in outcomes if isinstance(one.result, Artifact)}
+    failed = len(artifacts) < len(names)
+    if arguments.out and not failed:
+        copies = copy_artifacts(artifacts.values(), arguments.out)
+        artifacts = {copy.variant: copy for copy in copies}
+        _copy_golden(arguments.checkpoint, arguments.out)
+    if artifacts:
+        print(_table(outcomes, artifacts, _baseline_bytes(arguments.checkpoint)))
+    _tell_errors(outcomes)
+    if failed and arguments.out:
+        print(f"ssept: nothing was copied to {arguments.out}: not all is built", file=sys.stderr)
+    return int(failed)
+
+
+def _names(text: str) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     unknown = [name for name in names if name not in BUILT]
     if unknown or not names:
-        raise SseptError(f"--variants {arguments.variants}: expected names out of {BUILT}")
-    artifacts = []
-    with tqdm(names, unit="variant", disable=None) as bar:
-        for name in bar:
-            bar.set_description(name)
-            artifacts.append(build(arguments.checkpoint, name, arguments.data))
-    if arguments.out:
-        artifacts = copy_artifacts(artifacts, arguments.out)
-        golden = golden_path(arguments.checkpoint)
-        if golden.is_file():
-            with written_file(arguments.out / golden.name) as temporary:
-                shutil.copyfile(golden, temporary)
-    for artifact in artifacts:
-        _tell(artifact)
+        raise SseptError(f"--variants {text}: expected names out of {', '.join(BUILT)}")
+    return names
 
 
-def _tell(artifact: Artifact) -> None:
-    megabytes = artifact.size_bytes / MEGABYTE
-    print(f"{artifact.variant:28} {megabytes:8.2f} MB  {artifact.sha256[:12]}  {artifact.path}")
+def _with_progress(arguments: argparse.Namespace, names: list[str]) -> list[Outcome]:
+    """Build, with a bar that shows what is being built."""
+    outcomes = []
+    with tqdm(total=len(names), unit="variant", disable=None, leave=False) as bar:
+        for outcome in build_all(
+            arguments.checkpoint,
+            names,
+            arguments.data,
+            arguments.jobs,
+            lambda running: bar.set_description(", ".join(running)),
+        ):
+            outcomes.append(outcome)
+            bar.update()
+    return outcomes
+
+
+def _copy_golden(checkpoint: Path, folder: Path) -> None:
+    golden = golden_path(checkpoint)
+    if golden.is_file():
+        with written_file(folder / golden.name) as temporary:
+            shutil.copyfile(golden, temporary)
+
+
+def _baseline_bytes(checkpoint: Path) -> int | None:
+    """The size of the FP32 export; None if it was neither asked for nor needed."""
+    kept = cache_entry(build(checkpoint, str(VARIANTS[BASELINE].base)), BASELINE).kept()
+    return kept.size_bytes if kept else None
+
+
+def _table(outcomes: list[Outcome], artifacts: dict[str, Artifact], baseline: int | None) -> str:
+    rows = []
+    for outcome in outcomes:
+        if artifact := artifacts.get(outcome.variant):
+            share = f"{artifact.size_bytes / baseline:.0%}" if baseline else UNKNOWN
+            took = "cached" if outcome.seconds is None else f"built {outcome.seconds:.1f} s"
+            megabytes = f"{artifact.size_bytes / BYTES_PER_MEGABYTE:.2f}"
+            rows.append((artifact.variant, megabytes, share, took, artifact.path))
+    return tabulate(
+        rows,
+        headers=("variant", "MB", f"of {BASELINE}", "state", "file"),
+        tablefmt="plain",
+        colalign=("left", "right", "right", "left", "left"),
+        disable_numparse=True,
+    )
+
+
+def _tell_errors(outcomes: list[Outcome]) -> None:
+    """A line for each error, with all the variants that it cost."""
+    variants = defaultdict(list)
+    for outcome in outcomes:
+        if isinstance(outcome.result, SseptError):
+            variants[" ".join(str(outcome.result).split())].append(outcome.variant)
+    for message, names in variants.items():
+        print(f"ssept: error: {', '.join(names)}: {message}", file=sys.stderr)

@@ -6,13 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from ssept.artifacts import Artifact, Model, Signature, artifact_of
+from ssept.artifacts import (
+    EXCLUDE,
+    TOPK_IDS,
+    TOPK_SCORES,
+    Artifact,
+    K,
+    Model,
+    Signature,
+    artifact_of,
+)
 from ssept.errors import ArtifactError
 from ssept.providers.onnxruntime import check_one_onnxruntime
 from ssept.providers.onnxruntime_session import feeds
 from ssept.variants import CUSTOM
 
 INTEGERS = {"tensor(int64)": "int64", "tensor(int32)": "int32"}
+HEAD_INPUTS = {K: ("tensor(int64)", 1), EXCLUDE: ("tensor(int64)", 2)}
+HEAD_OUTPUTS = {TOPK_IDS: ("tensor(int64)", 2), TOPK_SCORES: ("tensor(float)", 2)}
 ROLES = ("user", "sequence", "scores")
 MAX_LENGTH = 50
 
@@ -23,7 +34,7 @@ def describe(path: Path, names: dict[str, str] | None = None, users: int = 0) ->
     Args:
         path: the file. It takes users [batch] or [batch, 1] and sequences [batch, length], both
             int64 or both int32, and gives scores float32[batch, items + 1] whose column 0 is
-            padding.
+            padding. It may also have the top-k head, see `Signature.topk`.
         names: the file's own names of "user", "sequence" and "scores"; those left out are found
             by their ranks.
         users: how many users it knows, which the file does not tell.
@@ -38,7 +49,7 @@ def describe(path: Path, names: dict[str, str] | None = None, users: int = 0) ->
     signature = _signature(path, session, names or {})
     length = signature.length or MAX_LENGTH
     sequence = np.ones((1, length), dtype=np.int64)
-    scores = session.run([signature.scores], feeds(signature, sequence[:, 0], sequence))[0]
+    (scores,) = session.run([signature.scores], feeds(signature, sequence[:, 0], sequence))
     if scores.ndim != 2 or scores.dtype != np.float32 or scores.shape[1] < 2:
         raise ArtifactError(
             f"{path}: {signature.scores} is {scores.dtype}{list(scores.shape)}; expected "
@@ -86,6 +97,7 @@ def _signature(path: Path, session: Any, names: dict[str, str]) -> Signature:
         have = outputs if role == "scores" else inputs
         if name not in have:
             raise ArtifactError(f"{path}: has no {name!r} for {role}; it has {', '.join(have)}")
+    topk = _without_head(path, inputs, outputs)
     user, sequence = _inputs(path, inputs, names)
     types = {INTEGERS.get(inputs[name].type) for name in (user, sequence)}
     (dtype,) = types if len(types) == 1 else (None,)
@@ -104,7 +116,25 @@ def _signature(path: Path, session: Any, names: dict[str, str]) -> Signature:
         dtype,
         len(inputs[user].shape) == 2,
         length if isinstance(length, int) else None,
+        topk,
     )
+
+
+def _without_head(path: Path, inputs: dict[str, Any], outputs: dict[str, Any]) -> bool:
+    """Take the inputs and outputs of the top-k head out; whether they were there, all four."""
+    if not (HEAD_INPUTS.keys() <= inputs.keys() and HEAD_OUTPUTS.keys() <= outputs.keys()):
+        return False
+    for have, head in ((inputs, HEAD_INPUTS), (outputs, HEAD_OUTPUTS)):
+        for name, (kind, rank) in head.items():
+            value = have.pop(name)
+            if (value.type, len(value.shape)) != (kind, rank):
+                raise ArtifactError(
+                    f"{path}: {name} of the top-k head is {value.type} {value.shape}; expected "
+                    f"{kind} with {rank} {'axes' if rank > 1 else 'axis'}"
+                )
+    if not outputs:
+        raise ArtifactError(f"{path}: has {', '.join(HEAD_OUTPUTS)}, but no scores of all items")
+    return True
 
 
 def _inputs(path: Path, inputs: dict[str, Any], names: dict[str, str]) -> tuple[str, str]:

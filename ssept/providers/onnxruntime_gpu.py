@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from ssept.artifacts import Artifact
+from ssept.artifacts import TOPK_IDS, TOPK_SCORES, Artifact
 from ssept.errors import FallbackError
 from ssept.providers.onnxruntime_options import SessionOptions
 from ssept.providers.onnxruntime_session import Feeds, OnnxRuntimeSession
 from ssept.providers.proof import fallen_off
-from ssept.providers.session import Scores
+from ssept.providers.session import Ids, Scores
 
 
 class GpuSession(OnnxRuntimeSession):
@@ -40,6 +40,15 @@ class GpuSession(OnnxRuntimeSession):
 
     def _run(self, inputs: Feeds) -> Scores:
         return self._bindings.run(inputs)
+
+    def _run_head(self, inputs: Feeds) -> tuple[Ids, Scores]:
+        """Without bindings, nor CUDA graphs: the shapes of its outputs hang on a value, k."""
+        import onnxruntime
+
+        run_options = onnxruntime.RunOptions()
+        run_options.add_run_config_entry("gpu_graph_id", "-1")
+        ids, scores = self._session.run([TOPK_IDS, TOPK_SCORES], inputs, run_options)
+        return ids, scores
 
 
 class Bindings:

@@ -3,13 +3,14 @@
 import functools
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ssept.artifacts import Artifact, Signature
+from ssept.artifacts import EXCLUDE, TOPK_IDS, TOPK_SCORES, Artifact, K, Signature
 from ssept.errors import FallbackError, ProviderError
 from ssept.providers.onnxruntime_options import SessionOptions
 from ssept.providers.proof import PROOF_BATCH, Event, fallen_off, nodes_by_provider
@@ -17,6 +18,7 @@ from ssept.providers.session import Ids, Scores, Session
 
 CPU = "CPUExecutionProvider"
 Feeds = dict[str, npt.NDArray[Any]]
+Result = TypeVar("Result")
 
 
 class OnnxRuntimeSession(Session):
@@ -39,21 +41,32 @@ class OnnxRuntimeSession(Session):
         super().__init__(artifact, threads)
         self.provider = provider
         self.options = options
+        self.ties_by_id = provider == CPU
         self._session = self._start()
 
     def _scores(self, user: Ids, sequence: Ids) -> Scores:
-        signature = self.artifact.signature
-        try:
-            return self._run(feeds(signature, user, sequence))
-        except refusals() as error:
-            raise ProviderError(
-                f"{self.provider} does not run users {list(user.shape)} and sequences "
-                f"{list(sequence.shape)}: {_first_line(error)}"
-            ) from error
+        return self._refusing(self._run, feeds(self.artifact.signature, user, sequence))
+
+    def _head(self, user: Ids, sequence: Ids, k: int, exclude: Ids) -> tuple[Ids, Scores]:
+        inputs = feeds(self.artifact.signature, user, sequence, k, exclude)
+        return self._refusing(self._run_head, inputs)
 
     def _run(self, inputs: Feeds) -> Scores:
         scores: Scores = self._session.run([self.artifact.signature.scores], inputs)[0]
         return scores
+
+    def _run_head(self, inputs: Feeds) -> tuple[Ids, Scores]:
+        ids, scores = self._session.run([TOPK_IDS, TOPK_SCORES], inputs)
+        return ids, scores
+
+    def _refusing(self, run: Callable[[Feeds], Result], inputs: Feeds) -> Result:
+        try:
+            return run(inputs)
+        except refusals() as error:
+            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+            raise ProviderError(
+                f"{self.provider} does not run {shapes}: {_first_line(error)}"
+            ) from error
 
     def placement(self) -> dict[str, int]:
         """Nodes per provider, from the profile of one run in a second session."""
@@ -69,7 +82,8 @@ class OnnxRuntimeSession(Session):
             session = self._open(whole_graph, Path(folder) / "profile")
             length = self.artifact.model.max_length
             ones = np.ones((PROOF_BATCH, length), dtype=np.int64)
-            session.run(None, feeds(self.artifact.signature, ones[:, 0].copy(), ones))
+            user = ones[:, 0].copy()
+            session.run(None, feeds(self.artifact.signature, user, ones, exclude=ones))
             text = Path(session.end_profiling()).read_text(encoding="utf-8")
         events: list[Event] = json.loads(text)
         return events
@@ -145,15 +159,27 @@ def refusals() -> tuple[type[Exception], ...]:
     )
 
 
-def feeds(signature: Signature, user: Ids, sequence: Ids) -> Feeds:
-    """The inputs of a session in the form that its file wants: int64[B] and int64[B, L]."""
+def feeds(
+    signature: Signature, user: Ids, sequence: Ids, k: int = 1, exclude: Ids | None = None
+) -> Feeds:
+    """The inputs of a session in the form that its file wants.
+
+    Args:
+        signature: of the file.
+        user, sequence: int64[B] and int64[B, L].
+        k, exclude: for a file with the top-k head, what it gives and leaves out, int64[B, E].
+    """
     if signature.length is not None and sequence.shape[1] < signature.length:
         sequence = np.pad(sequence, ((0, 0), (signature.length - sequence.shape[1], 0)))
     if signature.user_is_column:
         user = user[:, None]
     if signature.dtype != "int64":
         user, sequence = user.astype(signature.dtype), sequence.astype(signature.dtype)
-    return {signature.user: user, signature.sequence: sequence}
+    inputs: Feeds = {signature.user: user, signature.sequence: sequence}
+    if signature.topk:
+        inputs[K] = np.array([k])
+        inputs[EXCLUDE] = np.empty((len(user), 0), np.int64) if exclude is None else exclude
+    return inputs
 
 
 def _first_line(error: Exception) -> str:

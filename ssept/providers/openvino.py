@@ -5,9 +5,9 @@ import importlib.util
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ssept.artifacts import Artifact
+from ssept.artifacts import TOPK_IDS, TOPK_SCORES, Artifact
 from ssept.errors import FallbackError, ProviderError
-from ssept.providers.onnxruntime_session import feeds
+from ssept.providers.onnxruntime_session import Feeds, feeds
 from ssept.providers.options import tried
 from ssept.providers.session import Ids, Scores, Session
 
@@ -100,7 +100,17 @@ class OpenVinoSession(Session):
 
     def _scores(self, user: Ids, sequence: Ids) -> Scores:
         signature = self.artifact.signature
-        inputs = feeds(signature, user, sequence)  # must live as long as the call
+        request = self._inferred(feeds(signature, user, sequence))
+        scores: Scores = request.get_tensor(signature.scores).data.copy()
+        return scores
+
+    def _head(self, user: Ids, sequence: Ids, k: int, exclude: Ids) -> tuple[Ids, Scores]:
+        request = self._inferred(feeds(self.artifact.signature, user, sequence, k, exclude))
+        ids, scores = (request.get_tensor(name).data.copy() for name in (TOPK_IDS, TOPK_SCORES))
+        return ids, scores
+
+    def _inferred(self, inputs: Feeds) -> Any:
+        """The request that has run these inputs."""
         try:
             request = self._any_shape
             if self._options.reshape:
@@ -109,12 +119,9 @@ class OpenVinoSession(Session):
                 request.set_tensor(name, self._tensor(array, shared_memory=True))
             request.infer()
         except RuntimeError as error:
-            raise ProviderError(
-                f"OpenVINO does not run users {list(user.shape)} and sequences "
-                f"{list(sequence.shape)}: {_last_line(error)}"
-            ) from error
-        scores: Scores = request.get_tensor(signature.scores).data.copy()
-        return scores
+            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+            raise ProviderError(f"OpenVINO does not run {shapes}: {_last_line(error)}") from error
+        return request
 
     def _reshaped(self, *shapes: tuple[str, tuple[int, ...]]) -> Any:
         """An infer request of the model with these shapes of its inputs alone."""

@@ -4,19 +4,19 @@ import importlib
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ssept.artifacts import Artifact, Model, cached_artifact
+from ssept.artifacts import Artifact, Entry, Model, Signature
 from ssept.errors import SseptError
-from ssept.files import sha256, sha256_json
+from ssept.files import sha256
 from ssept.model.store import read_about
 from ssept.variants.calibration import calibration_for, calibration_key
+from ssept.variants.sources import source_hash
 
 BASELINE = "onnx"
 CUSTOM = "custom"  # an ONNX file of the user's own, which nothing here builds
@@ -28,14 +28,15 @@ class Variant:
 
     Attributes:
         build: "module:function", called as `function(base, destination)` with the file of the
-            base variant and the path to write; None for the checkpoint itself. Where more than
-            that module and `tools` decides the file's content, the module says so: SOURCES are
-            further files, TOOLS the versions of what runs in an environment of its own.
+            base variant and the path to write; None for the checkpoint itself. The module's
+            TOOLS, if it has them, are the versions of what runs in an environment of its own.
         base: the variant whose file this one is built from.
         format: what the file holds; a provider runs it only if it names this format.
-        tools: the distributions whose versions decide the file's content.
+        tools: the distributions whose versions decide the file's content; so do the files that
+            `ssept.variants.sources` finds from `build`.
         cpu_bound: the content also depends on the instruction set of the CPU that builds it.
         calibrated: the function takes a third argument, a `Calibration`.
+        signature: the names of the file's inputs and outputs.
         max_score_error: the largest difference from torch's scores that passes.
         min_overlap: the least mean share of torch's top 10 that passes.
         max_ndcg_loss: the largest share of the baseline's NDCG@10 that may be lost.
@@ -47,6 +48,7 @@ class Variant:
     tools: tuple[str, ...] = ()
     cpu_bound: bool = False
     calibrated: bool = False
+    signature: Signature = field(default_factory=Signature)
     max_score_error: float = 1e-4
     min_overlap: float = 0.999
     max_ndcg_loss: float = 0.005
@@ -91,9 +93,36 @@ VARIANTS = {
         calibrated=True,
         max_ndcg_loss=0.02,
     ),
+    "nncf": replace(
+        QUANTIZED, build="ssept.variants.nncf:static", calibrated=True, max_ndcg_loss=0.02
+    ),
     CUSTOM: Variant(None),
 }
+VARIANTS |= {  # each of them with the top-k head, within the budgets of its own
+    f"{name}_topk": replace(
+        variant,
+        build="ssept.variants.topk:append",
+        base=name,
+        tools=("onnx",),
+        cpu_bound=False,
+        calibrated=False,
+        signature=Signature(topk=True),
+    )
+    for name, variant in VARIANTS.items()
+    if variant.format == "onnx" and name != CUSTOM
+}
 ONNXRUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
+
+
+def find(variant: str) -> Variant:
+    """The variant of a name.
+
+    Raises:
+        SseptError: there is none; with the names that there are.
+    """
+    if variant not in VARIANTS:
+        raise SseptError(f"no variant {variant!r}; there are {', '.join(VARIANTS)}")
+    return VARIANTS[variant]
 
 
 def build(checkpoint: Path, variant: str, data: Path | None = None) -> Artifact:
@@ -110,39 +139,64 @@ def build(checkpoint: Path, variant: str, data: Path | None = None) -> Artifact:
         CheckpointError: the checkpoint cannot be read.
         DataError: calibration needs data that are not given, or are not the checkpoint's.
     """
-    if variant not in VARIANTS:
-        raise SseptError(f"no variant {variant!r}; there are {', '.join(VARIANTS)}")
-    chosen = VARIANTS[variant]
+    chosen = find(variant)
     if variant == CUSTOM:
         raise SseptError(f"{checkpoint}: the variant {CUSTOM} is an ONNX file of your own")
     if chosen.build is None or chosen.base is None:
         return _checkpoint_artifact(checkpoint, variant, chosen)
     base = build(checkpoint, chosen.base, data)
-    function = _function(chosen.build)
-    module = sys.modules[function.__module__]
-    tools = {name: _tool_version(name) for name in chosen.tools} | getattr(module, "TOOLS", {})
-    inputs: dict[str, Any] = {"base": base.sha256, "source": _source_hash(module)}
+    entry = cache_entry(base, variant, data)
+    return entry.kept() or entry.made(lambda file: _write(base, variant, data, file))
+
+
+def cache_entry(base: Artifact, variant: str, data: Path | None = None) -> Entry:
+    """Where the cache keeps a variant; what builds it is not imported.
+
+    Args:
+        base: the artifact that the variant is built from.
+        variant: a name in VARIANTS, of one that is built.
+        data: as for `build`.
+
+    Raises:
+        SseptError: a package that builds it is missing.
+        DataError: nothing says which data it would be calibrated on.
+    """
+    chosen = VARIANTS[variant]
+    module = str(chosen.build).partition(":")[0]
+    inputs: dict[str, Any] = {
+        "base": base.sha256,
+        "source": source_hash(module),
+        "signature": asdict(chosen.signature),
+    }
     if chosen.cpu_bound:
         inputs["cpu"] = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
     if chosen.calibrated:
         inputs["calibration"] = calibration_key(base.model, data, variant)
-
-    def write(destination: Path) -> dict[str, Any]:
-        count_operators = _function("ssept.variants.qdq:operators")
-        if not chosen.calibrated:
-            function(base.path, destination)
-            return {"operators": count_operators(destination)}
-        calibration = calibration_for(base.model, data, variant)
-        function(base.path, destination, calibration)
-        used = {"sequences": len(calibration.user), "sha256": calibration.sha256}
-        return {
-            "operators": count_operators(destination),
-            "calibration": inputs["calibration"] | used,
-        }
-
     suffix = "" if variant == BASELINE else f"_{variant}"
     file_name = f"{base.model.checkpoint}{suffix}.onnx"
-    return cached_artifact(file_name, variant, chosen.format, base.model, tools, inputs, write)
+    return Entry(file_name, variant, chosen.format, base.model, _versions(chosen), inputs)
+
+
+def _write(base: Artifact, variant: str, data: Path | None, destination: Path) -> dict[str, Any]:
+    """Build a variant's file; returns what more its manifest tells of it."""
+    chosen = VARIANTS[variant]
+    function = _function(str(chosen.build))
+    own_tools = getattr(sys.modules[function.__module__], "TOOLS", {})
+    more: dict[str, Any] = {
+        "tools": base.tools | _versions(chosen) | own_tools,
+        "signature": chosen.signature,
+        "calibration": base.calibration,
+    }
+    if chosen.calibrated:
+        calibration = calibration_for(base.model, data, variant)
+        function(base.path, destination, calibration)
+        more["calibration"] = calibration_key(base.model, data, variant) | {
+            "sequences": len(calibration.user),
+            "sha256": calibration.sha256,
+        }
+    else:
+        function(base.path, destination)
+    return more | {"operators": _function("ssept.variants.qdq:operators")(destination)}
 
 
 def _checkpoint_artifact(path: Path, name: str, variant: Variant) -> Artifact:
@@ -171,10 +225,8 @@ def _function(target: str) -> Callable[..., Any]:
     return function
 
 
-def _source_hash(module: ModuleType) -> str:
-    """The hash of a builder's module and its SOURCES: a changed builder makes a new artifact."""
-    files = [Path(str(module.__file__)), *getattr(module, "SOURCES", ())]
-    return sha256_json([sha256(file) for file in files])
+def _versions(variant: Variant) -> dict[str, str]:
+    return {name: _tool_version(name) for name in variant.tools}
 
 
 def _tool_version(name: str) -> str:

@@ -103,10 +103,17 @@ def _folder(model: Model, data: Path | None, variant: str) -> Path:
             return folder
     trained_on = f"{model.data_name} ({model.data_hash[:12] or 'no hash'})"
     if data is None:
+        later = (
+            "the cache has it from then on"
+            if model.data_hash
+            else "load it from there, since the checkpoint does not tell its data"
+        )
+        out = "" if model.data_hash else " --out FOLDER"
         raise DataError(
             f"{variant} is calibrated on the training sequences of {model.checkpoint}'s data, "
-            f"{trained_on}; name their folder (--data-dir=DIR of pytest, --data=DIR of "
-            "`ssept build`, data=DIR in Python), or copy the file that was built where they are"
+            f"{trained_on}; build it once with `ssept build --checkpoint FILE --variants {variant} "
+            f"--data DIR{out}` (pytest: --data-dir=DIR; Python: build(…, data=DIR)), and {later}; "
+            "or copy the file that was built where they are"
         )
     folder = prepared(data)
     if model.data_hash not in ("", data_hash(folder)):

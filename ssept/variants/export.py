@@ -4,6 +4,7 @@ import logging
 import warnings
 from pathlib import Path
 
+import onnx
 import torch
 
 from ssept.files import written_file
@@ -35,3 +36,15 @@ def export(checkpoint: Path, destination: Path) -> None:
             external_data=False,
             verbose=False,
         )
+        model_file = onnx.load(temporary)
+        _strip_traces(model_file.graph)
+        onnx.save(model_file, temporary)
+
+
+def _strip_traces(graph: onnx.GraphProto) -> None:
+    """Drop the exporter's notes of where in the sources each node and value comes from.
+
+    They hold the full paths of this machine's files, so the same model would differ by machine.
+    """
+    for noted in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+        del noted.metadata_props[:]

@@ -21,7 +21,6 @@ from ssept.variants.calibration import Calibration
 FOLDER = Path(__file__).parent
 REQUIREMENTS = FOLDER / "requirements" / "neural-compressor.txt"
 PROGRAM = FOLDER / "programs" / "quantize.py"
-SOURCES = (REQUIREMENTS, PROGRAM, FOLDER / "qdq.py", FOLDER / "calibration.py")
 TOOLS = pinned(REQUIREMENTS, "neural-compressor", "onnxruntime", "onnx")
 MEGABYTES = 600
 

@@ -16,7 +16,6 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from ssept.files import written_file
 from ssept.variants.calibration import Calibration
 
-SOURCES = (Path(__file__).with_name("calibration.py"),)
 BATCH_SIZE = 64
 
 

@@ -1,0 +1,187 @@
+"""Several variants of a checkpoint, each built in a process of its own, side by side.
+
+Processes and not threads: torch's exporter, `logging` and `warnings` keep global state. Each is
+the leader of a process group, and ends with all that it started when this process ends, however
+that happens; what it has not finished is not in the cache.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from ssept.artifacts import Artifact
+from ssept.errors import SseptError
+from ssept.variants import VARIANTS, build, cache_entry, find
+
+SPAWN = multiprocessing.get_context("spawn")
+TOLD_EVERY_SECONDS = 1.0
+
+Result = Artifact | SseptError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the building of one variant ended.
+
+    Attributes:
+        variant: its name.
+        result: the artifact, or why there is none; variants that lack the same base share it.
+        seconds: how long it was built, start of the process included; None if it was not.
+    """
+
+    variant: str
+    result: Result
+    seconds: float | None = None
+
+
+def build_all(
+    checkpoint: Path,
+    variants: Iterable[str],
+    data: Path | None = None,
+    jobs: int = 1,
+    building: Callable[[list[str]], None] = lambda _: None,
+) -> Iterator[Outcome]:
+    """The variants of a checkpoint as they get ready; one that fails does not stop the others.
+
+    A script that calls this needs `if __name__ == "__main__"`: its processes are spawned.
+
+    Args:
+        checkpoint, data: as for `build`.
+        variants: names in VARIANTS; what they are built from is built first.
+        jobs: how many to build at the same time; each takes about 0.5 GB of memory.
+        building: told every second which ones are being built.
+
+    Raises:
+        SseptError: no such variant, or `jobs` is less than 1.
+        CheckpointError: the checkpoint cannot be read.
+    """
+    if jobs < 1:
+        raise SseptError(f"jobs {jobs}: expected at least 1")
+    wanted = set(variants)
+    order = TopologicalSorter(_with_bases(wanted))
+    order.prepare()
+    results: dict[str, Result] = {}
+    missing: list[str] = []
+    running: list[_Job] = []
+    try:
+        while order.is_active():
+            ended = []
+            for name in order.get_ready():
+                if result := _at_hand(checkpoint, name, data, results):
+                    ended.append(Outcome(name, result))
+                else:
+                    missing.append(name)
+            while missing and len(running) < jobs:
+                running.append(_Job(checkpoint, missing.pop(0), data))
+            if not ended:
+                building([job.variant for job in running])
+                ended = _ended(running)
+            for outcome in ended:
+                results[outcome.variant] = outcome.result
+                order.done(outcome.variant)
+                if outcome.variant in wanted:
+                    yield outcome
+    finally:
+        for job in running:
+            job.kill()
+
+
+def _with_bases(variants: Iterable[str]) -> dict[str, list[str]]:
+    """The variants and all that they are built from, each with what it is built from."""
+    bases: dict[str, list[str]] = {}
+    waiting = list(variants)
+    while waiting:
+        name = waiting.pop()
+        base = find(name).base
+        bases[name] = [base] if base else []
+        waiting += bases[name]
+    return bases
+
+
+def _at_hand(
+    checkpoint: Path, variant: str, data: Path | None, results: dict[str, Result]
+) -> Result | None:
+    """The result where nothing is to be built: the checkpoint itself, in the cache, or hopeless."""
+    base = VARIANTS[variant].base
+    if base is None:
+        return build(checkpoint, variant)
+    found = results[base]
+    if isinstance(found, SseptError):
+        return found
+    try:
+        return cache_entry(found, variant, data).kept()
+    except SseptError as error:
+        return error
+
+
+class _Job:
+    """The process that builds a variant."""
+
+    def __init__(self, checkpoint: Path, variant: str, data: Path | None) -> None:
+        self.variant = variant
+        self.answer, sender = SPAWN.Pipe(duplex=False)
+        self._started = time.monotonic()
+        self._process: SpawnProcess = SPAWN.Process(
+            target=_build_apart, args=(sender, checkpoint, variant, data), daemon=True
+        )
+        self._process.start()
+        sender.close()
+
+    def outcome(self) -> Outcome:
+        """How it ended, once there is something to read from `answer`."""
+        try:
+            result: Result = self.answer.recv()
+        except EOFError:  # it died; a traceback, if that is why, stands on standard error
+            self.kill()
+            result = SseptError(
+                f"{self.variant}: the process that built it ended with {self._process.exitcode}"
+            )
+        self._process.join()
+        return Outcome(self.variant, result, time.monotonic() - self._started)
+
+    def kill(self) -> None:
+        """End the process and all that it started."""
+        assert self._process.pid is not None
+        with contextlib.suppress(ProcessLookupError):  # it does not lead its group yet
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.join()
+
+
+def _ended(running: list[_Job]) -> list[Outcome]:
+    """Take out the jobs that end within TOLD_EVERY_SECONDS."""
+    readable = wait([job.answer for job in running], TOLD_EVERY_SECONDS)
+    done = [job for job in running if job.answer in readable]
+    for job in done:
+        running.remove(job)
+    return [job.outcome() for job in done]
+
+
+def _build_apart(sender: Connection, checkpoint: Path, variant: str, data: Path | None) -> None:
+    """What the process of a job does: build, and send the artifact or the error."""
+    os.setpgid(0, 0)  # Ctrl-C reaches the parent alone
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    result: Result
+    try:
+        result = build(checkpoint, variant, data)
+    except SseptError as error:
+        result = error
+    except OSError as error:
+        result = SseptError(f"{error.filename or 'a file'}: {error.strerror}")
+    sender.send(result)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+    os.killpg(0, signal.SIGKILL)
