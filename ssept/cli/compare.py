@@ -1,0 +1,66 @@
+"""`ssept compare`: what changed between saved runs."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from ssept.decide.compare import compare
+from ssept.decide.saved import Run
+from ssept.files import write_json, written_file
+from ssept.report.compare import comparison_markdown, comparison_table
+from ssept.report.runs import read_results, run_files
+
+HELP = "compare saved runs cell by cell, by their ratios to the baseline inside each run"
+STDOUT = Path("-")
+EPILOG = (
+    "The first run is compared with each other one. Speed is what test_latency, test_real_lengths, "
+    "test_edge and test_throughput measured, as a ratio to the baseline of the same loop; NDCG@10 "
+    "and size stand beside it. Milliseconds of two runs also differ because the machine does, so "
+    "they are left out without --absolute. Where the baseline itself differs, ratios are shown and "
+    "not compared. Results of other pytest-benchmark projects are matched by full name."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "runs",
+        type=Path,
+        nargs="+",
+        help="two or more results files; a folder stands for all runs in it, by their numbers",
+    )
+    parser.add_argument(
+        "-k",
+        dest="select",
+        metavar="SUBSTRING",
+        help="only cells with this in their test id, in capitals or not, as openvino-b001",
+    )
+    parser.add_argument(
+        "--absolute",
+        action="store_true",
+        help="median times too; an error where the machines are not the same",
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write everything as JSON; - for standard output, in place of the table",
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it as Markdown")
+    parser.set_defaults(run=_compare)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    runs = [Run(path, read_results(path)) for path in run_files(arguments.runs)]
+    comparison = compare(runs, select=arguments.select or "", absolute=arguments.absolute)
+    if arguments.markdown:
+        with written_file(arguments.markdown) as temporary:
+            temporary.write_text(comparison_markdown(comparison), encoding="utf-8")
+    if arguments.json == STDOUT:
+        print(json.dumps(asdict(comparison), indent=2, allow_nan=False))
+        return
+    if arguments.json:
+        write_json(arguments.json, asdict(comparison))
+    print(comparison_table(comparison))

@@ -1,0 +1,75 @@
+"""What to keep in mind where the ratios of two runs are compared, and where they cannot be."""
+
+import json
+
+from ssept.decide.conditions import differences, machine, packages
+from ssept.decide.saved import ONE_CORE, Baseline, Run, baseline_of, cells_of
+
+
+def why_no_ratio(measure: str, first: Baseline, other: Baseline) -> str:
+    """Why two runs took a measure against different things; empty where they did not."""
+    if first.pair != other.pair:
+        return f"the baselines differ: {first.pair}, {other.pair}"
+    checkpoints = {first.checkpoint_sha256, other.checkpoint_sha256}
+    if None in checkpoints:
+        return "a run does not say what checkpoint its baseline is of"
+    if len(checkpoints) > 1:
+        return "the baselines differ: they are of two checkpoints"
+    threads = {first.threads, other.threads} - {None}
+    if measure != ONE_CORE and len(threads) > 1:
+        return f"the baselines differ: {first.threads} and {other.threads} threads"
+    return ""
+
+
+def cautions(first: Run, other: Run, *, changed: bool) -> list[str]:
+    """Whole sentences on how far the ratios of two runs of the matrix can be trusted.
+
+    Args:
+        first, other: the runs.
+        changed: whether a change of any ratio is given; else only why there can be none.
+    """
+    baselines = baseline_of(first), baseline_of(other)
+    if why := why_no_ratio("", *baselines):
+        but = "" if why_no_ratio(ONE_CORE, *baselines) else f" but of {ONE_CORE}"
+        return [f"No ratios are compared{but}: {why}."]
+    if not changed:
+        return []
+    found = []
+    if None in (baseline.threads for baseline in baselines):
+        found.append(
+            "The cells of a run differ in threads, and it does not say the baseline's: they are "
+            "taken for the same in both runs."
+        )
+    if parts := _changed_baseline(first, other):
+        found.append(
+            f"Not the same in both: {', '.join(parts)}. So the baseline may have become faster "
+            "or slower, and what every cell gains or loses by that shows as a change of the cell."
+        )
+    own = [*_baseline_against_itself(first), *_baseline_against_itself(other)]
+    if own:
+        found.append(
+            f"The baseline against itself gave ×{min(own):.3f} to ×{max(own):.3f} in these runs, "
+            "where nothing differs: take changes as small as that for noise between sessions."
+        )
+    return found
+
+
+def _changed_baseline(first: Run, other: Run) -> list[str]:
+    files = {baseline_of(run).file_sha256 for run in (first, other)} - {None}
+    parts = {
+        "the baseline's file": len(files) > 1,
+        "the machine": differences([machine(run, matrix=True) for run in (first, other)]),
+        "packages": differences([packages(run) for run in (first, other)]),
+    }
+    return [name for name, differs in parts.items() if differs]
+
+
+def _baseline_against_itself(run: Run) -> list[float]:
+    """The ratios that a run measured of its baseline's own cell."""
+    baseline = baseline_of(run)
+    return [
+        test["extra_info"]["speedup"]["value"]
+        for cell, test in cells_of(run, "").items()
+        if cell.pair == baseline.pair and json.loads(cell.options) == {}
+        if test["extra_info"].get("speedup")
+    ]

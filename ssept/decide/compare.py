@@ -1,0 +1,117 @@
+"""Compares saved runs by what can be compared: ratios to a baseline timed in the same loop.
+
+Milliseconds of two runs differ because the machine does. What a run measured against its own
+baseline, call by call, does not drift with it: the change of a cell is the ratio of two such
+ratios. It stays relative to the baseline, so a faster baseline shows as slower cells.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from string import ascii_uppercase
+
+from ssept.decide.conditions import conditions, differences, machine
+from ssept.decide.pairs import Labelled, Pair, matrix_pair, plain_pair
+from ssept.decide.saved import Run
+from ssept.errors import SseptError
+
+LABELS = (*ascii_uppercase, *map("".join, product(ascii_uppercase, repeat=2)))
+
+
+@dataclass(frozen=True)
+class About:
+    """A compared run: its label, file, time, commit and number of benchmarks."""
+
+    label: str
+    file: str
+    datetime: str
+    commit: str
+    benchmarks: int
+    of_matrix: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Saved runs compared with the first of them.
+
+    Attributes:
+        runs: in the order given.
+        differences: values by label, of each condition that is not the same in all runs.
+        pairs: the first run with each other one.
+    """
+
+    runs: list[About]
+    differences: dict[str, dict[str, str]]
+    pairs: list[Pair]
+
+
+def compare(runs: Sequence[Run], *, select: str = "", absolute: bool = False) -> Comparison:
+    """Compare the first run with each other one.
+
+    Args:
+        runs: two or more, of the matrix or of any other project that uses pytest-benchmark.
+        select: only cells in whose test id this stands, in capitals or not; the full name, where
+            one of two runs is not of the matrix.
+        absolute: with times in milliseconds.
+
+    Raises:
+        SseptError: fewer than two runs or more than there are labels, none with such a cell, or
+            absolute times of machines that are not the same.
+    """
+    if not 2 <= len(runs) <= len(LABELS):
+        raise SseptError(
+            f"{', '.join(str(run.path) for run in runs[:2])}: expected two runs or more (at "
+            f"most {len(LABELS)}) to compare, got {len(runs)}: name files, or a folder of several"
+        )
+    if absolute:
+        _check_machines(runs)
+    labelled = [Labelled(label, run) for label, run in zip(LABELS, runs, strict=False)]
+    pairs = [_pair(labelled[0], other, select, absolute=absolute) for other in labelled[1:]]
+    if not any(pair.rows or pair.one_sided for pair in pairs):
+        raise SseptError(
+            f"nothing to compare in {', '.join(str(run.path) for run in runs[:2])}: no measured "
+            f"speed or accuracy{f' with {select!r} in its test id' if select else ''}"
+        )
+    matrix = all(run.of_matrix for run in runs)
+    found = differences([conditions(run, matrix=matrix) for run in runs])
+    return Comparison(
+        [_about(each) for each in labelled],
+        {name: dict(zip(LABELS, values, strict=False)) for name, values in found.items()},
+        pairs,
+    )
+
+
+def _pair(first: Labelled, other: Labelled, select: str, *, absolute: bool) -> Pair:
+    both_of_matrix = first.run.of_matrix and other.run.of_matrix
+    return (matrix_pair if both_of_matrix else plain_pair)(first, other, select, absolute=absolute)
+
+
+def _about(labelled: Labelled) -> About:
+    run = labelled.run
+    return About(
+        labelled.label,
+        str(run.path),
+        str(run.content.get("datetime", "")),
+        run.commit,
+        len(run.benchmarks),
+        run.of_matrix,
+    )
+
+
+def _check_machines(runs: Sequence[Run]) -> None:
+    """Refuse times of machines that differ, or that nothing is known of.
+
+    Raises:
+        SseptError: naming what differs.
+    """
+    matrix = all(run.of_matrix for run in runs)
+    known = [machine(run, matrix=matrix) for run in runs]
+    for run, found in zip(runs, known, strict=True):
+        if not found:
+            raise SseptError(f"{run.path}: does not say its machine: --absolute cannot be trusted")
+        if differs := differences([known[0], found]):
+            named = "; ".join(f"{name}: {a} and {b}" for name, (a, b) in differs.items())
+            raise SseptError(
+                f"{run.path}: measured on another machine than {runs[0].path}: {named}; "
+                "--absolute compares times of one machine only"
+            )
