@@ -1,11 +1,13 @@
 """Tools whose pins fight today's packages: each in an environment of its own, run as a program."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,24 +108,53 @@ def _is_whole(folder: Path) -> bool:
     return (folder / MARKER).is_file() and _python(folder).exists()
 
 
+def virtual_environment(folder: Path, install: Sequence[str]) -> Path:
+    """Make a virtual environment of this Python with wheels in it; returns its interpreter.
+
+    Args:
+        folder: where; what is there is replaced, and it is deleted where this fails. pip's own
+            temporary files lie beside it, so that they are on the same disk as the packages.
+        install: pip's arguments: requirements, or a file of them.
+
+    Raises:
+        SseptError: it cannot be made; the message is the last lines that the tool wrote.
+    """
+    pip = ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
+    scratch = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed
+    scratch.mkdir(parents=True)
+    try:
+        for command in (
+            [sys.executable, "-I", "-m", "venv", "--clear", str(folder)],
+            # Wheels alone: a source package would run its own build, with tools that may be absent.
+            [str(_python(folder)), "-I", *pip, "--only-binary=:all:", *install],
+        ):
+            done = subprocess.run(  # noqa: S603
+                command,
+                env=os.environ | {"TMPDIR": str(scratch)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise SseptError(_last_lines(done.stderr or done.stdout))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return _python(folder)
+
+
 def _make(folder: Path, name: str, requirements: Path, megabytes: int) -> None:
     message = f"ssept: making the environment {name}: once, about {megabytes} MB"
     print(message, file=sys.stderr, flush=True)
-    pip = ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-    # Wheels alone: a source package would run its own build, with tools that may not be there.
-    exactly = ["--no-deps", "--only-binary=:all:", "--requirement", str(requirements)]
-    for command in (
-        [sys.executable, "-I", "-m", "venv", "--clear", str(folder)],
-        [str(_python(folder)), "-I", *pip, *exactly],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode:
-            shutil.rmtree(folder, ignore_errors=True)
-            version = ".".join(map(str, sys.version_info[:2]))
-            raise SseptError(
-                f"the environment {name} cannot be made of {requirements} with Python {version}: "
-                f"{_last_lines(done.stderr or done.stdout)}"
-            )
+    try:
+        virtual_environment(folder, ["--no-deps", "--requirement", str(requirements)])
+    except SseptError as error:
+        version = ".".join(map(str, sys.version_info[:2]))
+        raise SseptError(
+            f"the environment {name} cannot be made of {requirements} with Python {version}: "
+            f"{error}"
+        ) from error
     (folder / MARKER).touch()
 
 

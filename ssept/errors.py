@@ -26,3 +26,7 @@ class ProviderError(SseptError):
 
 class FallbackError(ProviderError):
     """A provider was asked for, and another one would run all or a part of the graph."""
+
+
+class GateError(SseptError):
+    """The gate could not measure: a side that is not there, cannot be installed or fails to run."""

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from ssept.environments import environment, pinned, run
 from ssept.errors import SseptError
 from ssept.files import cache_folder
+from tests.wheels import install_only_from, write_wheel
 
 SHOW_TINY = """
 import json, sys, tiny
@@ -22,27 +22,12 @@ print(json.dumps({"answer": tiny.ANSWER, "prefix": sys.prefix}))
 """
 
 
-def write_wheel(folder: Path) -> None:
-    """A package `tiny` of one constant, made here so that no test needs a package index."""
-    about = "tiny-1.0.dist-info"
-    with zipfile.ZipFile(folder / "tiny-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("tiny.py", "ANSWER = 42\n")
-        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-        wheel.writestr(
-            f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        wheel.writestr(f"{about}/RECORD", f"tiny.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n")
-
-
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and a folder that pip takes packages from, and from nowhere else."""
     folder = tmp_path / "shelf"
-    folder.mkdir()
     monkeypatch.setenv("SSEPT_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    install_only_from(folder, monkeypatch)
     return folder
 
 

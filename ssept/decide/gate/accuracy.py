@@ -1,0 +1,128 @@
+"""Whether a model got less accurate or larger: the same users ranked by both sides."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssept.data.dataset import Cases, Dataset
+from ssept.decide.gate.findings import Finding, Measure, Verdict
+from ssept.decide.gate.plan import Plan
+from ssept.decide.gate.prepare import BASE, HEAD, ROLES, Model, Prepared, VariantOnProvider
+from ssept.decide.gate.process import Pair, Worker, WorkerError
+from ssept.evaluation import full_ranks
+from ssept.metrics import Estimate, FloatArray, IntArray, bootstrap_relative_change, ndcg
+
+TOP_K = 10
+CONFIDENCE = 0.99
+SEED = 0
+
+
+def test_cases(dataset: Dataset, users: int | None) -> Cases:
+    """The users of the test split; at most so many, drawn at random but always the same ones."""
+    cases = dataset.cases("test")
+    if users is None or users >= len(cases):
+        return cases
+    rows = np.sort(np.random.default_rng(SEED).choice(len(cases), users, replace=False))
+    return Cases(cases.users[rows], [cases.histories[row] for row in rows], cases.targets[rows])
+
+
+def compare_accuracy(
+    prepared: Prepared,
+    each: VariantOnProvider,
+    dataset: Dataset,
+    cases: Cases,
+    tolerance: float,
+    plan: Plan,
+) -> Finding:
+    """NDCG@10 of a variant on a provider, full ranking, in workers of both sides.
+
+    Args:
+        prepared: with the models.
+        each: the variant and the provider.
+        dataset: that the models were trained on.
+        cases: the users to rank for.
+        tolerance: the share of the base's NDCG@10 that may be lost.
+        plan: for its time limits.
+    """
+    name = "-".join(each)
+    models = prepared.models[each]
+    if problems := [
+        problem for role in ROLES if (problem := _foreign(role, models[role], dataset))
+    ]:
+        return Finding(name, Measure.NDCG, Verdict.UNMEASURED, tolerance, why="; ".join(problems))
+    try:
+        with Pair(prepared.sides) as pair:
+            base, head = (
+                ndcg(
+                    _ranks(
+                        pair.workers[role], prepared.request(role, *each), cases, models[role], plan
+                    ),
+                    TOP_K,
+                )
+                for role in ROLES
+            )
+    except WorkerError as error:
+        return Finding(name, Measure.NDCG, Verdict.UNMEASURED, tolerance, why=str(error))
+    return judge_accuracy(name, base, head, tolerance)
+
+
+def judge_accuracy(name: str, base: FloatArray, head: FloatArray, tolerance: float) -> Finding:
+    """The verdict on per-user NDCG@10 of the same users in the same order, float64[n] each.
+
+    Regressed where the paired bootstrap interval of the relative change lies below 0 and the
+    change itself beyond the tolerance: a loss that other users would show too, and that matters.
+    Fine where the whole interval lies above the tolerated loss.
+    """
+    details = {"users": len(base), BASE: float(base.mean()), HEAD: float(head.mean())}
+    if np.array_equal(base, head):
+        same = Estimate(0.0, 0.0, 0.0)
+        return Finding(name, Measure.NDCG, Verdict.FINE, tolerance, same, "", details)
+    if not base.any():
+        why = f"no target is among base's {TOP_K} best of any user: nothing to compare with"
+        return Finding(name, Measure.NDCG, Verdict.UNMEASURED, tolerance, None, why, details)
+    change = bootstrap_relative_change(base, head, confidence=CONFIDENCE)
+    verdict, why = Verdict.INCONCLUSIVE, f"{len(base)} users are too few to tell"
+    if change.high < 0 and change.value < -tolerance:
+        verdict, why = Verdict.REGRESSED, f"{base.mean():.4f} to {head.mean():.4f}"
+    elif change.low > -tolerance:
+        verdict, why = Verdict.FINE, ""
+    return Finding(name, Measure.NDCG, verdict, tolerance, change, why, details)
+
+
+def compare_size(each: VariantOnProvider, models: dict[str, Model], tolerance: float) -> Finding:
+    """The sizes of both sides' model files."""
+    base, head = (models[role].size_bytes for role in ROLES)
+    change = head / base - 1
+    verdict = Verdict.REGRESSED if change > tolerance else Verdict.FINE
+    why = f"{base / 1e6:.2f} to {head / 1e6:.2f} MB" if head != base else ""
+    exact = Estimate(change, change, change)
+    details = {BASE: base, HEAD: head}
+    return Finding("-".join(each), Measure.SIZE, verdict, tolerance, exact, why, details)
+
+
+def _foreign(role: str, model: Model, dataset: Dataset) -> str | None:
+    """Why these data cannot tell a model's accuracy, if so."""
+    if model.items == dataset.items and model.data_hash in ("", dataset.data_hash):
+        return None
+    return (
+        f"{role}: {model.file} was not trained on the data in {dataset.folder}: give its data with "
+        "--data-dir, or --no-accuracy"
+    )
+
+
+def _ranks(
+    worker: Worker, request: dict[str, Any], cases: Cases, model: Model, plan: Plan
+) -> FloatArray:
+    """The rank of each target in the whole catalog, float64[n], by a worker's scores."""
+    with tempfile.TemporaryDirectory() as folder:
+        inputs, out = Path(folder) / "inputs.npz", Path(folder) / "scores.npy"
+
+        def scores(user: IntArray, sequence: IntArray) -> Any:
+            np.savez(inputs, user=user, sequence=sequence)
+            files = {"inputs": str(inputs), "out": str(out)}
+            worker.ask("scores", plan.start_limit_s, **request, **files)
+            return np.load(out)
+
+        return full_ranks(scores, cases, model.max_length)

@@ -1,0 +1,79 @@
+"""How much worse a cell may get: the defaults, and a file of budgets for some cells."""
+
+import fnmatch
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ssept.decide.gate.findings import Measure
+from ssept.decide.gate.shares import EXPECTED, share
+from ssept.errors import GateError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULTS = {Measure.LATENCY: 0.03, Measure.NDCG: 0.005, Measure.SIZE: 0.01}
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """The tolerances of a suite.
+
+    Attributes:
+        defaults: by measure.
+        patterns: tolerances by measure of the cells that a shell pattern matches; a later pattern
+            wins over an earlier one.
+    """
+
+    defaults: Mapping[Measure, float] = field(default_factory=lambda: dict(DEFAULTS))
+    patterns: Mapping[str, Mapping[Measure, float]] = field(default_factory=dict)
+
+    def tolerance(self, measure: Measure, name: str) -> float:
+        """The share that a cell may get worse by.
+
+        Args:
+            measure: what is compared.
+            name: the cell's id, `onnx-cpu-b001`; of accuracy and size `onnx-cpu`.
+        """
+        matching = [own for text, own in self.patterns.items() if fnmatch.fnmatchcase(name, text)]
+        return {k: v for own in (self.defaults, *matching) for k, v in own.items()}[measure]
+
+
+def read_budgets(path: Path, defaults: Mapping[Measure, float]) -> Budgets:
+    """The budgets of a TOML file: a table for each pattern of cells, a field for each measure.
+
+        ["onnx-cpu-*"]
+        latency = "5%"
+
+    Raises:
+        GateError: the file cannot be read, or a table or a field is not as above.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise GateError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise GateError(f"{path}: not TOML: {error}") from error
+    return Budgets(defaults, {name: _table(path, name, fields) for name, fields in tables.items()})
+
+
+def _table(path: Path, pattern: str, fields: Any) -> dict[Measure, float]:
+    measures = ", ".join(measure.value for measure in Measure)
+    if not isinstance(fields, dict):
+        raise GateError(f'{path}: {pattern}: expected a table ["{pattern}"] with {measures}')
+    tolerances = {}
+    for name, value in fields.items():
+        where = f'{path}: ["{pattern}"] {name}'
+        try:
+            measure = Measure(name)
+        except ValueError as error:
+            raise GateError(f"{where}: no such measure; there are {measures}") from error
+        try:
+            tolerances[measure] = share(value)
+        except ValueError as error:
+            raise GateError(f"{where} = {value!r}: expected {EXPECTED}") from error
+    return tolerances

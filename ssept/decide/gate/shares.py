@@ -1,0 +1,18 @@
+"""Shares as people write them: 3 %."""
+
+import math
+
+EXPECTED = "a share from 0 up, as 3% or 0.03"
+
+
+def share(value: object) -> float:
+    """The share that "3%", "0.03" or 0.03 stand for.
+
+    Raises:
+        ValueError: it is none. A bare number from 1 up is refused: 3 is not 3 %.
+    """
+    text = str(value).strip()
+    number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    if not 0 <= number < math.inf or (number >= 1 and not text.endswith("%")):
+        raise ValueError(text)
+    return number

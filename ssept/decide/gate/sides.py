@@ -1,0 +1,139 @@
+"""What the gate compares: two of a revision, a source tree, an artifacts folder, an ONNX file."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from ssept.artifacts import MANIFEST
+from ssept.decide.gate.packages import HERE, python_for, versions
+from ssept.decide.gate.worktree import commit_of, own_folder, worktree
+from ssept.errors import GateError
+
+ACCEPTED = (
+    "expected a git revision, a source tree (a folder with pyproject.toml and ssept/), an "
+    f"artifacts folder (with the {MANIFEST} of `ssept build --out`) or an ONNX file"
+)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two things compared.
+
+    Attributes:
+        name: as the user gave it, with the short commit hash where it is a revision.
+        python: the interpreter that its worker runs with.
+        tree: a source tree whose `ssept` that worker must import; None: the one installed
+            with `python`.
+        model: an artifacts folder or an ONNX file to measure; None: variants are built from the
+            checkpoint.
+        packages: the installed versions of ssept.measure.machine.PACKAGES.
+    """
+
+    name: str
+    python: Path
+    tree: Path | None
+    model: Path | None
+    packages: dict[str, str]
+
+    def environment(self) -> dict[str, str]:
+        """All environment variables for the worker, so that it imports this side's ssept.
+
+        PYTHONPATH comes before an editable install, whether that is a path file or an import
+        hook. PYTHONSAFEPATH keeps the script's own folder from coming before both. Python 3.10
+        knows neither it nor `-P`: keep modules that shadow others away from the worker's script.
+        `-I` and `-E` would make Python ignore these variables.
+        """
+        variables = os.environ | {"PYTHONSAFEPATH": "1"}
+        if self.tree is None:
+            return variables
+        # What the user added to this Python's path need not fit the packages of another.
+        inherited = os.environ.get("PYTHONPATH") if self.python == HERE else None
+        path = [str(self.tree), *([inherited] if inherited else [])]
+        return variables | {"PYTHONPATH": os.pathsep.join(path)}
+
+
+@contextmanager
+def opened(text: str, *, extras: Sequence[str]) -> Iterator[Side]:
+    """Make one side ready to run; what that takes is removed at the end, however it ends.
+
+    A revision is checked out as a detached worktree of the repository of the current folder,
+    without its uncommitted changes; a source tree is taken as it stands, `.` too. Where this
+    Python's packages meet what the tree's pyproject.toml asks for, this Python runs it. Else it
+    gets a virtual environment with those requirements, not with ssept itself, which is imported
+    from the tree in both cases: nothing is built, and nothing is written into the tree.
+
+    Both lie in a folder of their own under `gate` in the cache. SIGTERM and SIGHUP end the block
+    as Ctrl-C does (from the main thread only); what a killed process left is removed by the next.
+
+    Args:
+        text: what the user named. A path wins over a revision of the same name
+            (`refs/heads/NAME` names the branch).
+        extras: of pyproject.toml, whose requirements a source tree needs besides its own.
+
+    Raises:
+        GateError: it is none of the things accepted, is no version of this project, needs
+            another Python, or its requirements cannot be installed.
+    """
+    path = Path(text)
+    if text and path.exists() and not _is_tree(path):
+        yield Side(text, HERE, None, _model(path), versions(HERE))
+        return
+    with _ended_by_signals(), own_folder() as folder, _source(text, folder) as (name, tree):
+        python = python_for(name, tree, extras, folder / "environment")
+        yield Side(name, python, tree, None, versions(python))
+
+
+def _is_tree(path: Path) -> bool:
+    return (path / "pyproject.toml").is_file() and (path / "ssept/__init__.py").is_file()
+
+
+def _model(path: Path) -> Path:
+    if path.is_dir() and not (path / MANIFEST).is_file():
+        raise GateError(f"{path}: neither a source tree nor an artifacts folder; {ACCEPTED}")
+    if path.is_file() and path.suffix != ".onnx":
+        raise GateError(f"{path}: not an ONNX file; {ACCEPTED}")
+    return path.resolve()
+
+
+@contextmanager
+def _source(text: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    """A side's name and its source tree, checked out into `folder` where it is a revision."""
+    if text and Path(text).exists():
+        yield text, Path(text).resolve()
+        return
+    repository = Path.cwd()
+    try:
+        commit, short = commit_of(text, repository)
+    except GateError as error:
+        raise GateError(f"{text!r}: no such file or folder, and {error}; {ACCEPTED}") from error
+    name = short if commit.startswith(text) else f"{text} ({short})"
+    with worktree(repository, commit, folder / "tree") as tree:
+        if not _is_tree(tree):
+            raise GateError(f"{name}: no version of this project: {ACCEPTED}")
+        yield name, tree
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as an exception does, where nobody handles them."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # the second must not interrupt the removal
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,138 @@
+"""The whole gate: prepare both sides, compare sizes, accuracy and times, collect the findings."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ssept.data.dataset import Dataset
+from ssept.decide.gate.accuracy import compare_accuracy, compare_size, test_cases
+from ssept.decide.gate.budgets import Budgets
+from ssept.decide.gate.cells import Cell
+from ssept.decide.gate.findings import Finding, Measure, Result, Verdict, interval
+from ssept.decide.gate.plan import Plan
+from ssept.decide.gate.prepare import BASE, HEAD, Prepared, prepare
+from ssept.decide.gate.run import Timing
+from ssept.decide.gate.sides import Side
+from ssept.decide.gate.verdict import Trial
+from ssept.errors import GateError
+from ssept.measure.machine import fingerprint
+from ssept.metrics import Estimate
+
+INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What to compare.
+
+    Attributes:
+        cells: whose times are compared; accuracy and size of their variants and providers.
+        budgets: how much worse they may get.
+        plan: how long is measured, and how sure a verdict must be.
+        checkpoint: what variants are built from on a side without a model of its own.
+        threads: that a call may use.
+        dataset: for the accuracy; None leaves that out.
+        users: how many to compare the accuracy for; None for all.
+        optional: providers that may be missing on both sides.
+    """
+
+    cells: Sequence[Cell]
+    budgets: Budgets = field(default_factory=Budgets)
+    plan: Plan = field(default_factory=Plan)
+    checkpoint: Path | None = None
+    threads: int = 1
+    dataset: Dataset | None = None
+    users: int | None = None
+    optional: Sequence[str] = ()
+
+
+def run_suite(
+    base: Side, head: Side, suite: Suite, after_pass: Callable[[Timing], None] | None = None
+) -> Result:
+    """Compare two sides. An interruption ends it with what was found so far.
+
+    Args:
+        base, head: what is compared.
+        suite: in which cells, and how.
+        after_pass: called after each pass of the timing.
+    """
+    result = Result({BASE: base, HEAD: head}, suite.plan, fingerprint())
+    wanted = list(dict.fromkeys((cell.variant, cell.provider) for cell in suite.cells))
+    try:
+        prepared = prepare(
+            base,
+            head,
+            wanted,
+            checkpoint=suite.checkpoint,
+            plan=suite.plan,
+            threads=suite.threads,
+            optional=suite.optional,
+        )
+        _compare(result, prepared, suite, after_pass)
+    except GateError as error:  # a side's code does not even import
+        result.findings = [_unmeasured(suite, cell, str(error)) for cell in suite.cells]
+    except (KeyboardInterrupt, SystemExit):
+        result.interrupted = True
+    return result
+
+
+def _compare(
+    result: Result,
+    prepared: Prepared,
+    suite: Suite,
+    after_pass: Callable[[Timing], None] | None,
+) -> None:
+    result.left_out = {"-".join(each): why for each, why in prepared.left_out.items()}
+    for cell in suite.cells:
+        if why := prepared.problems.get((cell.variant, cell.provider)):
+            result.findings.append(_unmeasured(suite, cell, why))
+    tolerance = suite.budgets.tolerance
+    for each, models in prepared.models.items():
+        allowed = tolerance(Measure.SIZE, "-".join(each))
+        result.findings.append(compare_size(each, models, allowed))
+    if suite.dataset:
+        cases = test_cases(suite.dataset, suite.users)
+        for each in prepared.models:
+            allowed = tolerance(Measure.NDCG, "-".join(each))
+            result.findings.append(
+                compare_accuracy(prepared, each, suite.dataset, cases, allowed, suite.plan)
+            )
+    tolerances = {cell.id: tolerance(Measure.LATENCY, cell.id) for cell in suite.cells}
+    timing = Timing(prepared, suite.cells, tolerances, suite.plan)
+    try:
+        timing.run(after_pass)
+    finally:
+        timing.trials.stop(INTERRUPTED)
+        result.findings += latency_findings(timing)
+
+
+def latency_findings(timing: Timing) -> list[Finding]:
+    """What a timing found; each cell has its verdict by then."""
+    return [_latency(timing, name, trial) for name, trial in timing.trials.cells.items()]
+
+
+def _latency(timing: Timing, name: str, trial: Trial) -> Finding:
+    assert trial.verdict
+    change = trial.looks[-1].log_ratio if trial.looks else None
+    if change:
+        change = Estimate(*(math.expm1(end) for end in (change.value, change.low, change.high)))
+    stretches = timing.stretches[name]
+    details = {
+        "looks": [asdict(look) | {"log_ratio": interval(look.log_ratio)} for look in trial.looks],
+        "log_ratios": trial.log_ratios,
+        "rounds": [stretch.rounds for stretch in stretches],
+    }
+    if stretches:
+        details[BASE] = float(np.median([stretch.base_ns for stretch in stretches]))
+        details[HEAD] = float(np.median([stretch.head_ns for stretch in stretches]))
+    return Finding(
+        name, Measure.LATENCY, trial.verdict, trial.tolerance, change, trial.why, details
+    )
+
+
+def _unmeasured(suite: Suite, cell: Cell, why: str) -> Finding:
+    tolerance = suite.budgets.tolerance(Measure.LATENCY, cell.id)
+    return Finding(cell.id, Measure.LATENCY, Verdict.UNMEASURED, tolerance, why=why)

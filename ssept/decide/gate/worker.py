@@ -1,0 +1,200 @@
+"""One side of a gate: a program that runs whatever revision of ssept its Python imports.
+
+It is started as a file by any Python and uses nothing but that side's public door, so that the
+two sides may be two revisions. A request is a line of JSON on standard input, the answer a line
+on standard output: what was asked for, or `{"error": …}`. The worker leaves at the end of its
+input, and dies with the process that started it.
+"""
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import signal
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+TOP_K = 10
+WARMUP_CALLS = 10  # providers compile for each new shape in its first calls
+SEED = 0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+CUSTOM = "custom"
+# A unit of extra work. So small an array stays in the first-level cache, and drives nothing of
+# the session's out of the others.
+WORK_ELEMENTS = 512
+UNITS_PER_TIMING = 100
+CALIBRATION_ROUNDS = 30
+
+
+class Cell:
+    """A loaded session with the inputs of one batch size."""
+
+    def __init__(self, session: Any, batch: int, extra_work: float) -> None:
+        """Make seeded inputs, warm the session up, and calibrate the extra work.
+
+        Args:
+            session: of ssept.
+            batch: sequences in a call.
+            extra_work: work to do after each timed call, as a share of the call's median time.
+        """
+        import numpy as np
+
+        model = session.artifact.model
+        random = np.random.default_rng(SEED)
+        self._session = session
+        self._user = random.integers(0, model.users + 1, batch)
+        self._sequence = random.integers(1, model.items + 1, (batch, model.max_length))
+        self._unit = np.ones(WORK_ELEMENTS).cumsum
+        warmup_ns = [self._timed_ns(0) for _ in range(WARMUP_CALLS)]
+        self.call_ns = min(warmup_ns)
+        self.units = self._calibrated(extra_work) if extra_work else 0
+
+    def times_ns(self, calls: int) -> list[int]:
+        """One untimed call, which brings the weights into the caches, then the timed ones."""
+        self._call()
+        return [self._timed_ns(self.units) for _ in range(calls)]
+
+    def _timed_ns(self, units: int) -> int:
+        start = time.perf_counter_ns()
+        self._call()
+        self._work(units)
+        return time.perf_counter_ns() - start
+
+    def _call(self) -> None:
+        self._session.recommend(self._user, self._sequence, TOP_K)
+
+    def _work(self, units: int) -> None:
+        for _ in range(units):
+            self._unit()
+
+    def _calibrated(self, share: float) -> int:
+        """How many units of work take `share` of a call's median time."""
+        calls, units = [], []
+        for _ in range(CALIBRATION_ROUNDS):
+            self._call()
+            calls.append(self._timed_ns(0))
+            start = time.perf_counter_ns()
+            self._work(UNITS_PER_TIMING)
+            units.append(time.perf_counter_ns() - start)
+        return round(share * UNITS_PER_TIMING * statistics.median(calls) / statistics.median(units))
+
+
+class Worker:
+    """Answers requests; each public method is one kind of them."""
+
+    def __init__(self) -> None:
+        self._cells: dict[str, Cell] = {}
+        self._sessions: dict[tuple[Any, ...], Any] = {}
+
+    def facts(self) -> dict[str, Any]:
+        """Which code this is."""
+        ssept = importlib.import_module("ssept")
+        return {"ssept": ssept.__file__, "python": sys.version.split()[0]}
+
+    def support(self, wanted: list[tuple[str, str]]) -> dict[str, Any]:
+        """Of each variant on a provider: whether it makes sense, and why it cannot run here."""
+        from ssept.providers import PROVIDERS
+        from ssept.variants import VARIANTS
+
+        support = []
+        for variant, name in wanted:
+            applicable, reason = True, None
+            provider = PROVIDERS.get(name)
+            kind = getattr(VARIANTS.get(variant), "format", "onnx")
+            if provider is None:
+                reason = f"there is no provider {name}"
+            elif variant not in VARIANTS and variant != CUSTOM:  # ONNX files always ran
+                reason = f"there is no variant {variant}"
+            elif kind in provider.formats:
+                reason = provider.unavailable()
+            else:
+                applicable = False
+            support.append({"applicable": applicable, "reason": reason})
+        return {"support": support}
+
+    def prepare(self, source: str, variant: str, provider: str, threads: int) -> dict[str, Any]:
+        """Build what is not built yet; the file, and what to load in place of `source`."""
+        artifact = self._session(source, variant, provider, threads).artifact
+        path = Path(artifact.path)
+        # A built file lies beside its manifest: loading it from there needs no torch.
+        built = variant != CUSTOM and (path.parent / "manifest.json").is_file()
+        return {
+            "source": str(path.parent) if built else source,
+            "file": path.name,
+            "sha256": artifact.sha256,
+            "size_bytes": path.stat().st_size,
+            "users": artifact.model.users,
+            "items": artifact.model.items,
+            "max_length": artifact.model.max_length,
+            "data_hash": artifact.model.data_hash,
+        }
+
+    def load(
+        self,
+        cell: str,
+        source: str,
+        variant: str,
+        provider: str,
+        threads: int,
+        batch: int,
+        extra_work: float = 0.0,
+    ) -> dict[str, Any]:
+        """Make a cell ready to be timed."""
+        session = self._session(source, variant, provider, threads)
+        self._cells[cell] = Cell(session, batch, extra_work)
+        return {"call_ns": self._cells[cell].call_ns}
+
+    def time(self, cell: str, calls: int) -> dict[str, Any]:
+        """Time so many calls of a cell."""
+        gc.disable()
+        try:
+            return {"ns": self._cells[cell].times_ns(calls)}
+        finally:
+            gc.enable()
+
+    def scores(
+        self, source: str, variant: str, provider: str, threads: int, inputs: str, out: str
+    ) -> dict[str, Any]:
+        """Write the scores, float32[n, items + 1], of the users and sequences in `inputs`."""
+        import numpy as np
+
+        session = self._session(source, variant, provider, threads)
+        with np.load(inputs) as batch:
+            np.save(out, session.scores(batch["user"], batch["sequence"]))
+        return {}
+
+    def _session(self, source: str, variant: str, provider: str, threads: int) -> Any:
+        import ssept
+
+        key = (source, variant, provider, threads)
+        if key not in self._sessions:
+            self._sessions[key] = ssept.load(
+                source, variant=variant, provider=provider, threads=threads
+            )
+        return self._sessions[key]
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if not getattr(sys.flags, "safe_path", False):
+        del sys.path[0]  # this file's folder; Python 3.10 cannot be told to leave it out
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints must not be taken for an answer
+    worker = Worker()
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = getattr(worker, request.pop("do"))(**request)
+        except Exception as error:  # noqa: BLE001 - whatever a revision raises is an answer
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

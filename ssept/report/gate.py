@@ -1,0 +1,83 @@
+"""A gate's findings as a table for the terminal, and as Markdown for a pull request."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from ssept.decide.gate.findings import Finding, Measure, Result, Verdict, counted
+
+TITLES = {Measure.LATENCY: "time", Measure.NDCG: "NDCG@10", Measure.SIZE: "size"}
+HEADER = ("cell", "", "head against base", "allowed", "verdict", "why")
+COLUMN_WIDTHS = (24, None, None, None, None, 22)
+WIDTH = 100
+NOTHING = "–"
+
+
+def gate_table(result: Result) -> str:
+    """A row a measure of a cell, and what the table means, at most 100 columns wide."""
+    parts = [textwrap.fill(line, WIDTH) for line in _summary(result)]
+    if result.findings:
+        rows = [_row(finding) for finding in result.findings]
+        table = tabulate(rows, HEADER, maxcolwidths=COLUMN_WIDTHS, disable_numparse=True)
+        parts = [table, "", *parts]
+    return "\n".join(parts)
+
+
+def gate_markdown(result: Result) -> str:
+    """The same for a pull request: what is not fine first, the rest folded away."""
+    wrong = [finding for finding in result.findings if finding.verdict != Verdict.FINE]
+    fine = [finding for finding in result.findings if finding.verdict == Verdict.FINE]
+    parts = [f"### ssept gate: {result.verdict.value}"]
+    if wrong:
+        parts.append(_markdown_table(wrong))
+    if fine:
+        title = f"<details><summary>{len(fine)} fine</summary>"
+        parts += [title, _markdown_table(fine), "</details>"]
+    return "\n\n".join([*parts, "\n".join(_summary(result))]) + "\n"
+
+
+def change_text(finding: Finding) -> str:
+    """The change with its interval: "+0.4 % [-0.6, +1.2]"."""
+    change = finding.change
+    if change is None:
+        return NOTHING
+    value = f"{change.value:+.1%}".replace("%", " %")
+    if change.low == change.high:
+        return value
+    if not (math.isfinite(change.low) and math.isfinite(change.high)):
+        return f"{value} [?]"
+    return f"{value} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
+
+
+def _row(finding: Finding) -> list[str]:
+    sign = "-" if finding.measure == Measure.NDCG else "+"
+    return [
+        finding.cell,
+        TITLES[finding.measure],
+        change_text(finding),
+        f"{sign}{100 * finding.tolerance:g} %",
+        finding.verdict.value,
+        finding.why,
+    ]
+
+
+def _markdown_table(findings: Sequence[Finding]) -> str:
+    rows = [[text.replace("|", "\\|") for text in _row(finding)] for finding in findings]
+    return tabulate(rows, HEADER, tablefmt="github", disable_numparse=True)
+
+
+def _summary(result: Result) -> list[str]:
+    plan, counts = result.plan, counted(result.findings)
+    found = ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items())
+    lines = [f"{role}: {side.name}" for role, side in result.sides.items()]
+    lines += [f"left out: {name}: {why}" for name, why in result.left_out.items()]
+    lines.append(
+        f"time: median over pairs of fresh processes, with its {100 * (1 - plan.level):.4g} % "
+        f"interval; planned for false alarms in at most {100 * plan.alpha:g} % of runs. NDCG@10: "
+        "over users, 99 %."
+    )
+    if result.interrupted:
+        lines.append("interrupted: this is what was found until then")
+    return [*lines, f"{result.verdict.value}: {found or 'nothing was found'}"]
