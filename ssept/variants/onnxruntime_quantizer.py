@@ -1,7 +1,4 @@
-"""INT8 by ONNX Runtime's own quantizer, a peer of Intel Neural Compressor's on the same graph.
-
-Weights are kept to 7 bits, as there.
-"""
+"""INT8 by ONNX Runtime's own quantizer, a peer of Intel Neural Compressor's on the same graph."""
 
 import tempfile
 from collections.abc import Iterator
@@ -37,12 +34,18 @@ class Batches(quantization.CalibrationDataReader):  # type: ignore[misc]
 
 
 def dynamic(base: Path, destination: Path) -> None:
-    """Weights and embeddings in INT8; the ranges of activations are taken from each batch."""
-    _quantize(base, destination, quantization.quantize_dynamic)
+    """Weights and embeddings in INT8; the ranges of activations are taken from each batch.
+
+    Weights are unsigned, whose products with unsigned activations overflow on no CPU: they have
+    all 8 bits. Against 7 signed ones that took a quarter off the error of the scores, at the same
+    speed on a CPU with VNNI.
+    """
+    weights = {"weight_type": quantization.QuantType.QUInt8, "reduce_range": False}
+    _quantize(base, destination, quantization.quantize_dynamic, **weights)
 
 
 def static(base: Path, destination: Path, calibration: Calibration) -> None:
-    """Products and embeddings in INT8, by QDQ pairs.
+    """Products and embeddings in INT8, by QDQ pairs; weights in 7 bits, as Neural Compressor's.
 
     Over all operators, which is the default, NDCG falls by 37 to 48 %: the mask of -1e4 in front
     of the softmax then sets the range of the attention scores, and all of them round to zero.
@@ -51,6 +54,8 @@ def static(base: Path, destination: Path, calibration: Calibration) -> None:
         base,
         destination,
         quantization.quantize_static,
+        weight_type=quantization.QuantType.QInt8,
+        reduce_range=True,
         calibration_data_reader=Batches(calibration),
         quant_format=quantization.QuantFormat.QDQ,
         # Signed ones, the default, meet no fast kernel on x86: calls took 2.8 times as long.
@@ -69,7 +74,5 @@ def _quantize(base: Path, destination: Path, function: Any, **options: Any) -> N
             prepared,
             result,
             per_channel=True,
-            reduce_range=True,
-            weight_type=quantization.QuantType.QInt8,
             **options,
         )
