@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from tqdm import tqdm
 
 from ssept.artifacts import read_artifacts
+from ssept.cli import gate_self_test
 from ssept.data.dataset import data_hash, load_dataset
 from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
@@ -40,6 +41,7 @@ DATA_VARIABLE = "MOVIELENS_DATA_DIR"
 VARIANTS = ("onnx", "onnx_graph")
 PROVIDERS_TRIED = ("cpu", "openvino")
 BATCH_SIZES = (1, 64)
+SECONDS = 60.0
 # Of pyproject.toml, by the package that tells whether this environment has them.
 EXTRAS = {
     "onnxruntime": "cpu",
@@ -53,13 +55,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.epilog = EPILOG
     side = "a git revision, a source tree, a folder of `ssept build --out`, or an ONNX file"
-    parser.add_argument("base", metavar="BASE", help=f"what to compare with: {side}")
-    parser.add_argument("head", metavar="HEAD", help="what may have become worse: likewise")
+    # Optional for the parser, since the self-test has none.
+    parser.add_argument("base", nargs="?", metavar="BASE", help=f"what to compare with: {side}")
+    parser.add_argument(
+        "head", nargs="?", metavar="HEAD", help="what may have become worse: likewise"
+    )
     _add_cells(parser)
     _add_limits(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it as Markdown")
-    parser.set_defaults(run=_gate, error_status=ERROR_STATUS)
+    gate_self_test.add_arguments(parser)
+    parser.set_defaults(run=_run, error_status=ERROR_STATUS)
 
 
 def _add_cells(parser: argparse.ArgumentParser) -> None:
@@ -128,9 +134,8 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds",
         type=_seconds,
-        default=60.0,
         metavar="S",
-        help="the longest time for a cell, on average",
+        help=f"the longest time for a cell, on average (default: {SECONDS:g})",
     )
     parser.add_argument("--no-accuracy", action="store_true", help="compare times and sizes only")
     parser.add_argument(
@@ -139,6 +144,17 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="compare the accuracy for so many users only",
     )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    gate_self_test.check(arguments)
+    if arguments.self_test:
+        with _ended_by_sigterm():
+            return gate_self_test.self_test(arguments)
+    if missing := [name for name in ("base", "head") if getattr(arguments, name) is None]:
+        names = ", ".join(missing).upper()
+        arguments.parser.error(f"the following arguments are required: {names}")
+    return _gate(arguments)
 
 
 def _gate(arguments: argparse.Namespace) -> int:
@@ -187,7 +203,7 @@ def _suite(arguments: argparse.Namespace, base: "Side", head: "Side") -> "Suite"
     return Suite(
         cells,
         _budgets(arguments),
-        Plan(seconds=arguments.seconds),
+        Plan(seconds=arguments.seconds or SECONDS),
         checkpoint and checkpoint.resolve(),
         arguments.threads,
         dataset,

@@ -14,8 +14,6 @@ import numpy as np
 from ssept.artifacts import Artifact, Entry, Model, Signature
 from ssept.errors import SseptError
 from ssept.files import sha256
-from ssept.model.store import read_about
-from ssept.variants.calibration import calibration_for, calibration_key
 from ssept.variants.sources import source_hash
 
 BASELINE = "onnx"
@@ -171,6 +169,8 @@ def cache_entry(base: Artifact, variant: str, data: Path | None = None) -> Entry
     if chosen.cpu_bound:
         inputs["cpu"] = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
     if chosen.calibrated:
+        from ssept.variants.calibration import calibration_key
+
         inputs["calibration"] = calibration_key(base.model, data, variant)
     suffix = "" if variant == BASELINE else f"_{variant}"
     file_name = f"{base.model.checkpoint}{suffix}.onnx"
@@ -188,6 +188,8 @@ def _write(base: Artifact, variant: str, data: Path | None, destination: Path) -
         "calibration": base.calibration,
     }
     if chosen.calibrated:
+        from ssept.variants.calibration import calibration_for, calibration_key
+
         calibration = calibration_for(base.model, data, variant)
         function(base.path, destination, calibration)
         more["calibration"] = calibration_key(base.model, data, variant) | {
@@ -200,6 +202,9 @@ def _write(base: Artifact, variant: str, data: Path | None, destination: Path) -
 
 
 def _checkpoint_artifact(path: Path, name: str, variant: Variant) -> Artifact:
+    # Imported here, as the calibration is: pandas, which both bring, doubled the import of ssept.
+    from ssept.model.store import read_about
+
     about = read_about(path)
     digest, config = sha256(path), about["config"]
     model = Model(

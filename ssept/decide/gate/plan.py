@@ -31,7 +31,7 @@ class Plan:
             that are decided leave their time to the others.
         stretch_seconds: the length of a stretch; more where starting the processes takes longer
             than that for each cell, and less, but not below a quarter, where the first look would
-            come too late.
+            otherwise come too late.
         least_rounds: in a stretch, however long they take; even, so that both orders count alike.
         calls: the most timed calls of a side in a round, of which the fastest counts.
         turn_seconds: fewer calls where they would take longer: then turns change faster than what
@@ -73,13 +73,14 @@ class Plan:
         """Timed calls in a turn of a cell whose calls take this long."""
         return max(1, min(self.calls, int(self.turn_seconds * 1e9 / call_ns)))
 
-    def stretch_s(self, cells: int, start_s: float) -> float:
+    def stretch_s(self, cells: int, start_s: float, pass_s: float = math.inf) -> float:
         """The length of a stretch, in seconds.
 
         Args:
-            cells: in the suite.
-            start_s: what starting a pair and loading all cells takes.
+            cells: in this pass.
+            start_s: what starting its pair and loading all cells took.
+            pass_s: how long it may take in all.
         """
         worth_its_start = max(self.stretch_seconds, start_s / cells)
-        in_time = self.seconds / self.passes(cells)[0] - start_s / cells
+        in_time = (pass_s - start_s) / cells
         return max(self.stretch_seconds / 4, min(worth_its_start, in_time))

@@ -1,11 +1,13 @@
 """Times a suite of cells in passes of fresh worker processes, until each has its verdict."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssept.decide.gate.cells import Cell
 from ssept.decide.gate.plan import Plan
@@ -22,12 +24,16 @@ class Stretch:
         log_ratio: their median of log(head / base).
         rounds: how many.
         base_ns, head_ns: the medians of each side's fastest call.
+        units: of extra work in each of the head's calls.
+        calls_ns: all timed calls, int64[n] by role, in the order that they were taken.
     """
 
     log_ratio: float
     rounds: int
     base_ns: float
     head_ns: float
+    units: int
+    calls_ns: Mapping[str, NDArray[np.int64]] = field(repr=False, compare=False)
 
 
 class Timing:
@@ -59,7 +65,6 @@ class Timing:
         self.trials = Trials(plan, {cell.id: tolerances[cell.id] for cell in self.cells})
         self.stretches: dict[str, list[Stretch]] = {cell.id: [] for cell in self.cells}
         self.passes = 0
-        self.stretch_s: float | None = None
         self._calls: dict[str, int] = {}
         self._extra_work = extra_work or {}
 
@@ -71,57 +76,67 @@ class Timing:
         """
         start = time.monotonic()
         budget_s = self.plan.seconds * len(self.cells)
+        first_look = self.trials.looks_at[0]
         while self.trials.open:
             pass_start = time.monotonic()
-            log_ratios = self._pass()
+            before_look = first_look - self.passes
+            left_s = budget_s - (pass_start - start)
+            log_ratios = self._pass(left_s / before_look if before_look > 0 else math.inf)
             self.passes += 1
             now = time.monotonic()
             over = now - start + (now - pass_start) > budget_s
-            self.trials.after_pass(log_ratios, over and self.passes >= self.trials.looks_at[0])
+            self.trials.after_pass(log_ratios, over and self.passes >= first_look)
             if after_pass:
                 after_pass(self)
 
-    def _pass(self) -> dict[str, float]:
+    def _pass(self, pass_s: float) -> dict[str, float]:
         """A stretch of each open cell in fresh processes; its log ratio, by id.
 
         A cell at which a worker fails is not measured; the others go on in another pair.
+
+        Args:
+            pass_s: how long it should take at most.
         """
+        end = time.monotonic() + pass_s
         measured: dict[str, float] = {}
         roles = ROLES if self.passes % 2 == 0 else ROLES[::-1]
         while todo := [
             cell for cell in self.cells if cell.id in self.trials.open and cell.id not in measured
         ]:
+            start = time.monotonic()
             with Pair({role: self.prepared.sides[role] for role in roles}) as pair:
                 current = todo[0]
                 try:
-                    start = time.monotonic()
+                    units = {}
                     for current in todo:
-                        self._load(pair, current)
-                    if self.stretch_s is None:
-                        loading_s = time.monotonic() - start
-                        self.stretch_s = self.plan.stretch_s(len(self.cells), loading_s)
+                        units[current.id] = self._load(pair, current)
                     self._share_cpus(pair)
+                    start_s = time.monotonic() - start
+                    stretch_s = self.plan.stretch_s(len(todo), start_s, end - start)
                     for current in todo:
-                        stretch = self._stretch(pair, current, self.stretch_s)
+                        stretch = self._stretch(pair, current, stretch_s, units[current.id])
                         self.stretches[current.id].append(stretch)
                         measured[current.id] = stretch.log_ratio
                 except WorkerError as error:
                     self.trials.fail(current.id, str(error))
         return measured
 
-    def _load(self, pair: Pair, cell: Cell) -> None:
+    def _load(self, pair: Pair, cell: Cell) -> int:
+        """Make a cell ready on both sides; how many units of extra work the head's calls have."""
         shares = {BASE: 0.0, HEAD: self._extra_work.get(cell.id, 0.0)}
         requests = {
             role: self.prepared.request(role, cell.variant, cell.provider)
             | {"cell": cell.id, "batch": cell.batch, "extra_work": shares[role]}
             for role in pair.workers
         }
-        call_ns = 0.0
-        for answer in pair.ask_both("load", self.plan.start_limit_s, requests).values():
+        answers = {}
+        for role, answer in pair.ask_both("load", self.plan.start_limit_s, requests).items():
             if isinstance(answer, WorkerError):
                 raise answer
-            call_ns = max(call_ns, answer["call_ns"])
-        self._calls.setdefault(cell.id, self.plan.calls_of(call_ns))
+            answers[role] = answer
+        slowest_ns = max(answer["call_ns"] for answer in answers.values())
+        self._calls.setdefault(cell.id, self.plan.calls_of(slowest_ns))
+        return int(answers[HEAD]["units"])
 
     def _share_cpus(self, pair: Pair) -> None:
         """Pin both workers to the same CPUs, others in each pass.
@@ -138,10 +153,10 @@ class Timing:
             for worker in pair.workers.values():
                 worker.pin(shared)
 
-    def _stretch(self, pair: Pair, cell: Cell, seconds: float) -> Stretch:
+    def _stretch(self, pair: Pair, cell: Cell, seconds: float, units: int) -> Stretch:
         """Rounds of base and head by turns, in swapped order every round."""
         order = list(pair.workers)
-        fastest: dict[str, list[int]] = {role: [] for role in order}
+        turns: dict[str, list[list[int]]] = {role: [] for role in order}
         end = time.monotonic() + seconds
         rounds = 0
         # An even number: each order as often as the other.
@@ -150,13 +165,16 @@ class Timing:
                 answer = pair.workers[role].ask(
                     "time", self.plan.call_limit_s, cell=cell.id, calls=self._calls[cell.id]
                 )
-                fastest[role].append(min(answer["ns"]))
+                turns[role].append(answer["ns"])
             order.reverse()
             rounds += 1
-        base, head = (np.array(fastest[role], dtype=np.float64) for role in ROLES)
+        calls_ns = {role: np.array(turns[role], dtype=np.int64) for role in ROLES}
+        base, head = (calls_ns[role].min(axis=1) for role in ROLES)
         return Stretch(
             float(np.median(np.log(head / base))),
             rounds,
             float(np.median(base)),
             float(np.median(head)),
+            units,
+            {role: calls.ravel() for role, calls in calls_ns.items()},
         )

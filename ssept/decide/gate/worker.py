@@ -15,11 +15,16 @@ import signal
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 TOP_K = 10
-WARMUP_CALLS = 10  # providers compile for each new shape in its first calls
+# Providers compile for each new shape in its first calls: so many, but fewer of long calls, since
+# every pass warms up anew.
+WARMUP_CALLS = 10
+LEAST_WARMUP_CALLS = 3
+WARMUP_SECONDS = 0.02
 SEED = 0
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CUSTOM = "custom"
@@ -28,6 +33,8 @@ CUSTOM = "custom"
 WORK_ELEMENTS = 512
 UNITS_PER_TIMING = 100
 CALIBRATION_ROUNDS = 30
+LEAST_CALIBRATION_ROUNDS = 5
+CALIBRATION_SECONDS = 0.1
 
 
 class Cell:
@@ -49,8 +56,8 @@ class Cell:
         self._user = random.integers(0, model.users + 1, batch)
         self._sequence = random.integers(1, model.items + 1, (batch, model.max_length))
         self._unit = np.ones(WORK_ELEMENTS).cumsum
-        warmup_ns = [self._timed_ns(0) for _ in range(WARMUP_CALLS)]
-        self.call_ns = min(warmup_ns)
+        warmup = _repeats(LEAST_WARMUP_CALLS, WARMUP_CALLS, WARMUP_SECONDS)
+        self.call_ns = min(self._timed_ns(0) for _ in warmup)
         self.units = self._calibrated(extra_work) if extra_work else 0
 
     def times_ns(self, calls: int) -> list[int]:
@@ -74,13 +81,22 @@ class Cell:
     def _calibrated(self, share: float) -> int:
         """How many units of work take `share` of a call's median time."""
         calls, units = [], []
-        for _ in range(CALIBRATION_ROUNDS):
+        for _ in _repeats(LEAST_CALIBRATION_ROUNDS, CALIBRATION_ROUNDS, CALIBRATION_SECONDS):
             self._call()
             calls.append(self._timed_ns(0))
             start = time.perf_counter_ns()
             self._work(UNITS_PER_TIMING)
             units.append(time.perf_counter_ns() - start)
         return round(share * UNITS_PER_TIMING * statistics.median(calls) / statistics.median(units))
+
+
+def _repeats(least: int, most: int, seconds: float) -> Iterator[int]:
+    """Count from 0, `least` times and on until `most` or the time is over."""
+    end = time.monotonic() + seconds
+    for number in range(most):
+        if number >= least and time.monotonic() >= end:
+            return
+        yield number
 
 
 class Worker:
@@ -143,10 +159,10 @@ class Worker:
         batch: int,
         extra_work: float = 0.0,
     ) -> dict[str, Any]:
-        """Make a cell ready to be timed."""
+        """Make a cell ready to be timed; the time of a call, and the units of extra work in it."""
         session = self._session(source, variant, provider, threads)
-        self._cells[cell] = Cell(session, batch, extra_work)
-        return {"call_ns": self._cells[cell].call_ns}
+        ready = self._cells[cell] = Cell(session, batch, extra_work)
+        return {"call_ns": ready.call_ns, "units": ready.units}
 
     def time(self, cell: str, calls: int) -> dict[str, Any]:
         """Time so many calls of a cell."""

@@ -1,0 +1,157 @@
+"""`ssept gate --self-test`: how often the gate raises false alarms here, and what it finds."""
+
+import argparse
+import dataclasses
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from ssept.errors import GateError
+from ssept.files import write_json, written_file
+from ssept.model.store import shipped_folder
+from ssept.providers import PROVIDERS
+
+if TYPE_CHECKING:
+    from ssept.decide.gate.cells import Cell
+    from ssept.decide.gate.conditions import Condition
+    from ssept.decide.gate.self_test import SelfTest
+
+VARIANT = "onnx"
+PROVIDERS_TRIED = ("cpu", "openvino")
+CHECKPOINT = "SSE_PT10kemb.safetensors"
+RESULTS = Path("results/gate")
+INTERRUPTED_STATUS = 3
+# Options of the gate that the self-test takes too, and its own.
+SHARED = ("select", "checkpoint", "seconds", "json", "markdown")
+OWN = {"results": "--results", "conditions": "--conditions", "trials": "--trials",
+       "max_minutes": "--max-minutes", "report": "--report"}  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options; those of its own are None unless given."""
+    group = parser.add_argument_group(
+        "self-test", "Trials of the gate with identical and with slower code; no BASE and HEAD."
+    )
+    group.add_argument("--self-test", action="store_true", help="how far the gate is to be trusted")
+    group.add_argument(
+        "--results", type=Path, metavar="DIR", help=f"keep the trials there (default: {RESULTS})"
+    )
+    group.add_argument(
+        "--conditions", metavar="NAMES", help="only these, separated by commas (default: all)"
+    )
+    group.add_argument(
+        "--trials", type=int, metavar="N", help="suites of each condition (default: its own number)"
+    )
+    group.add_argument(
+        "--max-minutes", type=float, metavar="M", help="begin no suite that may end after that"
+    )
+    group.add_argument(
+        "--report",
+        action="store_true",
+        default=None,
+        help="only print what the trials so far come to",
+    )
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Raise GateError where arguments of the gate and of its self-test are mixed."""
+    if not arguments.self_test:
+        for name, option in OWN.items():
+            if getattr(arguments, name) is not None:
+                raise GateError(f"{option} goes with --self-test only")
+        return
+    of_both = {*SHARED, *OWN, "self_test"}
+    defaults = vars(arguments.parser.parse_args([]))
+    for name, value in vars(arguments).items():
+        if name not in of_both and value != defaults[name]:
+            given = name.upper() if name in ("base", "head") else f"--{name.replace('_', '-')}"
+            raise GateError(f"{given} does not go with --self-test")
+
+
+def self_test(arguments: argparse.Namespace) -> int:
+    """Run what is missing, then print what all trials come to.
+
+    Raises:
+        GateError: an argument is wrong, the cells cannot be measured, or a file is damaged.
+    """
+    from ssept.decide.gate.rates import rates_in
+    from ssept.decide.gate.self_test import run_self_test
+    from ssept.report.self_test import self_test_markdown, self_test_text
+
+    folder = arguments.results or RESULTS
+    status = 0
+    if not arguments.report:
+        wanted = _wanted(arguments, folder)
+        try:
+            with tqdm(unit="suite", file=sys.stderr, disable=None) as bar:
+
+                def show(name: str, done: int, suites: int) -> None:
+                    bar.set_description(name)
+                    bar.total, bar.n = suites, done
+                    bar.refresh()
+
+                run_self_test(wanted, show)
+        except KeyboardInterrupt:
+            print("ssept: interrupted: finished suites are kept", file=sys.stderr)
+            status = INTERRUPTED_STATUS
+    found = rates_in(folder)
+    if arguments.json:
+        write_json(arguments.json, [rates.as_json() for rates in found])
+    if arguments.markdown:
+        with written_file(arguments.markdown) as temporary:
+            temporary.write_text(self_test_markdown(found), encoding="utf-8")
+    print(self_test_text(found) or f"{folder}: no finished suite of the self-test")
+    return status
+
+
+def _wanted(arguments: argparse.Namespace, folder: Path) -> "SelfTest":
+    from ssept.decide.gate.self_test import SelfTest
+
+    minutes = math.inf if arguments.max_minutes is None else arguments.max_minutes
+    if not minutes > 0:
+        raise GateError(f"--max-minutes {arguments.max_minutes}: expected minutes above 0")
+    checkpoint = arguments.checkpoint or shipped_folder() / CHECKPOINT
+    if not checkpoint.is_file():
+        raise GateError(f"{checkpoint}: no such file: name a checkpoint with --checkpoint")
+    return SelfTest(folder, _conditions(arguments), _cells(arguments), checkpoint, 60 * minutes)
+
+
+def _conditions(arguments: argparse.Namespace) -> Mapping[str, "Condition"]:
+    from ssept.decide.gate.conditions import CONDITIONS
+
+    names = list(CONDITIONS)
+    if arguments.conditions:
+        names = [name.strip() for name in arguments.conditions.split(",")]
+    if unknown := [name for name in names if name not in CONDITIONS]:
+        raise GateError(f"--conditions: no {unknown[0]!r}; there are {', '.join(CONDITIONS)}")
+    changes = {"suites": arguments.trials, "seconds": arguments.seconds}
+    if arguments.trials is not None and arguments.trials < 1:
+        raise GateError(f"--trials {arguments.trials}: expected a number of suites from 1 up")
+    given = {name: value for name, value in changes.items() if value is not None}
+    return {
+        name: dataclasses.replace(condition, **given)
+        for name, condition in CONDITIONS.items()
+        if name in names
+    }
+
+
+def _cells(arguments: argparse.Namespace) -> list["Cell"]:
+    """The cells of the providers that run here, less what -k leaves out."""
+    from ssept.decide.gate.cells import Cell, chosen
+    from ssept.decide.gate.conditions import BATCH_SIZES
+
+    cells = [
+        Cell(VARIANT, provider, batch)
+        for provider in PROVIDERS_TRIED
+        if PROVIDERS[provider].unavailable() is None
+        for batch in BATCH_SIZES
+    ]
+    selected = [cell for cell in cells if chosen(cell.id, arguments.select)]
+    if not selected:
+        ids = ", ".join(cell.id for cell in cells) or "none: no onnxruntime is installed"
+        raise GateError(f"-k {arguments.select!r} takes none of the cells that run here: {ids}")
+    return selected

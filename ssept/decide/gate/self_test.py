@@ -1,0 +1,152 @@
+"""The gate tried on itself: suites of real cells whose right verdicts are known."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssept.decide.gate.cells import Cell
+from ssept.decide.gate.conditions import TOLERANCE, Condition
+from ssept.decide.gate.packages import HERE, versions
+from ssept.decide.gate.prepare import Prepared, prepare
+from ssept.decide.gate.records import append, file_of, matching, read, record_of
+from ssept.decide.gate.run import Timing
+from ssept.decide.gate.sides import Side
+from ssept.decide.gate.worktree import commit_of
+from ssept.errors import GateError
+from ssept.files import sha256, sha256_json
+from ssept.measure.machine import fingerprint
+
+HOG = Path(__file__).with_name("hog.py")
+TREE = Path(__file__).parents[3]  # what holds the ssept that is running
+HASH_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What to try.
+
+    Attributes:
+        folder: where each condition has its file of finished suites.
+        conditions: by name, in the order of trying.
+        cells: of each suite.
+        checkpoint: that their models are built from.
+        seconds: no suite is begun that could end later, counted from the start; infinite for all.
+    """
+
+    folder: Path
+    conditions: Mapping[str, Condition]
+    cells: Sequence[Cell]
+    checkpoint: Path
+    seconds: float
+
+
+def run_self_test(wanted: SelfTest, progress: Callable[[str, int, int], None]) -> None:
+    """Try suites until each condition has its number, also of earlier runs, or the time is over.
+
+    Both sides are the code that is running. A suite is kept when it is finished, and then
+    whatever happens: interrupted, all but the suite under way is there.
+
+    Args:
+        wanted: what to try.
+        progress: called at the start of a condition and after each suite, with the condition's
+            name, how many suites it has and how many are wanted.
+
+    Raises:
+        GateError: the cells cannot be measured here, or a file of suites is damaged.
+    """
+    end = time.monotonic() + wanted.seconds
+    about, checkpoint = _about(), sha256(wanted.checkpoint)
+    prepared = None
+    for name, condition in wanted.conditions.items():
+        path = file_of(wanted.folder, name)
+        settings = condition.settings(wanted.cells, checkpoint)
+        done = len(matching(read(path), settings, about))
+        progress(name, done, condition.suites)
+        if done >= condition.suites:
+            continue
+        prepared = prepared or _prepared(wanted, condition)
+        with _hogs(condition.hogs) as noise:
+            while done < condition.suites:
+                if time.monotonic() + condition.seconds * len(wanted.cells) > end:
+                    return
+                load_before, start = os.getloadavg()[0], time.monotonic()
+                timing = _suite(prepared, wanted.cells, condition)
+                seconds = time.monotonic() - start
+                _check(noise)
+                append(path, record_of(timing, settings, about, load_before, seconds))
+                done += 1
+                progress(name, done, condition.suites)
+
+
+def _about() -> dict[str, Any]:
+    """The machine and the code, for each record."""
+    machine = fingerprint()
+    try:
+        commit = commit_of("HEAD", Path(__file__).parent)[0]
+    except GateError:  # an installed package, or no git
+        commit = None
+    return {
+        "commit": commit,
+        "machine": sha256_json(machine)[:HASH_LENGTH],
+        "cpu": machine["cpu"],
+        "cpus": machine["cpus_allowed"],
+    }
+
+
+def _prepared(wanted: SelfTest, condition: Condition) -> Prepared:
+    side = Side("this code", HERE, TREE, None, versions(HERE))
+    pairs = list(dict.fromkeys((cell.variant, cell.provider) for cell in wanted.cells))
+    prepared = prepare(
+        side, side, pairs, checkpoint=wanted.checkpoint.resolve(), plan=condition.plan()
+    )
+    problems = prepared.problems | prepared.left_out
+    if problems:
+        reasons = (f"{'-'.join(each)}: {why}" for each, why in problems.items())
+        raise GateError("; ".join(reasons))
+    return prepared
+
+
+def _suite(prepared: Prepared, cells: Sequence[Cell], condition: Condition) -> Timing:
+    """One suite, measured as the gate measures it."""
+    ids = [cell.id for cell in cells]
+    timing = Timing(
+        prepared,
+        cells,
+        dict.fromkeys(ids, TOLERANCE),
+        condition.plan(),
+        dict.fromkeys(ids, condition.extra_work),
+    )
+    timing.run()
+    return timing
+
+
+@contextmanager
+def _hogs(number: int) -> Iterator[list["subprocess.Popen[bytes]"]]:
+    """So many bursty processes, free to run on any CPU, until the block ends."""
+    with ExitStack() as stack:
+        started = []
+        for _ in range(number):
+            # Ctrl-C is for this process, which ends them; if it is killed, the system does.
+            hog = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, HOG, str(os.getpid())], start_new_session=True
+            )
+            stack.callback(hog.wait)
+            stack.callback(hog.kill)
+            started.append(hog)
+        yield started
+
+
+def _check(noise: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """What was measured beside a hog that is gone was quieter than its condition says."""
+    for hog in noise:
+        if hog.poll() is not None:
+            raise GateError(
+                f"a process that makes noise ended with {hog.returncode}, so the last suite is "
+                "not kept; start again"
+            )
