@@ -49,6 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status or 0
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds a default to the help where there is one and the help does not tell it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        told = action.default in (None, False, "") or "(default" in (action.help or "")
+        return action.help if told else super()._get_help_string(action)
+
+
 class _Parser(argparse.ArgumentParser):
     """Ends a command with wrong arguments as that command ends with any error."""
 
@@ -70,7 +78,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             name,
             help=command.HELP,
             description=command.HELP,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_Help,
         )
         subparser.set_defaults(command=command, parser=subparser)
         if name in arguments:  # to declare the options of all would import torch for `train`
