@@ -11,7 +11,7 @@ import pytest
 
 from fixtures.cells import Cell
 from ssept.data.dataset import Dataset, left_padded
-from ssept.evaluation import accuracy, both_ranks, draw_negatives
+from ssept.evaluation import accuracy, both_ranks, draw_negatives, mean_per_user
 from ssept.measure.golden import GOLDEN_SUFFIX, drift, golden_path
 from ssept.metrics import FloatArray, IntArray, bootstrap_relative_change, ndcg
 from ssept.providers import PROVIDERS, budget, load
@@ -82,9 +82,7 @@ def test_budget(
         """The mean NDCG@10 of each user's targets, float64[users]."""
         users = np.concatenate([dataset.cases(split).users for split in splits])
         values = np.concatenate([ndcg(ranks(of, split)[0], 10) for split in splits])
-        _, row, targets = np.unique(users, return_inverse=True, return_counts=True)
-        means: FloatArray = np.bincount(row, values) / targets
-        return means
+        return mean_per_user(users, values)
 
     change = benchmark.pedantic(
         lambda: bootstrap_relative_change(

@@ -91,6 +91,18 @@ def both_ranks(
     return np.concatenate(full), np.concatenate(sampled)
 
 
+def mean_per_user(users: IntArray, values: FloatArray) -> FloatArray:
+    """The mean of each user's values, float64[distinct users], in the order of their ids.
+
+    Args:
+        users: int64[n], whose each value is.
+        values: float64[n].
+    """
+    _, row, counts = np.unique(users, return_inverse=True, return_counts=True)
+    means: FloatArray = np.bincount(row, values) / counts
+    return means
+
+
 def draw_negatives(cases: Cases, items: int) -> IntArray:
     """100 unseen items for each case, int64[n, 100]: the same ones for every model."""
     random = np.random.default_rng(NEGATIVES_SEED)

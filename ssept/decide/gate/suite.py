@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ssept.data.dataset import Dataset
-from ssept.decide.gate.accuracy import compare_accuracy, compare_size, test_cases
+from ssept.decide.gate.accuracy import chosen_cases, compare_accuracy, compare_size
 from ssept.decide.gate.budgets import Budgets
 from ssept.decide.gate.cells import Cell
 from ssept.decide.gate.findings import Finding, Measure, Result, Verdict, interval
@@ -94,7 +94,7 @@ def _compare(
         allowed = tolerance(Measure.SIZE, "-".join(each))
         result.findings.append(compare_size(each, models, allowed))
     if suite.dataset:
-        cases = test_cases(suite.dataset, suite.users)
+        cases = chosen_cases(suite.dataset, suite.users)
         for each in prepared.models:
             allowed = tolerance(Measure.NDCG, "-".join(each))
             result.findings.append(
