@@ -76,7 +76,7 @@ def _summary(result: Result) -> list[str]:
     lines.append(
         f"time: median over pairs of fresh processes, with its {100 * (1 - plan.level):.4g} % "
         f"interval; planned for false alarms in at most {100 * plan.alpha:g} % of runs. NDCG@10: "
-        "over users, 99 %."
+        "over users, 98 %."
     )
     if result.interrupted:
         lines.append("interrupted: this is what was found until then")
