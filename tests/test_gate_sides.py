@@ -70,6 +70,7 @@ def write_tree(
     (folder / "ssept/__init__.py").write_text(f"LABEL = {label!r}\n")
     text = PROJECT.format(dependencies=list(dependencies), cpu=list(cpu), python=python)
     (folder / "pyproject.toml").write_text(text)
+    (folder / ".gitignore").write_text("__pycache__/\n")
     return folder
 
 
