@@ -70,7 +70,6 @@ def write_tree(
     (folder / "ssept/__init__.py").write_text(f"LABEL = {label!r}\n")
     text = PROJECT.format(dependencies=list(dependencies), cpu=list(cpu), python=python)
     (folder / "pyproject.toml").write_text(text)
-    (folder / ".gitignore").write_text("__pycache__/\n")
     return folder
 
 
@@ -85,6 +84,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two commits, and the current folder in them."""
     folder = tmp_path / "repository"
     git("init", "--quiet", "--initial-branch=main", str(folder))
+    (folder / ".gitignore").write_text("__pycache__/\n")
     commit(write_tree(folder, "first"), "first")
     commit(write_tree(folder, "second"), "second")
     monkeypatch.chdir(folder)
