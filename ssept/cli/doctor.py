@@ -3,8 +3,8 @@
 import argparse
 import dataclasses
 import json
-import math
 
+from ssept.cli.arguments import seconds
 from ssept.errors import SseptError
 
 HELP = "look at this machine: what runs here, whether it is quiet enough, what to mend"
@@ -16,23 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--seconds",
-        type=_seconds,
+        type=seconds,
         default=SECONDS,
         metavar="S",
         help="how long to time a fixed piece of work",
     )
     parser.set_defaults(run=_doctor)
-
-
-def _seconds(text: str) -> float:
-    """Read a finite, positive number."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: expected seconds above 0")
-    return seconds
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

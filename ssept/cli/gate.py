@@ -1,7 +1,6 @@
 """`ssept gate`: whether one version of the code or of a model is worse than another."""
 
 import argparse
-import math
 import os
 import signal
 import sys
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from ssept.artifacts import read_artifacts
 from ssept.cli import gate_self_test
+from ssept.cli.arguments import positive, positives, seconds
 from ssept.data.dataset import data_hash, load_dataset
 from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
@@ -89,9 +89,9 @@ def _add_cells(parser: argparse.ArgumentParser) -> None:
         help=f"separated by commas (default: those of {','.join(PROVIDERS_TRIED)} that run here)",
     )
     parser.add_argument(
-        "--batch-sizes", type=_sizes, default=list(BATCH_SIZES), metavar="SIZES", help="of calls"
+        "--batch-sizes", type=positives, default=list(BATCH_SIZES), metavar="SIZES", help="of calls"
     )
-    parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="of a call")
+    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="of a call")
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -133,14 +133,14 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seconds",
-        type=_seconds,
+        type=seconds,
         metavar="S",
         help=f"the longest time for a cell, on average (default: {SECONDS:g})",
     )
     parser.add_argument("--no-accuracy", action="store_true", help="compare times and sizes only")
     parser.add_argument(
         "--accuracy-users",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="compare the accuracy for so many users only",
     )
@@ -299,28 +299,8 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number of at least 1")
-    return int(text)
-
-
-def _sizes(text: str) -> list[int]:
-    return [_positive(size.strip()) for size in text.split(",")]
-
-
 def _share(text: str) -> float:
     try:
         return share(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text}: expected {EXPECTED}") from error
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: expected seconds above 0")
-    return seconds

@@ -1,0 +1,27 @@
+"""Values of command-line options that several commands read, and the matrix too."""
+
+import argparse
+import math
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number of at least 1")
+    return int(text)
+
+
+def positives(text: str) -> list[int]:
+    """Read whole numbers of at least 1, separated by commas."""
+    return [positive(number.strip()) for number in text.split(",")]
+
+
+def seconds(text: str) -> float:
+    """Read a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: expected seconds above 0")
+    return number
