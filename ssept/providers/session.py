@@ -83,9 +83,7 @@ class Session(ABC):
         return top_k(scores, k)
 
     def _checked(self, user: npt.ArrayLike, sequence: npt.ArrayLike) -> tuple[Ids, Ids]:
-        # Torch and OpenVINO read arrays where they lie, and want them contiguous and writable.
-        users = np.require(user, np.int64, ["C", "W"])
-        items = np.require(sequence, np.int64, ["C", "W"])
+        users, items = _ids(user), _ids(sequence)
         if users.ndim != 1 or items.ndim != 2 or len(users) != len(items) or not items.size:
             raise ValueError(
                 f"user has shape {users.shape} and sequence {items.shape}; expected [B] and "
@@ -109,7 +107,7 @@ class Session(ABC):
         """What to leave out as int64[B, E], also where it is nothing."""
         if exclude is None:
             return np.empty((batch, 0), np.int64)
-        left_out = np.require(exclude, np.int64, ["C", "W"])
+        left_out = _ids(exclude)
         if left_out.ndim != 2 or len(left_out) != batch:
             raise ValueError(f"exclude has shape {left_out.shape}; expected [{batch}, any]")
         return left_out
@@ -158,6 +156,15 @@ class Session(ABC):
     @abstractmethod
     def placement(self) -> dict[str, int]:
         """How many of the graph's nodes ran on which provider, from a profiled run."""
+
+
+def _ids(values: npt.ArrayLike) -> Ids:
+    """The values as int64, contiguous and writable: torch and OpenVINO read them where they lie.
+
+    What `np.require` does takes 2.5 µs an array, and a call of a small model takes 60.
+    """
+    ids = np.asarray(values, dtype=np.int64, order="C")
+    return ids if ids.flags.writeable else ids.copy()
 
 
 def top_k(scores: Scores, k: int) -> tuple[Ids, Scores]:

@@ -65,6 +65,13 @@ VARIANTS = {
     "onnx_graph": Variant(
         "ssept.variants.graph:optimize", "onnx", tools=("onnxruntime",), cpu_bound=True
     ),
+    "fused": Variant("ssept.variants.fused:export", "torch", tools=("torch", "onnx", "onnx-ir")),
+    "fused_int8": replace(
+        QUANTIZED,
+        build="ssept.variants.fused:export_int8",
+        base="torch",
+        tools=("torch", "onnx", "onnx-ir"),
+    ),
     "quant_dynamic": replace(QUANTIZED, build="ssept.variants.neural_compressor:dynamic"),
     "quant_static": replace(
         QUANTIZED,

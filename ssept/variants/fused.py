@@ -1,0 +1,56 @@
+"""The rewritten network as a model file: exact in FP32, or with INT8 where that pays."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from ssept.files import written_file
+from ssept.model.checkpoint import load_checkpoint
+from ssept.variants.graph_builder import GraphBuilder
+from ssept.variants.rewrite import scores_graph
+
+
+def export(checkpoint: Path, destination: Path) -> None:
+    """Write the plain export's scores, to rounding, from a smaller graph."""
+    write(checkpoint, destination, ())
+
+
+def export_int8(checkpoint: Path, destination: Path) -> None:
+    """Write the same graph with its linear layers and tables in INT8.
+
+    What is left in FP32 is small, or no faster in INT8: the products of attention, whose both
+    sides would have to be quantized in every call, the softmax and the norms.
+    """
+    every = write(checkpoint, destination, ())
+    write(checkpoint, destination, every)
+
+
+def write(checkpoint: Path, destination: Path, int8: Collection[str]) -> list[str]:
+    """Write the rewritten network with the named layers in INT8.
+
+    Args:
+        checkpoint: the checkpoint file.
+        destination: the path to write.
+        int8: names of linear layers and tables.
+
+    Returns:
+        The names of all linear layers and tables.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        ValueError: there is no layer of a name.
+    """
+    model = load_checkpoint(checkpoint).model
+    weights = {
+        name: tensor.numpy().astype(np.float64) for name, tensor in model.state_dict().items()
+    }
+    graph = GraphBuilder(int8)
+    rewritten = scores_graph(graph, model.config, weights)
+    for name in int8:
+        if name not in graph.names:
+            raise ValueError(f"no layer {name!r}; there are {', '.join(graph.names)}")
+    with written_file(destination) as temporary:
+        ir.save(rewritten, temporary)
+    return graph.names

@@ -1,0 +1,310 @@
+"""The network rewritten for inference: the same scores from fewer, larger operators.
+
+Only the last position is asked for. So:
+
+- The last block has one query, and everything linear around it moves to that query. Its keys need
+  no projection, (n·Wq)(x·Wk)ᵀ = (n·Wq·Wkᵀ)·xᵀ; nor do its values, a·(x·Wv) = (a·x)·Wv; nor does
+  the second layer of the feed-forward network before it, since x = y·G + r·F is linear in what
+  that network's first layer leaves, r, and in the norm before it, y.
+- What adds the same number to every key of a query drops out of the softmax: the bias of the keys
+  and all constants in x. What adds the same row to every value comes out once, since the weights
+  of a query sum to 1: the bias of the values and the same constants.
+- Of a norm, only the normalised rows are computed; its gain and bias are folded into the linear
+  layers behind it.
+- Scores come from the item half of the state: the user's half of a candidate is the same for all.
+- Padding is hidden as a key, so its rows may hold anything, and only a last position that is
+  padding must be zeroed.
+
+All folding is done in float64. Sequences shorter than `max_length` cost less; any number of blocks
+and heads is possible, but a block before the last one projects queries to d columns for each head.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from ssept.artifacts import Signature
+from ssept.model.network import LAYER_NORM_EPSILON, MASKED, SSEPTConfig
+from ssept.variants.folding import Array, FoldedWeights, guarded_rows
+from ssept.variants.graph_builder import GraphBuilder
+
+ROW_AXIS = -1  # of what a norm normalises
+
+
+@dataclass(frozen=True)
+class Part:
+    """A summand of a block's input, x[j] = constant + the sum of part[j]·weight.
+
+    Attributes:
+        value: float32[B, L, w].
+        weight: float64[w, d].
+    """
+
+    value: ir.Value
+    weight: Array
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A block's input that is not added up: float32[B, L, d] in parts."""
+
+    parts: Sequence[Part]
+    constant: Array
+
+    @property
+    def weight(self) -> Array:
+        """The parts' weights one below the other, float64[sum of w, d]."""
+        return np.concatenate([part.weight for part in self.parts])
+
+    @property
+    def width(self) -> int:
+        """The sum of the parts' widths."""
+        return len(self.weight)
+
+
+def scores_graph(
+    graph: GraphBuilder, config: SSEPTConfig, weights: Mapping[str, Array]
+) -> ir.Model:
+    """The rewritten network as a model from `user` and `sequence` to `scores`.
+
+    Args:
+        graph: what makes the operators, in its own precision.
+        config: the network's sizes.
+        weights: by their names in the network's state_dict, in float64.
+    """
+    return _Rewrite(graph, config, weights).model()
+
+
+class _Rewrite:
+    def __init__(
+        self, graph: GraphBuilder, config: SSEPTConfig, weights: Mapping[str, Array]
+    ) -> None:
+        self.graph = graph
+        self.config = config
+        self.weights = FoldedWeights(config, weights)
+        names = Signature()
+        self.user = graph.input(names.user, "batch")
+        self.sequence = graph.input(names.sequence, "batch", "length")
+        self.leading = graph.op("Shape", self.sequence)  # [B, L]
+        # Minus the length: where the tables of positions start, counted from their end.
+        self.start = graph.op("Neg", graph.op("Shape", self.sequence, start=1, end=2))
+        self.items = self._guarded(self.sequence, config.items)
+        self.ones = self._from_start("ones", np.ones(config.max_length))
+        self.zeros = self._from_start("zeros", np.zeros(config.max_length))
+        hidden = guarded_rows(np.eye(1, config.items + 1)[0] * MASKED)
+        hidden_keys = graph.op("Gather", graph.constant("hidden_keys", hidden), self.items)
+        self.hidden_keys = graph.op("Unsqueeze", hidden_keys, graph.integers(1))  # [B, 1, L]
+
+    def model(self) -> ir.Model:
+        graph, config = self.graph, self.config
+        x = Parts([Part(self._embedded(), np.eye(config.dim))], np.zeros(config.dim))
+        for number in range(config.blocks - 1):
+            x = self._block(f"blocks.{number}", self._added_up(f"blocks.{number}", x))
+        state = self._last_block(f"blocks.{config.blocks - 1}", x)
+        state = self._zero_at_padding(state)
+        # The item table is stored once, with the scale of the input: the state takes it back.
+        scale = 1 / math.sqrt(config.item_dim)
+        state = self._norm("norm", state, scale=scale)
+        item_half = graph.op(
+            "Slice", state, graph.integers(0), graph.integers(config.item_dim), graph.integers(1)
+        )
+        scores = graph.products(
+            "scores", item_half, "items", self.weights.table("items"), config.items + 1
+        )
+        return graph.model(scores, Signature().scores, "batch", config.items + 1)
+
+    # What enters
+
+    def _guarded(self, ids: ir.Value, last: int) -> ir.Value:
+        """Ids whose rows are in `guarded_rows`: too large is the row behind, negative the last."""
+        low, high = self.graph.scalar(-1), self.graph.scalar(last + 1)
+        return self.graph.op("Clip", ids, low, high)
+
+    def _embedded(self) -> ir.Value:
+        """Both halves of the input, float32[B, L, d]."""
+        graph, config = self.graph, self.config
+        users = graph.op("Unsqueeze", self._guarded(self.user, config.users), graph.integers(1))
+        halves = []
+        for name, ids, columns in (
+            ("items", self.items, slice(0, config.item_dim)),
+            ("users", users, slice(config.item_dim, None)),
+        ):
+            rows = graph.rows(name, self.weights.table(name), ids)
+            positions = self._from_start(f"{name}.position", self.weights.positions[:, columns])
+            halves.append(graph.op("Add", rows, positions))
+        return graph.op("Concat", *halves, axis=ROW_AXIS)
+
+    def _from_start(self, name: str, table: Array) -> ir.Value:
+        """The rows of a table of positions for this length."""
+        graph = self.graph
+        return graph.op(
+            "Slice",
+            graph.constant(name, table),
+            self.start,
+            graph.integers(np.iinfo(np.int64).max),
+            graph.integers(0),
+        )
+
+    def _zero_at_padding(self, state: ir.Value) -> ir.Value:
+        """Zero the state float32[B, d] where the last position is no item."""
+        graph = self.graph
+        is_item = guarded_rows(1 - np.eye(self.config.items + 1, 1))
+        last = graph.op("Gather", self.items, graph.scalar(-1), axis=1)
+        return graph.op("Mul", state, graph.op("Gather", graph.constant("is_item", is_item), last))
+
+    # The blocks
+
+    def _block(self, name: str, x: ir.Value) -> Parts:
+        """A block that is not the last one: all positions, float32[B, L, d] to parts."""
+        graph, heads, dim = self.graph, self.config.heads, self.config.dim
+        gain, bias = self.weights.norm(f"{name}.attention_norm")
+        normed = self._normalized(x)
+        to_keys, offset = self.weights.to_keys(name)
+        value, value_bias = self.weights.linear(f"{name}.attention.value")
+        query = graph.linear(
+            f"{name}.query",
+            normed,
+            gain[:, None] * to_keys,
+            bias @ to_keys + offset,
+            leading=self.leading,
+        )
+        # A head's queries are rows between those of the others, so none is transposed.
+        scores = graph.op("MatMul", self._rows(query, dim), self._transposed(x))
+        weights = graph.op("Softmax", self._hide(scores), axis=-1)
+        attended = self._rows(graph.op("MatMul", weights, x), heads * dim)
+        y = graph.linear(
+            f"{name}.value",
+            attended,
+            self.weights.per_head(value, np.eye(dim)),
+            value_bias + bias,
+            leading=self.leading,
+        )
+        residual = graph.op("Mul", normed, graph.constant(f"{name}.attention_gain", gain))
+        y = self._normalized(graph.op("Add", y, residual))
+        gain, bias = self.weights.norm(f"{name}.feed_forward_norm")
+        first, first_bias = self.weights.linear(f"{name}.feed_forward.0")
+        second, second_bias = self.weights.linear(f"{name}.feed_forward.3")
+        hidden = graph.linear(
+            f"{name}.feed_forward",
+            y,
+            gain[:, None] * first,
+            bias @ first + first_bias,
+            relu=True,
+            leading=self.leading,
+        )
+        return Parts([Part(y, np.diag(gain)), Part(hidden, second)], bias + second_bias)
+
+    def _added_up(self, name: str, x: Parts) -> ir.Value:
+        """The input of a block as one value, float32[B, L, d]."""
+        if len(x.parts) == 1:
+            return x.parts[0].value
+        y, hidden = x.parts
+        gain = self.graph.constant(f"{name}.input_gain", np.diag(y.weight))
+        product = self.graph.linear(
+            f"{name}.input", hidden.value, hidden.weight, x.constant, leading=self.leading
+        )
+        return self.graph.op("Add", product, self.graph.op("Mul", y.value, gain))
+
+    def _last_block(self, name: str, x: Parts) -> ir.Value:
+        """The last block for the last position, parts of [B, L, d] to float32[B, d]."""
+        graph, heads = self.graph, self.config.heads
+        to_keys, offset = self.weights.to_keys(name)
+        value, value_bias = self.weights.linear(f"{name}.attention.value")
+        # Of the values, what is the same for every key; the norm's bias carries it.
+        constant = value_bias + x.constant @ value
+        normed = self._norm(f"{name}.attention_norm", self._last(name, x), more=constant)
+        offset = offset - constant @ to_keys
+        by_part = self.weights.to_parts(x.weight)
+        query = graph.linear(f"{name}.query", normed, to_keys @ by_part, offset @ by_part)
+        query = graph.op("Reshape", query, graph.integers(-1, heads, x.width))
+        attended = self._attend(query, x)
+        attended = graph.op("Reshape", attended, graph.integers(-1, heads * x.width))
+        per_head = self.weights.per_head(value, x.weight)
+        y = graph.linear(f"{name}.value", attended, per_head, plus=normed)
+        first, first_bias = self.weights.linear(f"{name}.feed_forward.0")
+        second, second_bias = self.weights.linear(f"{name}.feed_forward.3")
+        y = self._norm(f"{name}.feed_forward_norm", y, more=second_bias)
+        hidden = graph.linear(
+            f"{name}.feed_forward", y, first, first_bias - second_bias @ first, relu=True
+        )
+        return graph.linear(f"{name}.output", hidden, second, plus=y)
+
+    def _last(self, name: str, x: Parts) -> ir.Value:
+        """The last row of a block's input, float32[B, d]."""
+        graph = self.graph
+        rows = [graph.op("Gather", part.value, graph.scalar(-1), axis=1) for part in x.parts]
+        if len(rows) == 1:
+            return rows[0]
+        joined = graph.op("Concat", *rows, axis=ROW_AXIS)
+        return graph.linear(f"{name}.input", joined, x.weight, x.constant)
+
+    def _attend(self, query: ir.Value, x: Parts) -> ir.Value:
+        """The weighted sum of each part's rows, [B, heads, width] to the same shape."""
+        graph = self.graph
+        values = [part.value for part in x.parts]
+        queries: Sequence[ir.Value] = [query]
+        if len(values) > 1:
+            queries = graph.split(query, [len(part.weight) for part in x.parts])
+        scores = self.hidden_keys
+        for part, its_query in zip(values, queries, strict=True):
+            product = graph.op("MatMul", its_query, self._transposed(part))
+            scores = graph.op("Add", product, scores)
+        weights = graph.op("Softmax", scores, axis=-1)
+        sums = [graph.op("MatMul", weights, part) for part in values]
+        return graph.op("Concat", *sums, axis=ROW_AXIS) if len(sums) > 1 else sums[0]
+
+    def _hide(self, scores: ir.Value) -> ir.Value:
+        """Attention scores [B, L·heads, L] without what is later, and without padding."""
+        graph, config = self.graph, self.config
+        later = np.triu(np.full((config.max_length, config.max_length), MASKED), 1)
+        starts = graph.op("Mul", self.start, graph.integers(config.heads, 1))
+        end = np.iinfo(np.int64).max
+        causal = graph.op(
+            "Slice",
+            graph.constant("later", np.repeat(later, config.heads, axis=0)),
+            starts,
+            graph.integers(end, end),
+        )
+        return graph.op("Add", graph.op("Add", scores, causal), self.hidden_keys)
+
+    # Operators
+
+    def _rows(self, x: ir.Value, width: int) -> ir.Value:
+        """[B, …] in rows of this width; nothing to do for one head."""
+        if self.config.heads == 1:
+            return x
+        return self.graph.op("Reshape", x, self.graph.integers(0, -1, width))
+
+    def _transposed(self, x: ir.Value) -> ir.Value:
+        return self.graph.op("Transpose", x, perm=[0, 2, 1])
+
+    def _normalized(self, x: ir.Value) -> ir.Value:
+        """Rows [B, L, d] of mean 0 and variance 1.
+
+        As an InstanceNormalization of L channels: ONNX Runtime's LayerNormalization adds up one
+        number after the other and took 2.3 times as long (B = 64, L = 50, d = 100).
+        """
+        return self.graph.op(
+            "InstanceNormalization", x, self.ones, self.zeros, epsilon=LAYER_NORM_EPSILON
+        )
+
+    def _norm(
+        self,
+        name: str,
+        x: ir.Value,
+        more: Array | float = 0.0,
+        scale: float = 1.0,
+    ) -> ir.Value:
+        """A norm of rows [B, d] times a scale, with more added to its bias."""
+        gain, bias = self.weights.norm(name)
+        return self.graph.op(
+            "LayerNormalization",
+            x,
+            self.graph.constant(f"{name}.gain", gain * scale),
+            self.graph.constant(f"{name}.bias", bias * scale + more),
+            axis=ROW_AXIS,
+            epsilon=LAYER_NORM_EPSILON,
+        )
