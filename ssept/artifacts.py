@@ -23,6 +23,10 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 # Inputs and outputs of the top-k head, which every file that has it calls so.
 K, EXCLUDE, TOPK_IDS, TOPK_SCORES = "k", "exclude", "topk_ids", "topk_scores"
+# The format of a zip file with a network up to its state, the output that its scores are products
+# of, and an index of the item table that finds the largest of them.
+ENCODER_AND_INDEX = "onnx+faiss"
+ENCODER, INDEX, STATE = "encoder.onnx", "items.faiss", "state"
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Artifact:
     Attributes:
         path: the file.
         variant: the variant's name.
-        format: what the file holds, "torch" or "onnx"; a provider runs some formats.
+        format: what the file holds, "torch", "onnx" or ENCODER_AND_INDEX; a provider runs some.
         model: the checkpoint that it was built from.
         sha256, size_bytes: of the file.
         tools: the versions of the packages that built it, and before that what it was built from.

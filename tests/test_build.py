@@ -149,7 +149,7 @@ def test_nothing_heavy_is_imported_where_nothing_changed(
 def test_every_variant_tells_what_it_is_and_what_made_it(
     small: Dataset, small_checkpoint: Path, small_folder: Path
 ) -> None:
-    names = [name for name, variant in VARIANTS.items() if variant.build]
+    names = [name for name, it in VARIANTS.items() if it.build and it.format == "onnx"]
     checked = []
     for outcome in build_all(small_checkpoint, names, small_folder, jobs=2):
         artifact = outcome.result

@@ -22,6 +22,7 @@ HELP = "build the variants of a checkpoint; what is in the cache is not built ag
 BYTES_PER_MEGABYTE = 1e6
 DEFAULT_CHECKPOINT = "SSE_PT10kemb.safetensors"
 BUILT = tuple(name for name, variant in VARIANTS.items() if variant.build)
+DEFAULT = tuple(name for name in BUILT if VARIANTS[name].format == "onnx")  # need no more extras
 UNKNOWN = "–"
 
 
@@ -36,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--variants",
-        default=",".join(BUILT),
+        default=",".join(DEFAULT),
         metavar="NAMES",
-        help="which ones, separated by commas",
+        help="which ones, separated by commas (default: all ONNX files)",
     )
     parser.add_argument(
         "--data",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ssept.errors import ArtifactError
 from ssept.files import write_json
@@ -38,6 +39,16 @@ def write_golden(session: Session, path: Path) -> None:
     write_json(path, {"schema": SCHEMA, **about, "cases": cases})
 
 
+def score_error(scores: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+    """The largest difference between scores, without those of -inf.
+
+    So an index scores the items that it did not look at. That is no error of a number: the items
+    that it should have found are missing from its best.
+    """
+    scored = ~np.isneginf(scores)
+    return float(np.abs(scores - expected)[scored].max(initial=0))
+
+
 def drift(session: Session, path: Path) -> tuple[float, float]:
     """How far a session is from the golden outputs.
 
@@ -60,6 +71,6 @@ def drift(session: Session, path: Path) -> tuple[float, float]:
     for case in golden["cases"]:
         scores = session.scores([case["user"]], [case["sequence"]])[0]
         ids, _ = session.recommend([case["user"]], [case["sequence"]], TOP_K)
-        errors.append(float(np.abs(scores[case["ids"]] - case["scores"]).max()))
+        errors.append(score_error(scores[case["ids"]], np.array(case["scores"])))
         overlaps.append(len(set(ids[0].tolist()) & set(case["ids"])) / TOP_K)
     return max(errors), float(np.mean(overlaps))

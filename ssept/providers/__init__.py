@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ssept.artifacts import Artifact, read_artifacts
+from ssept.artifacts import ENCODER_AND_INDEX, Artifact, read_artifacts
 from ssept.errors import ArtifactError, ProviderError, SseptError
 from ssept.providers.options import Value, declared, option_of, with_changes
 from ssept.providers.session import Session
@@ -139,6 +139,7 @@ PROVIDERS = {
         max_ndcg_loss=0.01,
     ),
     "cpu": Provider("ssept.providers.onnxruntime:cpu", ("onnx",)),
+    "faiss": Provider("ssept.providers.faiss_index:cpu", (ENCODER_AND_INDEX,)),
     "openvino": Provider("ssept.providers.onnxruntime:openvino", ("onnx",)),
     "openvino_native": Provider("ssept.providers.openvino:f32", ("onnx",)),
     "openvino_native_bf16": Provider(

@@ -115,7 +115,7 @@ class OnnxRuntimeSession(Session):
         chosen = self.options.profiled() if profile else self.options
         settings = chosen.of_provider(self.artifact, self.threads)
         session = onnxruntime.InferenceSession(
-            self.artifact.path, options, providers=[(self.provider, settings)], enable_fallback=0
+            self._model(), options, providers=[(self.provider, settings)], enable_fallback=0
         )
         used = session.get_providers()[0]
         if used != self.provider:
@@ -125,6 +125,10 @@ class OnnxRuntimeSession(Session):
                 f"why to standard error. Its options: {given}"
             )
         return session
+
+    def _model(self) -> Path | bytes:
+        """What ONNX Runtime loads."""
+        return self.artifact.path
 
     def _session_options(self, profile: Path | None) -> Any:
         import onnxruntime

@@ -22,8 +22,9 @@ class Session(ABC):
     Attributes:
         artifact: what was loaded.
         threads: how many threads a call may use.
-        ties_by_id: whether the runtime's TopK gives equal scores in the order of their ids, as
-            the ONNX standard wants it.
+        finds_best: whether the runtime finds the k best by itself, as a file with the top-k head.
+        ties_by_id: whether it then gives equal scores in the order of their ids, as the ONNX
+            standard wants it of TopK.
     """
 
     ties_by_id = False
@@ -31,6 +32,7 @@ class Session(ABC):
     def __init__(self, artifact: Artifact, threads: int) -> None:
         self.artifact = artifact
         self.threads = threads
+        self.finds_best = artifact.signature.topk
 
     def scores(self, user: npt.ArrayLike, sequence: npt.ArrayLike) -> Scores:
         """Scores of the whole catalog.
@@ -74,7 +76,7 @@ class Session(ABC):
         users, items = self._checked(user, sequence)
         left_out = self._left_out(exclude, len(users))
         self._check_k(k, left_out)
-        if self.artifact.signature.topk and (best := self._in_graph(users, items, k, left_out)):
+        if self.finds_best and (best := self._in_graph(users, items, k, left_out)):
             return best
         scores = self._all_scores(users, items)
         if left_out.size:

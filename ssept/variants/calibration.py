@@ -19,7 +19,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Calibration:
-    """Inputs whose activations set the ranges of a quantized model.
+    """Inputs whose activations set the ranges of a quantized model, or the reach of an index.
 
     Attributes:
         user: catalog user ids, int64[n].

@@ -1,6 +1,6 @@
 """The rewritten network as a model file: exact in FP32, or with INT8 where that pays."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +29,19 @@ def export_int8(checkpoint: Path, destination: Path) -> None:
     write(checkpoint, destination, [name for name in names if not name.startswith(last_block)])
 
 
-def write(checkpoint: Path, destination: Path, int8: Collection[str]) -> list[str]:
+def write(
+    checkpoint: Path,
+    destination: Path,
+    int8: Collection[str],
+    graph_of: Callable[..., ir.Model] = scores_graph,
+) -> list[str]:
     """Write the rewritten network with the named layers in INT8.
 
     Args:
         checkpoint: the checkpoint file.
         destination: the path to write.
         int8: names of linear layers and tables.
+        graph_of: `scores_graph`, or `state_graph` for the network without the scores.
 
     Returns:
         The names of all linear layers and tables.
@@ -49,7 +55,7 @@ def write(checkpoint: Path, destination: Path, int8: Collection[str]) -> list[st
         name: tensor.numpy().astype(np.float64) for name, tensor in model.state_dict().items()
     }
     graph = GraphBuilder(int8)
-    rewritten = scores_graph(graph, model.config, weights)
+    rewritten = graph_of(graph, model.config, weights)
     for name in int8:
         if name not in graph.names:
             raise ValueError(f"no layer {name!r}; there are {', '.join(graph.names)}")

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ssept.artifacts import Signature
+from ssept.artifacts import STATE, Signature
 from ssept.model.network import LAYER_NORM_EPSILON, MASKED, SSEPTConfig
 from ssept.variants.folding import Array, FoldedWeights, guarded_rows
 from ssept.variants.graph_builder import GraphBuilder
@@ -75,7 +75,16 @@ def scores_graph(
         config: the network's sizes.
         weights: by their names in the network's state_dict, in float64.
     """
-    return _Rewrite(graph, config, weights).model()
+    return _Rewrite(graph, config, weights).scores_model()
+
+
+def state_graph(graph: GraphBuilder, config: SSEPTConfig, weights: Mapping[str, Array]) -> ir.Model:
+    """The same up to `state`, float32[B, item_dim]: its products with the items' rows are scores.
+
+    Args:
+        graph, config, weights: as for `scores_graph`.
+    """
+    return _Rewrite(graph, config, weights).state_model()
 
 
 class _Rewrite:
@@ -98,23 +107,30 @@ class _Rewrite:
         hidden_keys = graph.op("Gather", graph.constant("hidden_keys", hidden), self.items)
         self.hidden_keys = graph.op("Unsqueeze", hidden_keys, graph.integers(1))  # [B, 1, L]
 
-    def model(self) -> ir.Model:
+    def scores_model(self) -> ir.Model:
+        graph, config = self.graph, self.config
+        # The item table is stored once, with the scale of the input: the state takes it back.
+        state = self._state(1 / math.sqrt(config.item_dim))
+        scores = graph.products(
+            "scores", state, "items", self.weights.table("items"), config.items + 1
+        )
+        return graph.model(scores, Signature().scores, "batch", config.items + 1)
+
+    def state_model(self) -> ir.Model:
+        return self.graph.model(self._state(1.0), STATE, "batch", self.config.item_dim)
+
+    def _state(self, scale: float) -> ir.Value:
+        """The item half of the last position's state times a scale, float32[B, item_dim]."""
         graph, config = self.graph, self.config
         x = Parts([Part(self._embedded(), np.eye(config.dim))], np.zeros(config.dim))
         for number in range(config.blocks - 1):
             x = self._block(f"blocks.{number}", self._added_up(f"blocks.{number}", x))
         state = self._last_block(f"blocks.{config.blocks - 1}", x)
         state = self._zero_at_padding(state)
-        # The item table is stored once, with the scale of the input: the state takes it back.
-        scale = 1 / math.sqrt(config.item_dim)
         state = self._norm("norm", state, scale=scale)
-        item_half = graph.op(
+        return graph.op(
             "Slice", state, graph.integers(0), graph.integers(config.item_dim), graph.integers(1)
         )
-        scores = graph.products(
-            "scores", item_half, "items", self.weights.table("items"), config.items + 1
-        )
-        return graph.model(scores, Signature().scores, "batch", config.items + 1)
 
     # What enters
 

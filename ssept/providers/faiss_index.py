@@ -1,0 +1,156 @@
+"""FAISS's index of a large catalog behind ONNX Runtime: the best items without scoring them all."""
+
+import importlib.util
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssept.artifacts import ENCODER, INDEX, STATE, Artifact
+from ssept.errors import ProviderError
+from ssept.providers.onnxruntime import OnnxRuntime
+from ssept.providers.onnxruntime_options import SessionOptions
+from ssept.providers.onnxruntime_session import CPU, Feeds, OnnxRuntimeSession, feeds
+from ssept.providers.session import Ids, Scores, Session
+
+
+@dataclass(frozen=True)
+class FaissOptions(SessionOptions):
+    """ONNX Runtime's options, and the index's own.
+
+    Attributes:
+        nprobe: how many of the index's lists a search reads; None for as many as the file says.
+            `ssept tune` does not try it: the fewest are always the fastest, and find the least.
+    """
+
+    nprobe: int | None = None
+
+    def of_provider(self, artifact: Artifact, threads: int) -> dict[str, str]:
+        """Nothing for ONNX Runtime's provider: `nprobe` is the index's."""
+        del artifact, threads
+        return {}
+
+
+class Faiss(OnnxRuntime):
+    """FAISS behind ONNX Runtime's CPU provider."""
+
+    def unavailable(self) -> str | None:
+        """As for ONNX Runtime; also where FAISS is missing."""
+        if reason := super().unavailable():
+            return reason
+        if not importlib.util.find_spec("faiss"):
+            return "faiss is not installed: install the index extra"
+        return None
+
+    def load(self, artifact: Artifact, threads: int, options: Any) -> Session:
+        """A session whose index reads as many lists as the options say."""
+        return FaissSession(artifact, threads, options)
+
+
+class FaissSession(OnnxRuntimeSession):
+    """A network that ends at its state, and an index of the items by their products with it.
+
+    `recommend` gives the best of the items in the lists that are read, and reads more lists where
+    those do not hold k. `scores` has them too, and -inf for all other items. Which of several
+    items with exactly the score of the k-th is taken is the index's choice.
+    """
+
+    def __init__(self, artifact: Artifact, threads: int, options: FaissOptions) -> None:
+        super().__init__(artifact, threads, CPU, options)
+        import faiss
+
+        self.finds_best = True
+        self._faiss = faiss
+        self._index = self._read_index()
+        lists = self._index.nlist
+        self._nprobe = self._index.nprobe if options.nprobe is None else options.nprobe
+        if not 1 <= self._nprobe <= lists:
+            raise ProviderError(
+                f"option nprobe: {artifact.path.name} has {lists} lists; expected 1 to {lists}, "
+                f"and {self._nprobe} is not"
+            )
+
+    def placement(self) -> dict[str, int]:
+        """The network's nodes per provider, and the index by its kind."""
+        return super().placement() | {f"FAISS {type(self._index).__name__}": 1}
+
+    def _model(self) -> bytes:
+        return _member(self.artifact.path, ENCODER)
+
+    def _read_index(self) -> Any:
+        path, items = self.artifact.path, self.artifact.model.items
+        content = np.frombuffer(_member(path, INDEX), np.uint8)
+        try:
+            index = self._faiss.deserialize_index(content)
+        except RuntimeError as error:  # all that FAISS raises
+            raise ProviderError(f"{path}: FAISS cannot read {INDEX}; build it again") from error
+        if index.ntotal != items:
+            raise ProviderError(
+                f"{path}: {INDEX} has {index.ntotal} items, and the catalog {items}; build it again"
+            )
+        return index
+
+    def _scores(self, user: Ids, sequence: Ids) -> Scores:
+        states = self._states(user, sequence)
+        self._faiss.omp_set_num_threads(self.threads)  # of the calling thread's searches
+        ends, found, ids = self._index.range_search(states, -np.inf, params=self._probing())
+        scores = np.full((len(user), self.artifact.model.items + 1), -np.inf, np.float32)
+        scores[np.repeat(np.arange(len(user)), np.diff(ends.astype(np.int64))), ids] = found
+        return scores
+
+    def _head(self, user: Ids, sequence: Ids, k: int, exclude: Ids) -> tuple[Ids, Scores]:
+        states, nprobe = self._states(user, sequence), self._nprobe
+        ids, scores = self._best(states, k, exclude, nprobe)
+        while nprobe < self._index.nlist and (missing := np.isneginf(scores[:, -1])).any():
+            nprobe = min(2 * nprobe, self._index.nlist)
+            again = self._best(states[missing], k, exclude[missing], nprobe)
+            ids[missing], scores[missing] = again
+        return ids, scores
+
+    def _best(self, states: Scores, k: int, exclude: Ids, nprobe: int) -> tuple[Ids, Scores]:
+        """The k best in so many lists, with a score of -inf where there are no more."""
+        items = self.artifact.model.items
+        asked = min(k + exclude.shape[1], items)
+        self._faiss.omp_set_num_threads(self.threads)
+        scores, ids = self._index.search(states, asked, params=self._probing(nprobe))
+        scores[ids < 0] = -np.inf
+        if exclude.size:
+            known = np.where((exclude >= 1) & (exclude <= items), exclude, 0)
+            row = np.arange(len(ids))[:, None] * (items + 1)  # makes one set of all the rows'
+            scores[np.isin(ids + row, known + row)] = -np.inf
+        order = np.lexsort((ids, -scores))[:, :k]
+        return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+    def _probing(self, nprobe: int | None = None) -> Any:
+        return self._faiss.SearchParametersIVF(nprobe=nprobe or self._nprobe)
+
+    def _states(self, user: Ids, sequence: Ids) -> Scores:
+        """The states float32[B, d], with zeros behind them as the index's rows have."""
+        states = self._refusing(self._run_states, feeds(self.artifact.signature, user, sequence))
+        padded = np.zeros((len(states), self._index.d), np.float32)
+        padded[:, : states.shape[1]] = states
+        return padded
+
+    def _run_states(self, inputs: Feeds) -> Scores:
+        states: Scores = self._session.run([STATE], inputs)[0]
+        return states
+
+
+def _member(path: Path, name: str) -> bytes:
+    """A file of the artifact's.
+
+    Raises:
+        ProviderError: it is not there.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ProviderError(
+            f"{path}: not a zip file with {ENCODER} and {INDEX}; build it again"
+        ) from error
+
+
+cpu = Faiss("CPUExecutionProvider", "install the cpu extra", FaissOptions())
