@@ -1,0 +1,254 @@
+"""Cells measured point by point, each against the baseline in one loop, beside its least time."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssept.artifacts import Artifact
+from ssept.decide.gate.records import append
+from ssept.decide.gate.worktree import commit_of
+from ssept.decide.scale.models import USERS, models
+from ssept.decide.scale.points import Point
+from ssept.decide.scale.products import products
+from ssept.decide.scale.records import SCHEMA, Record, by_point, matching, read
+from ssept.decide.scale.work import work_of
+from ssept.errors import GateError, SseptError
+from ssept.measure.latency import paired_times
+from ssept.measure.machine import fingerprint
+from ssept.measure.roofline import Ceilings, Product, Work, least_time
+from ssept.measure.statistics import paired_ratio
+from ssept.providers import PROVIDERS, applicable
+from ssept.providers.session import Ids, Session
+from ssept.variants import BASELINE, VARIANTS
+from ssept.variants.parallel import Result
+
+BASELINE_PROVIDER = "cpu"
+TOP_K = 10
+SEED = 0
+MS_PER_S, MS_PER_NS = 1e3, 1e-6
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A variant on a provider."""
+
+    variant: str
+    provider: str
+
+    @property
+    def name(self) -> str:
+        """As in the matrix."""
+        return f"{self.variant}-{self.provider}"
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a least time is known: an ONNX file, on the CPU, in the file's own precision.
+
+        A provider that multiplies in another one declares what that costs.
+        """
+        provider = PROVIDERS[self.provider]
+        exact = provider.max_score_error == 0 and not provider.nvidia
+        return exact and VARIANTS[self.variant].format == "onnx"
+
+
+REFERENCE = Cell(BASELINE, BASELINE_PROVIDER)
+
+
+def cells_of(variants: Sequence[str], providers: Sequence[str]) -> tuple[list[Cell], list[Cell]]:
+    """The baseline and each variant on each provider.
+
+    Returns:
+        Those that the provider can run, the baseline first, and those whose format it does not run.
+    """
+    asked = [Cell(*names) for names in itertools.product(variants, providers)]
+    cells = list(dict.fromkeys([REFERENCE, *asked]))
+    runs = {cell: applicable(cell.variant, cell.provider) for cell in cells}
+    return [cell for cell in cells if runs[cell]], [cell for cell in cells if not runs[cell]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        points: where, those of the same model one after the other.
+        cells: what, at each of them.
+        threads: that a call may use.
+        seconds: of the timed loop of a cell; longer where calls take long.
+    """
+
+    points: Sequence[Point]
+    cells: Sequence[Cell]
+    threads: int
+    seconds: float
+
+    def missing(self, records: Iterable[Record]) -> dict[Point, list[Cell]]:
+        """The cells that no record has, of each point that lacks some."""
+        done = by_point(records)
+        lacking = {
+            point: [cell for cell in self.cells if cell.name not in done.get(point, {})]
+            for point in self.points
+        }
+        return {point: cells for point, cells in lacking.items() if cells}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a run ends with.
+
+    Attributes:
+        records: of the plan's settings on this machine, those of earlier runs included.
+        unmeasured: why cells are not in them, by "cell at point".
+    """
+
+    records: list[Record]
+    unmeasured: dict[str, str]
+
+
+def run_scale(plan: Plan, path: Path, progress: Callable[[str, int, int], None]) -> Found:
+    """Measure what a file of records does not have yet, and add each point when it is finished.
+
+    Args:
+        plan: what to measure.
+        path: the file.
+        progress: called before a cell, with what is done next, how many cells of this run are
+            done and how many there are.
+
+    Raises:
+        SseptError: a package is missing, the baseline cannot be measured, or the file is damaged.
+    """
+    about = _about(plan)
+    missing = plan.missing(matching(read(path), about))
+    total, done = sum(map(len, missing.values())), 0
+    unmeasured: dict[str, str] = {}
+    peaks = products(plan.threads) if missing else []
+    for (items, length), points in itertools.groupby(missing, lambda at: (at.items, at.length)):
+        here = list(points)
+        progress(f"building for {items:,} items, length {length}", done, total)
+        variants = {cell.variant for point in here for cell in missing[point]} | {BASELINE}
+        with models(items, length, sorted(variants)) as built:
+            for point in here:
+                timing = _Timing(point, built, plan, peaks)
+                for cell in missing[point]:
+                    progress(f"{cell.name} at {point}", done, total)
+                    timing.measure(cell)
+                    done += 1
+                timing.finish()
+                unmeasured |= timing.unmeasured
+                if timing.cells:
+                    append(path, _record(about, point, timing.cells))
+    return Found(matching(read(path), about), unmeasured)
+
+
+class _Timing:
+    """The cells of one point."""
+
+    def __init__(
+        self, point: Point, built: Mapping[str, Result], plan: Plan, peaks: Sequence[Product]
+    ) -> None:
+        self.point, self._built, self._plan = point, built, plan
+        self.cells: dict[str, Record] = {}
+        self.unmeasured: dict[str, str] = {}
+        self._user, self._sequence = _inputs(point)
+        self._works = {name: _work(result, self._call) for name, result in built.items()}
+        sizes = [work.bytes for work in self._works.values() if isinstance(work, Work)]
+        self._ceilings = Ceilings(peaks, sizes, plan.threads)
+        self._ceilings.look()
+        self._baseline = self._load(REFERENCE)
+
+    @property
+    def _call(self) -> tuple[Ids, Ids, int]:
+        return self._user, self._sequence, TOP_K
+
+    def measure(self, cell: Cell) -> None:
+        """Time a cell against the baseline, or note why it cannot be."""
+        try:
+            session = self._load(cell)
+            cell_ns, baseline_ns = paired_times(
+                lambda: session.recommend(*self._call),
+                lambda: self._baseline.recommend(*self._call),
+                seconds=self._plan.seconds,
+            )
+        except SseptError as error:
+            self.unmeasured[f"{cell.name} at {self.point}"] = str(error)
+            return
+        self.cells[cell.name] = {
+            **asdict(cell),
+            "size_bytes": session.artifact.size_bytes,
+            "pairs": len(cell_ns),
+            "speedup": asdict(paired_ratio(baseline_ns, cell_ns)),
+            "median_ms": float(np.median(cell_ns)) * MS_PER_NS,
+            "baseline_ms": float(np.median(baseline_ns)) * MS_PER_NS,
+        }
+
+    def finish(self) -> None:
+        """Look at the ceilings again, and put the least times beside the measured ones."""
+        self._ceilings.look()
+        for facts in self.cells.values():
+            facts["least"] = self._least(Cell(facts["variant"], facts["provider"]))
+
+    def _load(self, cell: Cell) -> Session:
+        result = self._built[cell.variant]
+        if isinstance(result, SseptError):
+            raise result
+        return PROVIDERS[cell.provider].load(result, self._plan.threads)
+
+    def _least(self, cell: Cell) -> Record:
+        """The least time with what it follows from, or why it is not known."""
+        work = self._works[cell.variant]
+        if not cell.bounded:
+            return {"unknown": "only of ONNX files in FP32 and INT8 on a CPU"}
+        if not isinstance(work, Work):
+            return {"unknown": work}
+        rates = self._ceilings.rates(work.bytes)
+        least = least_time(work, rates)
+        return {
+            "ms": least.seconds * MS_PER_S,
+            "bound_by": least.bound_by,
+            "work": asdict(work),
+            "rates_per_s": asdict(rates),
+        }
+
+
+def _work(result: Result, call: tuple[Ids, Ids, int]) -> Work | str:
+    """The work of a variant's file, or why it is not known."""
+    if not isinstance(result, Artifact):
+        return str(result)
+    if result.format != "onnx":
+        return f"{result.path.name} is not an ONNX file"
+    try:
+        return work_of(result, *call)
+    except SseptError as error:
+        return str(error)
+
+
+def _inputs(point: Point) -> tuple[Ids, Ids]:
+    """Users int64[B] and sequences int64[B, L] without padding: the most work of that length."""
+    random = np.random.default_rng(SEED)
+    user = random.integers(0, USERS + 1, point.batch)
+    return user, random.integers(1, point.items + 1, (point.batch, point.length))
+
+
+def _about(plan: Plan) -> Record:
+    """What each record has besides its point."""
+    try:
+        commit = commit_of("HEAD", Path(__file__).parent)[0]
+    except GateError:  # an installed package, or no git
+        commit = None
+    return {
+        "schema": SCHEMA,
+        "commit": commit,
+        "settings": {"threads": plan.threads, "seconds": plan.seconds, "k": TOP_K},
+        "machine": json.loads(json.dumps(fingerprint())),  # lists for tuples, as when read again
+    }
+
+
+def _record(about: Record, point: Point, cells: Mapping[str, Any]) -> Record:
+    utc = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {**about, "utc": utc, "point": asdict(point), "cells": cells}

@@ -1,0 +1,1 @@
+"""Which layers of the rewritten network to store and multiply in INT8, by measurement."""

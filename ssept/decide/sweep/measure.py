@@ -1,0 +1,206 @@
+"""Sets of layers in INT8, measured: each file is built when it is needed, and gone afterwards."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ssept.artifacts import Artifact, Model, Signature, artifact_of
+from ssept.data.dataset import Dataset
+from ssept.decide.gate.accuracy import CONFIDENCE as NDCG_CONFIDENCE
+from ssept.decide.gate.accuracy import TOP_K, chosen_cases
+from ssept.decide.sweep.kept import FILES, RATIOS, Measurements, Record
+from ssept.decide.sweep.search import FP32, File, LayerSet
+from ssept.errors import SseptError
+from ssept.evaluation import full_ranks, mean_per_user
+from ssept.measure.latency import paired_times
+from ssept.measure.statistics import paired_ratio
+from ssept.metrics import Estimate, FloatArray, bootstrap_relative_change, ndcg
+from ssept.providers import PROVIDERS
+from ssept.providers.session import Ids, Session
+from ssept.variants import CUSTOM
+
+SEED = 0
+MS_PER_NS = 1e-6
+# Where a session's memory lies is a part of its speed, so that a ratio is taken over some.
+SESSIONS = 5
+LEAST_PAIRS = 24  # with each of them: 120 pairs, 24 blocks, enough for the level below
+ERROR = 0.01  # shared among the layers (Bonferroni), since the best of a round is looked for
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, and how.
+
+    Attributes:
+        checkpoint: the file of the network.
+        model: what it is, and its sizes.
+        dataset: that it was trained on.
+        users: at most so many are ranked for; None for all.
+        provider: a name in PROVIDERS, of one that runs ONNX files.
+        batch_sizes: sequences in a call.
+        threads: that a call may use.
+        seconds: of the timed calls of a ratio, at least.
+        max_loss: the share of NDCG@10 that the chosen set may lose.
+    """
+
+    checkpoint: Path
+    model: Model
+    dataset: Dataset
+    users: int | None
+    provider: str
+    batch_sizes: tuple[int, ...]
+    threads: int
+    seconds: float
+    max_loss: float
+
+
+class MeasuredSets:
+    """Sets of a plan's checkpoint, by what is kept or by measuring now.
+
+    Attributes:
+        layers: the names of all layers, in the order of the network.
+    """
+
+    def __init__(self, plan: Plan, kept: Measurements) -> None:
+        """Learn the layers' names, from a first build.
+
+        Raises:
+            SseptError: a package that builds is missing.
+        """
+        self._plan = plan
+        self._kept = kept
+        with tempfile.TemporaryDirectory(prefix="ssept-sweep-") as folder:
+            self.layers = self._write(Path(folder) / "fp32.onnx", FP32)
+
+    def file(self, int8: LayerSet) -> File:
+        """The file with these layers in INT8; see `File`.
+
+        Raises:
+            SseptError: too few users have a hit.
+        """
+        found = self._kept.found(FILES, self.name(int8), lambda: self._ranked(int8))
+        change = Estimate(**found["ndcg_change"])
+        return File(found["size_bytes"], found["ndcg"], change)
+
+    def ratios(self, int8: LayerSet, against: LayerSet) -> dict[int, Estimate]:
+        """How many times as fast as another set, by batch size."""
+        name = f"{self.name(int8)} / {self.name(against)}"
+        found = self._kept.found(RATIOS, name, lambda: self._timed(int8, against))
+        return {int(batch): Estimate(**timed["ratio"]) for batch, timed in found.items()}
+
+    def name(self, int8: LayerSet) -> str:
+        """What the file of measurements calls a set."""
+        return "+".join(layer for layer in self.layers if layer in int8) or "fp32"
+
+    # Speed
+
+    @property
+    def _confidence(self) -> float:
+        return 1 - ERROR / len(self.layers)
+
+    def _timed(self, int8: LayerSet, against: LayerSet) -> Record:
+        with self._built(int8) as cell, self._built(against) as baseline:
+            return {
+                str(batch): self._ratio(cell, baseline, batch) for batch in self._plan.batch_sizes
+            }
+
+    def _ratio(self, cell: Artifact, baseline: Artifact, batch: int) -> Record:
+        stretches = [self._stretch(cell, baseline, batch, turn) for turn in range(SESSIONS)]
+        cell_ns, baseline_ns = (np.concatenate(times) for times in zip(*stretches, strict=True))
+        return {
+            "ratio": asdict(paired_ratio(baseline_ns, cell_ns, confidence=self._confidence)),
+            "pairs": len(cell_ns),
+            "median_ms": float(np.median(cell_ns)) * MS_PER_NS,
+            "against_ms": float(np.median(baseline_ns)) * MS_PER_NS,
+        }
+
+    def _stretch(
+        self, cell: Artifact, baseline: Artifact, batch: int, turn: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """Paired times of fresh sessions, float64[n] each; by turns either is loaded first."""
+        order = (cell, baseline) if turn % 2 else (baseline, cell)
+        sessions = {artifact.path: self._load(artifact) for artifact in order}
+        timed, other = sessions[cell.path], sessions[baseline.path]
+        user, sequence = self._inputs(batch)
+        return paired_times(
+            lambda: timed.recommend(user, sequence, TOP_K),
+            lambda: other.recommend(user, sequence, TOP_K),
+            seconds=self._plan.seconds / SESSIONS,
+            least_pairs=LEAST_PAIRS,
+        )
+
+    def _inputs(self, batch: int) -> tuple[Ids, Ids]:
+        """Users int64[B] and sequences int64[B, L] without padding."""
+        model, random = self._plan.model, np.random.default_rng(SEED)
+        user = random.integers(0, model.users + 1, batch)
+        return user, random.integers(1, model.items + 1, (batch, model.max_length))
+
+    # Accuracy
+
+    def _ranked(self, int8: LayerSet) -> Record:
+        reference = self._reference
+        with self._built(int8) as artifact:
+            values = self._ndcg(self._load(artifact)) if int8 else reference
+        change = bootstrap_relative_change(reference, values, confidence=NDCG_CONFIDENCE)
+        if change.low == -np.inf:
+            raise self._too_few_hits()
+        return {
+            "size_bytes": artifact.size_bytes,
+            "ndcg": float(values.mean()),
+            "ndcg_change": asdict(change),
+        }
+
+    @cached_property
+    def _reference(self) -> FloatArray:
+        """Each user's NDCG@10 with everything in FP32, float64[users]."""
+        with self._built(FP32) as artifact:
+            values = self._ndcg(self._load(artifact))
+        if not values.any():
+            raise self._too_few_hits()
+        return values
+
+    def _ndcg(self, session: Session) -> FloatArray:
+        """Each user's NDCG@10, float64[users]: the mean over the validation and the test item."""
+        cases = chosen_cases(self._plan.dataset, self._plan.users)
+        length = self._plan.model.max_length
+        values = [ndcg(full_ranks(session.scores, split, length), TOP_K) for split in cases]
+        return mean_per_user(
+            np.concatenate([split.users for split in cases]), np.concatenate(values)
+        )
+
+    def _too_few_hits(self) -> SseptError:
+        plan = self._plan
+        users = min(plan.users or plan.dataset.users, plan.dataset.users)
+        return SseptError(
+            f"{plan.checkpoint}: too few of {users} users have a target among their {TOP_K} best "
+            "items to bound a loss: rank for more users (--users), or take a trained checkpoint"
+        )
+
+    # Files
+
+    def _load(self, artifact: Artifact) -> Session:
+        return PROVIDERS[self._plan.provider].load(artifact, self._plan.threads)
+
+    @contextmanager
+    def _built(self, int8: LayerSet) -> Iterator[Artifact]:
+        """The file that would be served, with its top-k head, until the end of the block."""
+        from ssept.variants.topk import append
+
+        with tempfile.TemporaryDirectory(prefix="ssept-sweep-") as name:
+            base, path = Path(name) / "base.onnx", Path(name) / "topk.onnx"
+            self._write(base, int8)
+            append(base, path)
+            yield artifact_of(path, CUSTOM, "onnx", self._plan.model, {}, Signature(topk=True))
+
+    def _write(self, path: Path, int8: LayerSet) -> list[str]:
+        """Write the file without its head; the names of all layers."""
+        try:
+            from ssept.variants.fused import write
+        except ImportError as error:
+            raise SseptError(f"sweeping needs {error.name}: install the train extra") from error
+        return write(self._plan.checkpoint, path, int8)

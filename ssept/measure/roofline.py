@@ -1,0 +1,169 @@
+"""The least time of a call: its work at the best rates that this machine has been seen to reach.
+
+The roofline model: Williams, Waterman and Patterson, "Roofline: An Insightful Visual Performance
+Model for Multicore Architectures", Communications of the ACM 52(4), 2009.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ssept.measure.latency import collection_off
+
+FLOAT32, INT8 = "float32", "int8"
+MEMORY, ARITHMETIC = "memory", "arithmetic"
+LOOK_SECONDS = 0.1
+LEAST_CALLS = 3
+# A timed call reads so much at least, so that what it costs to call NumPy does not count.
+READ_AT_LEAST_BYTES = 64_000_000
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one call must do.
+
+    Attributes:
+        bytes: to read from memory or write to it.
+        multiply_adds: to compute, by precision, FLOAT32 or INT8.
+    """
+
+    bytes: int
+    multiply_adds: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a machine does in a second.
+
+    Attributes:
+        bytes: read.
+        multiply_adds: computed, by precision.
+    """
+
+    bytes: float
+    multiply_adds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class LeastTime:
+    """The two times of which a call takes the larger at least, in seconds."""
+
+    memory_s: float
+    arithmetic_s: float
+
+    @property
+    def seconds(self) -> float:
+        """max(bytes / bandwidth, sum over precisions of multiply-adds / rate)."""
+        return max(self.memory_s, self.arithmetic_s)
+
+    @property
+    def bound_by(self) -> str:
+        """Which of the two it is, MEMORY or ARITHMETIC."""
+        return MEMORY if self.memory_s > self.arithmetic_s else ARITHMETIC
+
+
+def least_time(work: Work, rates: Rates) -> LeastTime:
+    """The least time of some work: reading and computing overlap wholly, and nothing else costs."""
+    return LeastTime(
+        work.bytes / rates.bytes,
+        sum(count / rates.multiply_adds[name] for name, count in work.multiply_adds.items()),
+    )
+
+
+@dataclass(frozen=True)
+class Product:
+    """A matrix product to find a peak rate with.
+
+    Attributes:
+        precision: FLOAT32 or INT8.
+        multiply_adds: of a call.
+        call: computes it.
+    """
+
+    precision: str
+    multiply_adds: int
+    call: Callable[[], Any]
+
+
+class Ceilings:
+    """The best rates seen in several looks: noise only slows a machine down."""
+
+    def __init__(
+        self, products: Sequence[Product], sizes_bytes: Iterable[int], threads: int
+    ) -> None:
+        """Say what to look at.
+
+        Args:
+            products: of each precision some.
+            sizes_bytes: of the buffers to read.
+            threads: that read side by side; the products bring their own.
+        """
+        self._products = products
+        self._threads = threads
+        self._bandwidths = dict.fromkeys(sizes_bytes, 0.0)
+        self.multiply_adds = {product.precision: 0.0 for product in products}
+
+    def look(self) -> None:
+        """Measure all, and keep what is better than before."""
+        for product in self._products:
+            rate = product.multiply_adds / best_seconds(product.call)
+            best = self.multiply_adds[product.precision]
+            self.multiply_adds[product.precision] = max(best, rate)
+        for size, best in self._bandwidths.items():
+            self._bandwidths[size] = max(best, read_bandwidth(size, self._threads))
+
+    def rates(self, size_bytes: int) -> Rates:
+        """The rates for work of one of the sizes; what reads a larger buffer so fast can do it too.
+
+        Without that, noise would give models of nearly the same size different bandwidths.
+        """
+        best = max(rate for size, rate in self._bandwidths.items() if size >= size_bytes)
+        return Rates(best, dict(self.multiply_adds))
+
+
+def read_bandwidth(size_bytes: int, threads: int = 1, seconds: float = LOOK_SECONDS) -> float:
+    """Bytes a second at which a buffer is read again and again.
+
+    So one that fits a cache is judged by the cache's bandwidth, as is a model that is called again
+    and again, and a larger one by the memory's. Read is with NumPy's maximum of int32, the fastest
+    of its reductions on an x86-64 CPU with AVX-512 from 0.5 MB to 200 MB.
+
+    Args:
+        size_bytes: of the buffer, at least 4.
+        threads: which read a part each.
+        seconds: to look for the best call in.
+    """
+    parts = [
+        # Written to: fresh zeros of the system would all be the same page.
+        np.ones(max(1, size_bytes // (threads * np.int32().itemsize)), np.int32)
+        for _ in range(threads)
+    ]
+    buffer_bytes = sum(part.nbytes for part in parts)
+    repeats = -(-READ_AT_LEAST_BYTES // buffer_bytes)
+    # Views of the same memory, one above the other, so that one call of NumPy reads it often.
+    views = [np.broadcast_to(part, (repeats, len(part))) for part in parts]
+    with ThreadPoolExecutor(threads) as pool:
+        best = best_seconds(lambda: list(pool.map(lambda view: view.max(axis=1), views)), seconds)
+    return repeats * buffer_bytes / best
+
+
+def best_seconds(call: Callable[[], Any], seconds: float = LOOK_SECONDS) -> float:
+    """The shortest time of a call, of those in so many seconds and of LEAST_CALLS at least.
+
+    The shortest is right here: it stands for what is possible.
+    """
+    call()
+    best_ns, calls = 0, 0
+    with collection_off():
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end or calls < LEAST_CALLS:
+            start = time.perf_counter_ns()
+            call()
+            taken = time.perf_counter_ns() - start
+            best_ns = min(best_ns, taken) if calls else taken
+            calls += 1
+    return best_ns / 1e9

@@ -1,0 +1,106 @@
+"""Cost as the work grows, as people read it: a table for the terminal, and Markdown."""
+
+import itertools
+import textwrap
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from ssept.decide.scale.records import Record, by_point
+
+Facts = dict[str, Any]
+NOTHING = "–"
+UNTOLD = "~"
+WIDTH = 100
+SIZES = ("items", "length", "batch")
+HEADER = ("cell", "×", "99 %", "ms", "least ms", "× least", "bound by")
+ALIGNMENT = ("left", *("right",) * 5, "left")
+TITLE = "Cost as the work grows"
+LEGEND = (
+    "×: times as fast as onnx-cpu at the same point, from pairs in one loop, with its 99 % "
+    f"interval; {UNTOLD}: may be 1.",
+    "ms: median of recommend(k=10). least ms: the larger of bytes / bandwidth (memory) and "
+    "multiply-adds / peak (arithmetic), of the cell's own graph at the rates measured here.",
+)
+
+
+def scale_table(records: Sequence[Record]) -> str:
+    """The table for a terminal and what it means; the sizes stand on a line above their cells."""
+    measured = by_point(records)
+    rows = [_row(name, facts) for cells in measured.values() for name, facts in cells.items()]
+    table = tabulate(rows, HEADER, disable_numparse=True, colalign=ALIGNMENT)
+    header, rule, *lines = table.splitlines()
+    found, rest = [f"  {header}", f"  {rule}"], iter(lines)
+    for point, cells in measured.items():
+        found.append(f"{point.items:,} items, length {point.length}, batch {point.batch}")
+        found += [f"  {line}" for line in itertools.islice(rest, len(cells))]
+    for text in (*LEGEND, *_notes(records)):
+        found += textwrap.wrap(text, WIDTH)
+    return "\n".join(found)
+
+
+def scale_markdown(records: Sequence[Record], image: str | None) -> str:
+    """The table as Markdown.
+
+    Args:
+        records: of the same settings and machine, one at least.
+        image: the plot, as a path from the Markdown file; None where there is none.
+    """
+    parts = [f"# {TITLE}", about(records)]
+    if image:
+        parts.append(f"![{TITLE}: the figures of the table below as curves]({image})")
+    rows = [
+        (f"{point.items:,}", str(point.length), str(point.batch), *_row(name, facts))
+        for point, cells in by_point(records).items()
+        for name, facts in cells.items()
+    ]
+    table = tabulate(
+        rows,
+        (*SIZES, *HEADER),
+        tablefmt="github",
+        disable_numparse=True,
+        colalign=("right", "right", "right", *ALIGNMENT),
+    )
+    return "\n\n".join([*parts, table, *LEGEND, *_notes(records)]) + "\n"
+
+
+def about(records: Sequence[Record]) -> str:
+    """A line on where and when the records were measured."""
+    first, last = records[0], records[-1]
+    machine, threads = first["machine"], first["settings"]["threads"]
+    commits = {str(record["commit"])[:12] for record in records if record["commit"]}
+    told = [
+        f"{machine['cpu']}, CPUs: {machine['cpus_allowed']}",
+        f"{threads} thread{'s' if threads > 1 else ''} a call",
+        ", ".join(f"{name} {version}" for name, version in machine["packages"].items()),
+        f"commit {', '.join(sorted(commits))}" if commits else "",
+        f"{first['utc'][:10]} to {last['utc'][:10]}",
+    ]
+    return "; ".join(part for part in told if part)
+
+
+def _row(name: str, facts: Facts) -> tuple[str, ...]:
+    speedup, median, least = facts["speedup"], facts["median_ms"], facts["least"]
+    mark = UNTOLD if speedup["low"] <= 1 <= speedup["high"] else ""
+    measured = (
+        name,
+        f"{speedup['value']:.2f}{mark}",
+        f"{speedup['low']:.2f}–{speedup['high']:.2f}",
+        f"{median:,.3f}",
+    )
+    if "unknown" in least:
+        return (*measured, NOTHING, NOTHING, NOTHING)
+    return (*measured, f"{least['ms']:,.3f}", f"{median / least['ms']:.1f}", least["bound_by"])
+
+
+def _notes(records: Sequence[Record]) -> list[str]:
+    """Why the least time of some cells is not known."""
+    cells: dict[str, list[str]] = defaultdict(list)
+    for measured in by_point(records).values():
+        for name, facts in measured.items():
+            reason = facts["least"].get("unknown")
+            if reason and name not in cells[reason]:
+                cells[reason].append(name)
+    return [f"{NOTHING}: {', '.join(names)}: {reason}." for reason, names in cells.items() if names]
