@@ -5,5 +5,6 @@ pytest_plugins = [
     "fixtures.variants",
     "fixtures.data",
     "fixtures.cells",
+    "fixtures.triton",
     "fixtures.results",
 ]

@@ -30,3 +30,11 @@ class FallbackError(ProviderError):
 
 class GateError(SseptError):
     """The gate could not measure: a side that is not there, cannot be installed or fails to run."""
+
+
+class ServerError(SseptError):
+    """A model server that cannot be started here, does not start, or has ended."""
+
+
+class LoadError(SseptError):
+    """A load test without figures that could be used: requests failed, or it gave none."""

@@ -5,7 +5,20 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ssept.cli import build, compare, data, doctor, gate, golden, report, train, tune
+from ssept.cli import (
+    build,
+    compare,
+    data,
+    doctor,
+    gate,
+    golden,
+    report,
+    scale,
+    sweep,
+    train,
+    triton,
+    tune,
+)
 from ssept.errors import SseptError
 from ssept.providers.onnxruntime import check_one_onnxruntime
 
@@ -20,6 +33,9 @@ COMMANDS = {
     "gate": gate,
     "doctor": doctor,
     "tune": tune,
+    "scale": scale,
+    "sweep": sweep,
+    "triton": triton,
 }
 
 

@@ -11,6 +11,7 @@ Cells = dict[str, dict[str, Facts]]
 NOTHING = "–"
 UNTOLD = "~"
 ANY = ""  # whichever measure of the cell
+SERVED = "served"  # begins the measures of a model behind a server
 
 
 def matrix_report(run: Run) -> str:
@@ -25,6 +26,7 @@ def matrix_report(run: Run) -> str:
         _times(cells),
         _more(cells),
         _sustained(run),
+        _served(run),
         *_unmeasured(run["ssept"]),
     ]
     parts = [part for part in parts if part]
@@ -36,7 +38,8 @@ def _cells(run: Run) -> Cells:
     cells: Cells = defaultdict(dict)
     for benchmark in run["benchmarks"]:
         facts = benchmark["extra_info"]
-        cells[f"{facts['variant']}-{facts['provider']}"][_measure(facts)] = facts
+        if not str(facts["measure"]).startswith(SERVED):
+            cells[f"{facts['variant']}-{facts['provider']}"][_measure(facts)] = facts
     return cells
 
 
@@ -129,6 +132,33 @@ def _sustained(run: Run) -> str:
                 f"{facts['slowdown']:.3f} times as long a call as the first"
             )
     return "\n".join(lines)
+
+
+def _served(run: Run) -> str:
+    """The loads on a server, the server's own times beside the client's, and ratios of two."""
+    all_facts = [benchmark["extra_info"] for benchmark in run["benchmarks"]]
+    loads = [facts for facts in all_facts if facts["measure"] == f"{SERVED} load"]
+    ratios = [facts for facts in all_facts if facts["measure"] == f"{SERVED} ratio"]
+    lines = [
+        f"{facts['served']} against {facts['against']}, {facts['load']}: {_ratio(facts['ratio'])} "
+        f"[{facts['ratio']['low']:.2f}, {facts['ratio']['high']:.2f}] times the throughput"
+        for facts in ratios
+    ]
+    table = ""
+    if loads:
+        header = ["served", "load", "seq/s", "p50", "p99", "mean", "queue", "compute"]
+        rows = [_load(facts) for facts in loads]
+        table = tabulate(rows, header, disable_numparse=True, colalign=["left"] * 2 + ["right"] * 6)
+        table += "\nms a request: p50, p99 and mean at the client; queue and compute in the server"
+    return "\n\n".join(filter(None, (table, "\n".join(lines))))
+
+
+def _load(facts: Facts) -> list[str]:
+    figures = facts["figures"]
+    compute = sum(figures[f"compute_{part}_us"] for part in ("input", "infer", "output"))
+    times = (*(figures[f"{name}_us"] for name in ("p50", "p99", "latency", "queue")), compute)
+    row = [f"{facts['served']} {facts['protocol']}", facts["load"]]
+    return [*row, f"{figures['inferences_per_s']:,.0f}", *(f"{time / 1e3:.2f}" for time in times)]
 
 
 def _measure(facts: Facts) -> str:

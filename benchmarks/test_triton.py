@@ -1,0 +1,199 @@
+"""The model behind Triton's server, over the network: its answers, its speed under load."""
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from fixtures.triton import ALL, ALONE, INT8_TOPK, PLAIN, SERVED, TOPK, TWO
+from fixtures.variants import Artifacts
+from ssept.data.dataset import Dataset, left_padded
+from ssept.errors import ServerError
+from ssept.evaluation import accuracy, full_ranks
+from ssept.measure.statistics import hodges_lehmann
+from ssept.metrics import Estimate, IntArray
+from ssept.providers import PROVIDERS
+from ssept.providers.session import Session
+from ssept.serving.triton.client import PROTOCOLS, Client
+from ssept.serving.triton.config import MODEL
+from ssept.serving.triton.perf_analyzer import Load, measure
+from ssept.serving.triton.server import Server
+
+USERS = 256
+BATCH = 64
+K = 100
+# Two builds of ONNX Runtime, and batches of other sizes, add up in another order.
+TOLERANCE = 1e-4
+RATIOS = {  # the models, and sequences in a request
+    "topk": (TOPK, ALL, 1),
+    "topk_b064": (TOPK, ALL, 64),
+    "int8": (INT8_TOPK, PLAIN, 1),
+    "batching": (TOPK, ALONE, 1),
+    "instances": (TWO, TOPK, 1),
+}
+CONCURRENCY = 8
+PAIRS = 8  # the fewest that give a 99 % interval
+RATE_SHARE = 0.5
+
+
+@pytest.fixture(autouse=True)
+def alive(triton_server: Server) -> None:
+    """One clear message for each test where the server has ended."""
+    try:
+        triton_server.check()
+    except ServerError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def local(triton_server: Server, artifacts: Artifacts) -> Session:
+    """The same model in this process."""
+    del triton_server  # asked for first: it is skipped where there is none to compare with
+    provider = PROVIDERS["cpu"]
+    if reason := provider.unavailable():
+        pytest.skip(reason)
+    return provider.load(artifacts.get(SERVED[MODEL].variant), 1)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_answers(
+    protocol: str, triton_server: Server, local: Session, dataset: Dataset, benchmark: Any
+) -> None:
+    cases = dataset.cases("test")
+    users = cases.users[:USERS]
+    sequences = left_padded(cases.histories[:USERS], local.artifact.model.max_length)
+    batches = [slice(start, start + BATCH) for start in range(0, len(users), BATCH)]
+
+    def compare() -> tuple[float, float]:
+        errors, overlaps = [], []
+        with Client(protocol, url(triton_server, protocol)) as client:
+            for rows in batches:
+                scores = client.scores(users[rows], sequences[rows])
+                expected = local.scores(users[rows], sequences[rows])
+                errors.append(float(np.abs(scores - expected)[:, 1:].max()))
+                ids, _ = client.best(users[rows], sequences[rows])
+                wanted, _ = local.recommend(users[rows], sequences[rows], K)
+                overlaps += [len(set(a) & set(b)) / K for a, b in zip(ids, wanted, strict=True)]
+        return max(errors), float(np.mean(overlaps))
+
+    error, overlap = benchmark.pedantic(compare, rounds=1)
+    benchmark.extra_info |= SERVED[MODEL].facts(local.artifact) | {
+        "measure": "served answers",
+        "protocol": protocol,
+        "score_error": error,
+        "overlap": overlap,
+    }
+    assert error <= TOLERANCE
+    assert overlap >= 0.999, "the best items differ from those of the same model in process"
+
+
+def test_accuracy(triton_server: Server, local: Session, dataset: Dataset, benchmark: Any) -> None:
+    cases, length = dataset.cases("test"), local.artifact.model.max_length
+    with Client("http", triton_server.http) as client:
+
+        def scores(users: IntArray, sequences: IntArray) -> npt.NDArray[np.float32]:
+            starts = range(0, len(users), BATCH)
+            parts = [(users[at : at + BATCH], sequences[at : at + BATCH]) for at in starts]
+            return np.concatenate([client.scores(*part) for part in parts])
+
+        ranks = benchmark.pedantic(full_ranks, (scores, cases, length), rounds=1)
+    here, there = accuracy(full_ranks(local.scores, cases, length)), accuracy(ranks)
+    benchmark.extra_info |= SERVED[MODEL].facts(local.artifact) | {
+        "measure": "served accuracy",
+        "split": "test",
+        "full": asdict(there),
+        "in_process": asdict(here),
+    }
+    assert there.ndcg.value == pytest.approx(here.ndcg.value, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("batch", [1, 64], ids=lambda batch: f"b{batch:03}")
+@pytest.mark.parametrize("concurrency", [1, 8, 16], ids=lambda number: f"c{number:02}")
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_load(
+    protocol: str,
+    concurrency: int,
+    batch: int,
+    triton_server: Server,
+    artifacts: Artifacts,
+    benchmark: Any,
+) -> None:
+    load = Load(url(triton_server, protocol), MODEL, protocol, batch, concurrency)
+    figures = benchmark.pedantic(measure, (load,), rounds=1)
+    note_load(benchmark, artifacts, load, asdict(figures))
+
+
+def test_request_rate(triton_server: Server, artifacts: Artifacts, benchmark: Any) -> None:
+    """Latency at half the throughput, requests being sent on time whether answered or not."""
+    closed = Load(triton_server.http, MODEL, concurrency=CONCURRENCY)
+    rate = round(RATE_SHARE * measure(closed).inferences_per_s)
+    load = replace(closed, request_rate=rate)
+    figures = benchmark.pedantic(measure, (load,), rounds=1)
+    note_load(benchmark, artifacts, load, asdict(figures))
+
+
+@pytest.mark.parametrize("name", RATIOS)
+def test_ratio(name: str, triton_server: Server, artifacts: Artifacts, benchmark: Any) -> None:
+    """Throughput of two models at the same concurrency, by turns, the order swapped each turn."""
+    served, against, batch = RATIOS[name]
+    logs: list[float] = []
+    loads = [
+        Load(triton_server.http, model, batch=batch, concurrency=CONCURRENCY)
+        for model in (served, against)
+    ]
+
+    def pair() -> None:
+        order = loads if len(logs) % 2 else loads[::-1]
+        found = {load.model: measure(load).inferences_per_s for load in order}
+        logs.append(float(np.log(found[served] / found[against])))
+
+    benchmark.pedantic(pair, rounds=PAIRS)
+    centre = hodges_lehmann(np.array(logs))
+    ratio = Estimate(*(float(np.exp(end)) for end in (centre.value, centre.low, centre.high)))
+    benchmark.extra_info |= SERVED[served].facts(artifacts.get(SERVED[served].variant)) | {
+        "measure": "served ratio",
+        "served": served,
+        "against": against,
+        "load": described(loads[0]),
+        "pairs": PAIRS,
+        "ratio": asdict(ratio),
+    }
+
+
+def test_gpu(triton_server: Server, artifacts: Artifacts, benchmark: Any) -> None:
+    """What the server's own metrics say of its GPUs, after a load."""
+    if not triton_server.gpu_metrics():
+        pytest.skip("the server sees no GPU")
+    load = Load(triton_server.http, MODEL, concurrency=CONCURRENCY)
+    figures = benchmark.pedantic(measure, (load,), rounds=1)
+    gpus = triton_server.gpu_metrics()
+    note_load(benchmark, artifacts, load, asdict(figures) | {"gpu": gpus})
+
+
+def url(server: Server, protocol: str) -> str:
+    """Where the server answers that protocol."""
+    return server.http if protocol == "http" else server.grpc
+
+
+def described(load: Load) -> str:
+    """A load in a few words."""
+    if load.request_rate is not None:
+        return f"{load.request_rate:g}/s, batch {load.batch}"
+    return f"{load.concurrency} at a time, batch {load.batch}"
+
+
+def note_load(benchmark: Any, artifacts: Artifacts, load: Load, figures: dict[str, Any]) -> None:
+    """Keep what a load came to with the benchmark."""
+    served = SERVED[load.model]
+    benchmark.extra_info |= served.facts(artifacts.get(served.variant)) | {
+        "measure": "served load",
+        "served": load.model,
+        "protocol": load.protocol,
+        "load": described(load),
+        "batch": load.batch,
+        "concurrency": load.concurrency,
+        "request_rate": load.request_rate,
+        "figures": figures,
+    }

@@ -1,0 +1,19 @@
+"""`ssept triton perf`: Triton's load generator, with its own arguments."""
+
+import argparse
+
+from ssept.serving.triton.perf_analyzer import run
+
+HELP = "run perf_analyzer, Triton's load generator, against a server"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "arguments",
+        nargs="+",
+        metavar="ARGS",
+        help="perf_analyzer's own, after --, as in: -- -m recommender_model_onnx -u localhost:8000 "
+        "--concurrency-range 8",
+    )
+    parser.set_defaults(run=lambda arguments: run(arguments.arguments))

@@ -1,0 +1,187 @@
+"""`ssept triton repository`: the model repository that tritonserver serves."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ssept.artifacts import Artifact
+from ssept.cli.arguments import positive, positives
+from ssept.cli.build import DEFAULT_CHECKPOINT
+from ssept.errors import SseptError
+from ssept.model.store import shipped_folder
+from ssept.serving.triton.config import ACCELERATORS, MODEL, Settings, read_versions
+from ssept.serving.triton.repository import (
+    DEFAULT_K,
+    answers_any_ids,
+    versions,
+    write_repository,
+)
+from ssept.variants import CUSTOM, VARIANTS, build
+
+HELP = "write a model repository for Triton from a checkpoint or an ONNX file"
+DEFAULT_VARIANT = "fused_topk"  # exact, and runs on every machine
+SERVABLE = [
+    name for name, variant in VARIANTS.items() if variant.format == "onnx" and name != CUSTOM
+]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommand's arguments."""
+    parser.add_argument("out", type=Path, help="the repository, new or with other versions in it")
+    _add_source(parser)
+    _add_model(parser)
+    _add_server(parser)
+    parser.epilog = (
+        f"Writes OUT/{MODEL}/config.pbtxt and OUT/{MODEL}/VERSION/model.onnx. Other versions in "
+        "OUT stay, and are run as the options say from now on."
+    )
+    parser.set_defaults(run=_repository)
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help=f"the checkpoint (default: the shipped {DEFAULT_CHECKPOINT})",
+    )
+    parser.add_argument(
+        "--variant",
+        metavar="NAME",
+        help=f"what to make of it (default: {DEFAULT_VARIANT})",
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="the data that the checkpoint was trained on, for a calibrated variant that is not "
+        "in the cache",
+    )
+    parser.add_argument(
+        "--onnx", type=Path, metavar="FILE", help="an ONNX file instead of a checkpoint"
+    )
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--outputs",
+        metavar="NAMES",
+        help="out of scores (of all items) and topk (ids and scores of the best); what a client "
+        "does not ask for is computed, but not sent (default: all that the variant gives)",
+    )
+    parser.add_argument(
+        "--top-k",
+        type=positive,
+        metavar="K",
+        help=f"how many best items, fixed in the file (default: {DEFAULT_K})",
+    )
+    parser.add_argument("--version", type=positive, default=1, metavar="N", help="which to write")
+    parser.add_argument(
+        "--serve-versions",
+        type=read_versions,
+        default="latest",
+        metavar="WHICH",
+        help="latest, latest:N, all, or numbers separated by commas",
+    )
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    defaults = Settings()
+    parser.add_argument(
+        "--max-batch-size",
+        type=positive,
+        default=defaults.max_batch_size,
+        metavar="N",
+        help="the most sequences in one run",
+    )
+    parser.add_argument(
+        "--no-dynamic-batching",
+        action="store_true",
+        help="run each request by itself; else those that wait are put together",
+    )
+    parser.add_argument(
+        "--preferred-batch-sizes",
+        type=positives,
+        default=[],
+        metavar="SIZES",
+        help="batches to form at once, before --queue-delay has passed",
+    )
+    parser.add_argument(
+        "--queue-delay",
+        type=positive,
+        default=0,
+        metavar="US",
+        help="how many microseconds requests may wait for others (default: not at all)",
+    )
+    parser.add_argument(
+        "--instances",
+        type=positive,
+        default=defaults.instances,
+        metavar="N",
+        help="copies of the model side by side, on each GPU of --gpus",
+    )
+    parser.add_argument(
+        "--gpus", type=_gpus, default=(), metavar="0,1", help="which to run on (default: the CPU)"
+    )
+    parser.add_argument(
+        "--threads", type=positive, default=defaults.threads, metavar="N", help="of an instance"
+    )
+    parser.add_argument(
+        "--accelerator",
+        choices=ACCELERATORS,
+        help="run it through TensorRT on the GPUs, or OpenVINO on the CPU",
+    )
+
+
+def _gpus(text: str) -> tuple[int, ...]:
+    numbers = [number.strip() for number in text.split(",")]
+    if not all(number.isdecimal() for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text}: expected GPU numbers separated by commas")
+    return tuple(int(number) for number in numbers)
+
+
+def _repository(arguments: argparse.Namespace) -> None:
+    settings = Settings(
+        max_batch_size=arguments.max_batch_size,
+        dynamic_batching=not arguments.no_dynamic_batching,
+        preferred_batch_sizes=tuple(arguments.preferred_batch_sizes),
+        queue_delay_us=arguments.queue_delay,
+        instances=arguments.instances,
+        gpus=arguments.gpus,
+        threads=arguments.threads,
+        accelerator=arguments.accelerator,
+        versions=arguments.serve_versions,
+    )
+    names = arguments.outputs
+    artifact = _artifact(arguments)
+    file = write_repository(
+        artifact,
+        arguments.out,
+        settings,
+        version=arguments.version,
+        k=arguments.top_k,
+        outputs=[name.strip() for name in names.split(",")] if names is not None else None,
+    )
+    there = ", ".join(map(str, versions(file.parents[1])))
+    print(f"{file}: {artifact.variant} of {artifact.model.checkpoint}; versions there: {there}")
+    if artifact.variant == CUSTOM and not answers_any_ids(file):
+        print(
+            "ssept: it fails on ids outside its tables, so perf_analyzer's random ones need "
+            "--input-data",
+            file=sys.stderr,
+        )
+    print(f"next: `ssept triton serve {arguments.out}`")
+
+
+def _artifact(arguments: argparse.Namespace) -> Artifact:
+    if arguments.onnx:
+        if arguments.checkpoint or arguments.variant:
+            raise SseptError("--onnx takes neither --checkpoint nor --variant: it is a whole model")
+        from ssept.providers.onnx_file import describe
+
+        return describe(arguments.onnx)
+    variant = arguments.variant or DEFAULT_VARIANT
+    if variant not in SERVABLE:
+        raise SseptError(f"--variant {variant}: expected one of {', '.join(SERVABLE)}")
+    checkpoint = arguments.checkpoint or shipped_folder() / DEFAULT_CHECKPOINT
+    return build(checkpoint, variant, arguments.data_dir)

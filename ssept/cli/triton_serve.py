@@ -1,0 +1,72 @@
+"""`ssept triton serve`: Triton's server on this machine, until it is told to stop."""
+
+import argparse
+import signal
+from pathlib import Path
+
+from ssept.files import cache_folder
+from ssept.serving.triton.launch import DEFAULT_PORTS, IMAGE, Ports
+from ssept.serving.triton.server import ADDRESS, free_ports, running
+
+HELP = "run Triton's server on a model repository until Ctrl-C"
+FREE = "free"
+HIGHEST_PORT = 65535
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("repository", type=Path, metavar="REPO", help="the model repository")
+    parser.add_argument(
+        "--ports",
+        type=_ports,
+        default=DEFAULT_PORTS,
+        metavar="HTTP,GRPC,METRICS",
+        help=f"where to listen (default: Triton's own, 8000,8001,8002), or `{FREE}` for free ones",
+    )
+    parser.add_argument(
+        "--address",
+        default=ADDRESS,
+        help="the interface to listen on; 0.0.0.0 lets other machines in, and anybody on them",
+    )
+    parser.add_argument(
+        "--log", type=Path, metavar="FILE", help="of the server (default: in the cache)"
+    )
+    parser.add_argument("--docker", action="store_true", help="run NVIDIA's container instead")
+    parser.add_argument("--image", default=IMAGE, help="the container's image")
+    parser.set_defaults(run=_serve)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    # SIGINT too: a shell script starts what it runs in the background with that ignored.
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    ports: Ports = arguments.ports or free_ports()
+    log = arguments.log or cache_folder() / "triton" / f"{ports.http}.log"
+    image = arguments.image if arguments.docker else None
+    try:
+        with running(arguments.repository, log, ports, arguments.address, image) as it:
+            for model in it.models():
+                print(f"{model['name']} version {model['version']} {model['state']}")
+            print(f"HTTP {it.http}, gRPC {it.grpc}, metrics {it.metrics}")
+            print(f"log {log}; Ctrl-C stops it", flush=True)
+            it.wait()
+    except KeyboardInterrupt:
+        print("stopped")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def _ports(text: str) -> Ports | None:
+    """Read three port numbers, or None for free ones."""
+    if text == FREE:
+        return None
+    numbers = text.split(",")
+    if len(numbers) == 3 and all(
+        number.isdecimal() and 0 < int(number) <= HIGHEST_PORT for number in numbers
+    ):
+        return Ports(*map(int, numbers))
+    raise argparse.ArgumentTypeError(f"{text}: expected three port numbers, or {FREE}")

@@ -1,0 +1,1 @@
+"""How a model is served to others: repositories, servers and what loads them."""

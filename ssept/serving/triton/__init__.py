@@ -1,0 +1,1 @@
+"""The model on Triton Inference Server: its repository, the server, and perf_analyzer."""

@@ -1,0 +1,95 @@
+"""Keeps a server: starts it, and takes all of it down when told to, or when its owner is gone.
+
+A program of its own, in a session of its own, so that it outlives an owner that was killed. Its
+one argument is a JSON object:
+
+    command, variables: what to start, and its environment variables
+    log: the file for its output
+    owner: the id of the process that it is kept for
+    shared_memory: a prefix of names in /dev/shm that are the server's
+    folder: the server's own, deleted with it; or null
+    afterwards: commands to run when the server has ended
+
+It writes the server's process id and later how that process ended, a line each, as `subprocess`
+gives it, to standard output. The end of standard input tells it to stop the server.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+STOP_SECONDS = 15  # the server takes 4 to 5 of them
+
+
+def main() -> None:
+    """Keep a server as the argument says."""
+    request = json.loads(sys.argv[1])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and by that through `finally`
+    # What the server's own processes leave behind becomes this one's to wait for.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    owner = os.pidfd_open(request["owner"])
+    with Path(request["log"]).open("wb") as log:
+        server = subprocess.Popen(  # noqa: S603
+            request["command"],
+            env=request["variables"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _say(server.pid)
+        poll = select.poll()
+        for end in (owner, os.pidfd_open(server.pid), sys.stdin.fileno()):
+            poll.register(end, select.POLLIN)
+        if os.getppid() == request["owner"]:  # else it was gone before it could be watched
+            poll.poll()
+        ended_by_itself = server.poll() is not None
+    finally:
+        _stop(server)
+        _clear(request)
+    if ended_by_itself:
+        _say(server.returncode)
+
+
+def _say(number: int) -> None:
+    with contextlib.suppress(BrokenPipeError):  # there may be nobody left to read it
+        print(number, flush=True)
+
+
+def _stop(server: "subprocess.Popen[bytes]") -> None:
+    """End the server, and wait for every process that it started."""
+    if server.poll() is None:
+        server.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(STOP_SECONDS)
+    with contextlib.suppress(ProcessLookupError):  # its stubs are of its process group
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
+def _clear(request: dict[str, Any]) -> None:
+    """Delete what the server leaves when it is killed."""
+    for command in request["afterwards"]:
+        subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+    for left in SHARED_MEMORY.glob(f"{request['shared_memory']}*"):
+        left.unlink(missing_ok=True)
+    if request["folder"]:
+        shutil.rmtree(request["folder"], ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""The commands and the benchmarks that use the server, and the container's command line."""
+
+import json
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ssept.cli import main
+from ssept.errors import LoadError, SseptError
+from ssept.serving.triton.launch import IMAGE
+from ssept.serving.triton.perf_analyzer import Load, measure, read_report
+from ssept.serving.triton.server import Server, free_ports, running
+from tests.matrix import run_matrix
+from tests.triton_files import (
+    LARGEST_BATCH,
+    LENGTH,
+    NAME,
+    matrix_options,
+    needs_server,
+    repository,
+    start,
+    url,
+)
+
+pytestmark = needs_server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    models = repository(folder / "models")
+    with running(models, folder / "server.log", free_ports()) as server:
+        yield server
+
+
+def test_serve_ends_with_the_error_of_a_broken_repository(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = repository(tmp_path / "models")
+    (models / NAME / "1" / "model.onnx").write_text("no model")
+    log = tmp_path / "serve.log"
+    assert main(["triton", "serve", str(models), "--ports", "free", "--log", str(log)]) == 1
+    assert f"ssept: error: tritonserver: ended with 1: failed to load '{NAME}'" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("ports", ["8000", "1,2,x", "0,1,2", "1,2,65536"])
+def test_serve_refuses_what_are_no_ports(ports: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["triton", "serve", "models", f"--ports={ports}"])
+    assert "expected three port numbers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("protocol", "rate"), [("http", None), ("grpc", None), ("http", 50.0)], ids=str
+)
+def test_perf_analyzer_gives_the_servers_times_beside_the_clients(
+    server: Server, protocol: str, rate: float | None
+) -> None:
+    load = Load(url(server, protocol), NAME, protocol, 2, 3, rate)
+    figures = measure(load)
+    assert figures.inferences_per_s > 0
+    assert figures.p50_us <= figures.p90_us <= figures.p95_us <= figures.p99_us
+    inside = figures.compute_input_us + figures.compute_infer_us + figures.compute_output_us
+    assert 0 < figures.queue_us + inside < figures.latency_us
+
+
+@pytest.mark.parametrize(
+    ("model", "batch", "message"),
+    [("nobody", 1, "unknown model: 'nobody'"), (NAME, LARGEST_BATCH + 1, "batch-size must be")],
+)
+def test_figures_of_failed_requests_are_refused(
+    server: Server, model: str, batch: int, message: str
+) -> None:
+    with pytest.raises(LoadError, match=rf"ended with 99: (.|\n)*{message}"):
+        measure(Load(server.http, model, batch=batch))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Concurrency,Inferences/Second\n", "Concurrency,Inferences/Second\n1,5\n"]
+)
+def test_a_report_without_the_figures_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "report.csv"
+    path.write_text(text)
+    with pytest.raises(LoadError, match=r"report\.csv: no report"):
+        read_report(path)
+
+
+def test_perf_runs_perf_analyzer_with_its_own_arguments(
+    server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    common = ["triton", "perf", "--", "-u", server.http, "-p", "200", "-r", "3", "-s", "999"]
+    # One flag with two shapes is how some write it; the second is not read.
+    for shapes in (["--shape", "USER_ID:1", "--shape", f"SEQ:{LENGTH}"], ["--shape", "USER_ID:1"]):
+        assert main([*common, "-m", NAME, *shapes, "--concurrency-range", "2"]) == 0
+        assert "Concurrency: 2, throughput:" in capfd.readouterr().out
+    assert main([*common, "-m", "nobody"]) == 99
+    assert "unknown model: 'nobody'" in capfd.readouterr().err
+
+
+FAKE_DOCKER = f"""#!{sys.executable}
+import json, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+with Path(__file__).with_name("calls").open("a") as calls:
+    print(json.dumps(sys.argv[1:]), file=calls)
+if sys.argv[1] != "run":
+    sys.exit()
+options = dict(word.partition("=")[::2] for word in sys.argv if "=" in word)
+host, port, _ = next(w for w in sys.argv if w.endswith(":8000")).split("=")[1].split(":")
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        if self.path == "/v2":
+            self.wfile.write(json.dumps({{"name": options["--id"]}}).encode())
+
+    def do_POST(self):
+        self.send_response(200)
+        self.end_headers()
+        model = {{"name": "m", "version": "1", "state": "READY"}}
+        self.wfile.write(json.dumps([model]).encode())
+
+HTTPServer((host, int(port)), Answer).serve_forever()
+"""
+
+
+def test_docker_runs_the_same_repository_in_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a program in Docker's place: there is none where this was written."""
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(FAKE_DOCKER)
+    docker.chmod(docker.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(docker.parent))
+    models, ports = repository(tmp_path / "models"), free_ports()
+    with running(models, tmp_path / "log", ports, image=IMAGE) as server:
+        assert server.models() == [{"name": "m", "version": "1", "state": "READY"}]
+        process = psutil.Process(server.pid)
+    assert not process.is_running()
+    run, removal = map(json.loads, (docker.parent / "calls").read_text().splitlines())
+    (name,) = [word.removeprefix("--name=") for word in run if word.startswith("--name=")]
+    assert removal == ["rm", "--force", name]
+    assert f"--publish=127.0.0.1:{ports.grpc}:8001" in run
+    assert f"--mount=type=bind,source={models},target=/models,readonly" in run
+    assert run[-4:] == [IMAGE, "tritonserver", f"--id={name}", "--model-repository=/models"]
+
+
+def test_no_docker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SseptError, match="there is no docker here"):
+        start(repository(tmp_path / "models"), tmp_path / "server.log", image=IMAGE)
+
+
+def test_the_matrix_starts_no_server_unasked(
+    tmp_path: Path, small_folder: Path, small_checkpoint: Path
+) -> None:
+    run = run_matrix(tmp_path, *matrix_options(small_folder, small_checkpoint))
+    assert run.code == 0, run.output
+    assert "--triton is not given" in run.output
+    assert "passed" not in run.output
+
+
+def test_the_matrix_holds_served_answers_against_those_in_process(
+    tmp_path: Path, small_folder: Path, small_checkpoint: Path
+) -> None:
+    options = matrix_options(small_folder, small_checkpoint)
+    run = run_matrix(tmp_path, *options, "--triton", "-kanswers or accuracy or (http and c08-b001)")
+    assert run.code == 0, run.output
+    assert run.cells("served accuracy")["test_accuracy"]["full"]["users"]
+    (load,) = run.cells("served load").values()
+    assert load["figures"]["queue_us"] > 0
+    assert f"{NAME} http  8 at a time, batch 1" in run.output
