@@ -72,7 +72,7 @@ class GraphBuilder:
         *,
         plus: ir.Value | None = None,
         relu: bool = False,
-        leading: ir.Value | None = None,
+        positions: ir.Value | None = None,
     ) -> ir.Value:
         """x·weight, + bias or another value.
 
@@ -82,7 +82,7 @@ class GraphBuilder:
             weight, bias: float64[in, out] and [out].
             plus: float32[B, out] instead of a bias.
             relu: whether negative results become 0.
-            leading: B and L as int64[2], where x has both.
+            positions: a value of shape [B, L], where x has both axes.
         """
         self.names.append(name)
         if name in self.int8:
@@ -90,7 +90,7 @@ class GraphBuilder:
             y = self.op("Add", y, plus) if plus is not None else y
             return self.op("Relu", y) if relu else y
         # As a Gemm, which takes two dimensions, the bias costs next to nothing and so does ReLU.
-        inputs = [x if leading is None else self.op("Reshape", x, self.integers(-1, len(weight)))]
+        inputs = [x if positions is None else self.op("Reshape", x, self.integers(-1, len(weight)))]
         inputs.append(self.constant(f"{name}.weight", weight))
         if plus is not None:
             inputs.append(plus)
@@ -98,9 +98,11 @@ class GraphBuilder:
             inputs.append(self.constant(f"{name}.bias", bias))
         y = self.op("Gemm", *inputs)
         y = self.op("Relu", y) if relu else y
-        if leading is None:
+        if positions is None:
             return y
-        shape = self.op("Concat", leading, self.integers(weight.shape[1]), axis=0)
+        shape = self.op(
+            "Concat", self.op("Shape", positions), self.integers(weight.shape[1]), axis=0
+        )
         return self.op("Reshape", y, shape)
 
     def rows(self, name: str, table: Array, ids: ir.Value) -> ir.Value:

@@ -97,7 +97,6 @@ class _Rewrite:
         names = Signature()
         self.user = graph.input(names.user, "batch")
         self.sequence = graph.input(names.sequence, "batch", "length")
-        self.leading = graph.op("Shape", self.sequence)  # [B, L]
         # Minus the length: where the tables of positions start, counted from their end.
         self.start = graph.op("Neg", graph.op("Shape", self.sequence, start=1, end=2))
         self.items = self._guarded(self.sequence, config.items)
@@ -185,7 +184,7 @@ class _Rewrite:
             normed,
             gain[:, None] * to_keys,
             bias @ to_keys + offset,
-            leading=self.leading,
+            positions=self.items,
         )
         # A head's queries are rows between those of the others, so none is transposed.
         scores = graph.op("MatMul", self._rows(query, dim), self._transposed(x))
@@ -196,7 +195,7 @@ class _Rewrite:
             attended,
             self.weights.per_head(value, np.eye(dim)),
             value_bias + bias,
-            leading=self.leading,
+            positions=self.items,
         )
         residual = graph.op("Mul", normed, graph.constant(f"{name}.attention_gain", gain))
         y = self._normalized(graph.op("Add", y, residual))
@@ -209,7 +208,7 @@ class _Rewrite:
             gain[:, None] * first,
             bias @ first + first_bias,
             relu=True,
-            leading=self.leading,
+            positions=self.items,
         )
         return Parts([Part(y, np.diag(gain)), Part(hidden, second)], bias + second_bias)
 
@@ -220,7 +219,7 @@ class _Rewrite:
         y, hidden = x.parts
         gain = self.graph.constant(f"{name}.input_gain", np.diag(y.weight))
         product = self.graph.linear(
-            f"{name}.input", hidden.value, hidden.weight, x.constant, leading=self.leading
+            f"{name}.input", hidden.value, hidden.weight, x.constant, positions=self.items
         )
         return self.graph.op("Add", product, self.graph.op("Mul", y.value, gain))
 
