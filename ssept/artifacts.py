@@ -61,8 +61,8 @@ class Signature:
         user_is_column: whether the user input has a second axis of size 1.
         length: the only length that it takes, or None for any.
         topk: whether it has the top-k head: also inputs `k` int64[1] and `exclude`
-            int64[batch, any], outputs `topk_ids` int64[batch, k] and `topk_scores`
-            float32[batch, k]; see `ssept.variants.topk`.
+            int64[batch, any], the padding among it; outputs `topk_ids` int64[batch, k] and
+            `topk_scores` float32[batch, k]; see `ssept.variants.topk`.
     """
 
     user: str = "user"

@@ -103,10 +103,8 @@ def test_only_the_outputs_asked_for_are_in_it(
     assert check(tmp_path) == config_of(tmp_path)
 
 
-def test_the_checks_of_what_to_leave_out_are_gone(small_checkpoint: Path, repository: Path) -> None:
-    before = onnx.load(build(small_checkpoint, "onnx_topk").path).graph
+def test_what_no_output_needs_is_gone(repository: Path) -> None:
     after = onnx.load(repository / MODEL / "1" / "model.onnx").graph
-    assert len(after.node) < len(before.node)
     read = {name for node in after.node for name in node.input}
     assert {constant.name for constant in after.initializer} <= read
 

@@ -117,9 +117,8 @@ class FaissSession(OnnxRuntimeSession):
         scores, ids = self._index.search(states, asked, params=self._probing(nprobe))
         scores[ids < 0] = -np.inf
         if exclude.size:
-            known = np.where((exclude >= 1) & (exclude <= items), exclude, 0)
             row = np.arange(len(ids))[:, None] * (items + 1)  # makes one set of all the rows'
-            scores[np.isin(ids + row, known + row)] = -np.inf
+            scores[np.isin(ids + row, exclude + row)] = -np.inf
         order = np.lexsort((ids, -scores))[:, :k]
         return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
 

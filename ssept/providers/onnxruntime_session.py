@@ -171,7 +171,8 @@ def feeds(
     Args:
         signature: of the file.
         user, sequence: int64[B] and int64[B, L].
-        k, exclude: for a file with the top-k head, what it gives and leaves out, int64[B, E].
+        k, exclude: for a file with the top-k head, what it gives and leaves out beside the
+            padding, int64[B, E], 0 for nothing.
     """
     if signature.length is not None and sequence.shape[1] < signature.length:
         sequence = np.pad(sequence, ((0, 0), (signature.length - sequence.shape[1], 0)))
@@ -182,7 +183,9 @@ def feeds(
     inputs: Feeds = {signature.user: user, signature.sequence: sequence}
     if signature.topk:
         inputs[K] = np.array([k])
-        inputs[EXCLUDE] = np.empty((len(user), 0), np.int64) if exclude is None else exclude
+        padding = np.zeros((len(user), 1), np.int64)
+        left_out = exclude is not None and exclude.size
+        inputs[EXCLUDE] = np.concatenate([padding, exclude], axis=1) if left_out else padding
     return inputs
 
 

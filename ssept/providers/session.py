@@ -80,8 +80,7 @@ class Session(ABC):
             return best
         scores = self._all_scores(users, items)
         if left_out.size:
-            known = np.where(left_out <= self.artifact.model.items, np.maximum(left_out, 0), 0)
-            scores[np.arange(len(users))[:, None], known] = -np.inf
+            scores[np.arange(len(users))[:, None], left_out] = -np.inf
         return top_k(scores, k)
 
     def _checked(self, user: npt.ArrayLike, sequence: npt.ArrayLike) -> tuple[Ids, Ids]:
@@ -106,13 +105,13 @@ class Session(ABC):
         return scores
 
     def _left_out(self, exclude: npt.ArrayLike | None, batch: int) -> Ids:
-        """What to leave out as int64[B, E], also where it is nothing."""
+        """What to leave out as int64[B, E], E = 0 for nothing; 0 for what is no item's id."""
         if exclude is None:
             return np.empty((batch, 0), np.int64)
         left_out = _ids(exclude)
         if left_out.ndim != 2 or len(left_out) != batch:
             raise ValueError(f"exclude has shape {left_out.shape}; expected [{batch}, any]")
-        return left_out
+        return np.where((left_out >= 0) & (left_out <= self.artifact.model.items), left_out, 0)
 
     def _check_k(self, k: int, left_out: Ids) -> None:
         items = self.artifact.model.items

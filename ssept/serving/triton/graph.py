@@ -21,8 +21,8 @@ Step = tuple[str, list[str], str, dict[str, Any]]  # operator, inputs, output, a
 def rewrite(artifact: Artifact, tensors: Interface, destination: Path) -> None:
     """Write a variant's file with the inputs and outputs of `tensors`, behind a batch axis.
 
-    Of the top-k head, `k` becomes a constant and `exclude` leaves nothing out. What no output
-    needs is dropped.
+    Of the top-k head, `k` becomes a constant and `exclude` leaves only the padding out. What no
+    output needs is dropped.
 
     Raises:
         SseptError: onnx is not installed.
@@ -37,10 +37,8 @@ def rewrite(artifact: Artifact, tensors: Interface, destination: Path) -> None:
     model = onnx.compose.add_prefix(onnx.load(artifact.path), INNER, rename_outputs=False)
     model.ir_version = max(model.ir_version, OLDEST_IR)
     graph = model.graph
-    hidden = _hidden(graph)
-    front, back = _front(artifact.signature, hidden), _back(artifact.signature, tensors)
-    inner = [node for node in graph.node if hidden not in node.output]
-    nodes, read = _needed([*_made(front), *inner, *_made(back)], tensors.outputs)
+    front, back = _front(artifact.signature), _back(artifact.signature, tensors)
+    nodes, read = _needed([*_made(front), *graph.node, *_made(back)], tensors.outputs)
     constants = [
         onnx.numpy_helper.from_array(value, name)
         for name, value in _constants(artifact.signature, tensors).items()
@@ -58,27 +56,14 @@ def rewrite(artifact: Artifact, tensors: Interface, destination: Path) -> None:
     onnx.save(model, destination)
 
 
-def _hidden(graph: Any) -> str:
-    """The tensor that takes what is to be left out, int64[batch, any], 0 for nothing.
-
-    In the head of `ssept.variants.topk` it is the one behind the checks of `exclude`, which then
-    are needed no more: 2 to 4 % of a call at batch 1. Any other head gets it as `exclude`.
-    """
-    from ssept.variants.topk import PREFIX
-
-    behind_checks = f"{INNER}{PREFIX}hidden"
-    known = any(behind_checks in node.output for node in graph.node)
-    return behind_checks if known else INNER + EXCLUDE
-
-
-def _front(signature: Signature, hidden: str) -> list[Step]:
+def _front(signature: Signature) -> list[Step]:
     """From the clients' inputs to the variant's; casts to the type that is there cost nothing."""
     kind = {"to": _kind(f"TYPE_{signature.dtype.upper()}")}
     return [
         ("Cast", [USER_ID], USER, kind),
         ("Reshape", [USER, USER_SHAPE], INNER + signature.user, {}),
         ("Cast", [SEQ], INNER + signature.sequence, kind),
-        ("Sub", [USER_ID, USER_ID], hidden, {}),
+        ("Sub", [USER_ID, USER_ID], INNER + EXCLUDE, {}),  # the padding alone
     ]
 
 
