@@ -18,15 +18,12 @@ def export(checkpoint: Path, destination: Path) -> None:
 
 
 def export_int8(checkpoint: Path, destination: Path) -> None:
-    """Write the same graph in INT8 where a layer sees every position or the whole catalog.
+    """Write the same graph with all linear layers and tables in INT8, as `ssept sweep` chose.
 
-    The last block sees one row of a sequence: in INT8 it is no faster, and two of its layers round
-    what all scores hang on. Attention's own products stay in FP32 as well, since both their sides
-    would have to be quantized in every call.
+    Attention's own products stay in FP32: both their sides would have to be quantized in every
+    call.
     """
-    last_block = f"blocks.{load_checkpoint(checkpoint).model.config.blocks - 1}."
-    names = write(checkpoint, destination, ())
-    write(checkpoint, destination, [name for name in names if not name.startswith(last_block)])
+    write(checkpoint, destination, write(checkpoint, destination, ()))
 
 
 def write(
