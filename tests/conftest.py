@@ -1,6 +1,7 @@
 """What several test files share: small data, a small checkpoint, and the real data if there."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,12 @@ from ssept.model.checkpoint import Checkpoint, save_checkpoint
 from ssept.model.network import SSEPT, SSEPTConfig
 
 USERS, ITEMS = 40, 300
+
+# A run in the background of a script, or by nohup, is born ignoring these, and so would be all that
+# the tests start and then send them to.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,10 +19,11 @@ from ssept.decide.gate import hog
 from ssept.decide.gate.conditions import CONDITIONS, Counts
 from ssept.decide.gate.plan import Plan
 from ssept.decide.gate.rates import Share, rates_in, rates_of
-from ssept.decide.gate.records import SCHEMA, append, file_of, matching, read
+from ssept.decide.gate.records import SCHEMA, file_of, matching, read
 from ssept.decide.gate.rivals import IN_SEQUENCE, INTERLEAVED, RULES, rivals
 from ssept.decide.gate.verdict import look_at
-from ssept.errors import GateError
+from ssept.errors import SseptError
+from ssept.files import append_json_line
 from ssept.report.self_test import self_test_markdown, self_test_text, sentence
 from tests.matrix import environment
 
@@ -108,20 +109,20 @@ def suite(
 def test_a_torn_last_line_is_dropped_and_the_next_suite_follows(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "aa_quiet.jsonl"
     assert read(path) == []
-    append(path, {"schema": SCHEMA, "number": 1})
+    append_json_line(path, {"schema": SCHEMA, "number": 1})
     with path.open("ab") as file:
         file.write(b'{"schema":1,"numb')
     assert [record["number"] for record in read(path)] == [1]
-    append(path, {"schema": SCHEMA, "number": 2})
+    append_json_line(path, {"schema": SCHEMA, "number": 2})
     assert [record["number"] for record in read(path)] == [1, 2]
-    append(path, {"schema": SCHEMA + 1, "number": 3})
+    append_json_line(path, {"schema": SCHEMA + 1, "number": 3})
     assert [record["number"] for record in read(path)] == [1, 2]
 
 
 def test_a_damaged_line_in_the_middle_is_told(tmp_path: Path) -> None:
     path = tmp_path / "aa_quiet.jsonl"
     path.write_text('{"schema":1}\nnonsense\n{"schema":1}\n')
-    with pytest.raises(GateError, match=r"aa_quiet.jsonl:2: no record of a suite"):
+    with pytest.raises(SseptError, match=r"aa_quiet.jsonl:2: no record of a suite"):
         read(path)
 
 
@@ -139,7 +140,7 @@ def test_settings_survive_the_file(tmp_path: Path) -> None:
     for condition in CONDITIONS.values():
         settings = condition.settings([], "abc")
         record = suite("fine") | {"settings": settings}
-        append(path, record)
+        append_json_line(path, record)
         assert matching(read(path), settings, ABOUT) == [record]
 
 
@@ -182,7 +183,7 @@ def test_the_report_counts_the_last_settings_of_each_machine(tmp_path: Path) -> 
         ("aa_quiet", old), ("aa_quiet", new), ("aa_quiet", new | {"cpu": "Another"}),
         ("aa_quiet", new), ("slow10_quiet", slow),
     ):  # fmt: skip
-        append(file_of(tmp_path, condition), record)
+        append_json_line(file_of(tmp_path, condition), record)
     found = rates_in(tmp_path)
     assert [(r.condition, r.cpu, r.suites, r.others) for r in found] == [
         ("aa_quiet", "A CPU", 2, 1), ("slow10_quiet", "A CPU", 1, 0),
@@ -241,7 +242,7 @@ def test_sigterm_leaves_what_is_finished_and_nothing_running(
     tmp_path: Path, small_checkpoint: Path, own_cache: Path
 ) -> None:
     finished = suite("fine")
-    append(file_of(tmp_path, "aa_noisy"), finished)
+    append_json_line(file_of(tmp_path, "aa_noisy"), finished)
     trial = subprocess.Popen(
         [sys.executable, "-m", "ssept.cli", "gate", "--self-test", f"--results={tmp_path}",
          "--conditions=aa_noisy", "-k=onnx-cpu-b001", f"--checkpoint={small_checkpoint}"],

@@ -32,6 +32,7 @@ dependencies = {dependencies}
 cpu = {cpu}
 train = []
 """
+ENDED_SECONDS = 60
 # Opens a revision, says where its tree lies, and waits to be ended.
 HOLDER = """
 import signal, sys
@@ -268,7 +269,7 @@ def test_a_signal_leaves_nothing(
     with holding("HEAD~1", tmp_path / "holder.py") as (process, tree):
         assert (tree / "ssept/__init__.py").exists()
         process.send_signal(number)
-        assert process.wait() in (128 + number, -number)
+        assert process.wait(ENDED_SECONDS) in (128 + number, -number)
     assert_nothing_left(runs, repository)
 
 

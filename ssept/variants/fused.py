@@ -23,13 +23,13 @@ def export_int8(checkpoint: Path, destination: Path) -> None:
     Attention's own products stay in FP32: both their sides would have to be quantized in every
     call.
     """
-    write(checkpoint, destination, write(checkpoint, destination, ()))
+    write(checkpoint, destination, None)
 
 
 def write(
     checkpoint: Path,
     destination: Path,
-    int8: Collection[str],
+    int8: Collection[str] | None,
     graph_of: Callable[..., ir.Model] = scores_graph,
 ) -> list[str]:
     """Write the rewritten network with the named layers in INT8.
@@ -37,7 +37,7 @@ def write(
     Args:
         checkpoint: the checkpoint file.
         destination: the path to write.
-        int8: names of linear layers and tables.
+        int8: names of linear layers and tables, or None for all of them.
         graph_of: `scores_graph`, or `state_graph` for the network without the scores.
 
     Returns:
@@ -53,7 +53,7 @@ def write(
     }
     graph = GraphBuilder(int8)
     rewritten = graph_of(graph, model.config, weights)
-    for name in int8:
+    for name in int8 or ():
         if name not in graph.names:
             raise ValueError(f"no layer {name!r}; there are {', '.join(graph.names)}")
     with written_file(destination) as temporary:

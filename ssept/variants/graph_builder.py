@@ -24,13 +24,17 @@ class GraphBuilder:
     nothing has to be calibrated; ONNX Runtime joins its operators into one.
 
     Attributes:
-        int8: the names of the linear layers and tables that are stored and multiplied in INT8;
-            the others are in FP32.
         names: of all linear layers and tables written so far.
     """
 
-    def __init__(self, int8: Collection[str] = ()) -> None:
-        self.int8 = frozenset(int8)
+    def __init__(self, int8: Collection[str] | None = ()) -> None:
+        """Start with nothing.
+
+        Args:
+            int8: names of linear layers and tables to store and multiply in INT8, None for all;
+                the others are in FP32.
+        """
+        self._int8 = int8
         self.names: list[str] = []
         self._tape = Tape()
         self._constants: dict[str, ir.Value] = {}
@@ -85,7 +89,7 @@ class GraphBuilder:
             positions: a value of shape [B, L], where x has both axes.
         """
         self.names.append(name)
-        if name in self.int8:
+        if self._is_int8(name):
             y = self._int8_product(name, x, *_quantized(weight, 0), bias)
             y = self.op("Add", y, plus) if plus is not None else y
             return self.op("Relu", y) if relu else y
@@ -114,7 +118,7 @@ class GraphBuilder:
             ids: int64 of any shape.
         """
         self.names.append(name)
-        if name not in self.int8:
+        if not self._is_int8(name):
             return self.op("Gather", self.constant(f"{name}.table", table), ids)
         quantized, scale = self._int8_table(name, table)
         rows = self.op("Gather", quantized, ids)
@@ -139,7 +143,7 @@ class GraphBuilder:
             )
             return self.op("Transpose", first, perm=[1, 0])
 
-        if name not in self.int8:
+        if not self._is_int8(name):
             return self.op("MatMul", x, columns(self.constant(f"{table_name}.table", table)))
         quantized, scale = self._int8_table(table_name, table)
         return self._scaled(x, columns(quantized), scale)
@@ -156,6 +160,9 @@ class GraphBuilder:
             name="ssept",
         )
         return ir.Model(graph, ir_version=IR_VERSION)
+
+    def _is_int8(self, name: str) -> bool:
+        return self._int8 is None or name in self._int8
 
     def _constant(self, name: str, array: npt.NDArray[Any]) -> ir.Value:
         if name not in self._constants:

@@ -1,7 +1,5 @@
 """The raw trials of a self-test: a line of JSON for each finished suite, kept whatever happens."""
 
-import json
-import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,7 +10,7 @@ from ssept.decide.gate.prepare import BASE, HEAD
 from ssept.decide.gate.rivals import rivals
 from ssept.decide.gate.run import Stretch, Timing
 from ssept.decide.gate.suite import latency_findings
-from ssept.errors import GateError
+from ssept.files import read_json_lines
 
 SCHEMA = 1
 Record = dict[str, Any]
@@ -64,39 +62,14 @@ def _cell(finding: Finding, stretches: Sequence[Stretch]) -> Record:
     }
 
 
-def append(path: Path, record: Record) -> None:
-    """Add a record as a line, on the disk when this returns. A torn last line is cut off first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n"
-    with path.open("ab+") as file:
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def read(path: Path) -> list[Record]:
-    """The records of a file, none where there is no file; a torn last line is left out.
+    """The records of a file with today's schema, none where there is no file.
 
     Raises:
-        GateError: another line is no record.
+        SseptError: a line is no record.
     """
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]  # what has no end of line is torn
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            known = record["schema"] == SCHEMA
-        except (ValueError, TypeError, KeyError) as error:
-            raise GateError(
-                f"{path}:{number}: no record of a suite: move the file away, or remove the line"
-            ) from error
-        if known:
-            records.append(record)
-    return records
+    records = read_json_lines(path, "a suite", lambda record: record["schema"])
+    return [record for record in records if record["schema"] == SCHEMA]
 
 
 def matching(records: Sequence[Record], settings: Record, about: Record) -> list[Record]:

@@ -14,12 +14,12 @@ from ssept.decide.gate.cells import Cell
 from ssept.decide.gate.conditions import TOLERANCE, Condition
 from ssept.decide.gate.packages import HERE, versions
 from ssept.decide.gate.prepare import Prepared, prepare
-from ssept.decide.gate.records import append, file_of, matching, read, record_of
+from ssept.decide.gate.records import file_of, matching, read, record_of
 from ssept.decide.gate.run import Timing
 from ssept.decide.gate.sides import Side
 from ssept.decide.gate.worktree import commit_of
 from ssept.errors import GateError
-from ssept.files import sha256, sha256_json
+from ssept.files import append_json_line, sha256, sha256_json
 from ssept.measure.machine import fingerprint
 
 HOG = Path(__file__).with_name("hog.py")
@@ -58,7 +58,8 @@ def run_self_test(wanted: SelfTest, progress: Callable[[str, int, int], None]) -
             name, how many suites it has and how many are wanted.
 
     Raises:
-        GateError: the cells cannot be measured here, or a file of suites is damaged.
+        GateError: the cells cannot be measured here.
+        SseptError: a file of suites is damaged.
     """
     end = time.monotonic() + wanted.seconds
     about, checkpoint = _about(), sha256(wanted.checkpoint)
@@ -79,7 +80,7 @@ def run_self_test(wanted: SelfTest, progress: Callable[[str, int, int], None]) -
                 timing = _suite(prepared, wanted.cells, condition)
                 seconds = time.monotonic() - start
                 _check(noise)
-                append(path, record_of(timing, settings, about, load_before, seconds))
+                append_json_line(path, record_of(timing, settings, about, load_before, seconds))
                 done += 1
                 progress(name, done, condition.suites)
 

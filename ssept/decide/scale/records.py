@@ -1,12 +1,11 @@
 """What was measured: a line of JSON for each finished point, kept whatever happens."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ssept.decide.scale.points import Point
-from ssept.errors import SseptError
+from ssept.files import read_json_lines
 
 SCHEMA = 1
 Record = dict[str, Any]
@@ -25,25 +24,16 @@ def read(path: Path) -> list[Record]:
     Raises:
         SseptError: another line is no record.
     """
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]  # what has no end of line is torn
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            _ = Point(**record["point"]), record["cells"], [record[name] for name in IDENTITY]
-        except (ValueError, TypeError, KeyError) as error:
-            raise SseptError(
-                f"{path}:{number}: no record of a point: move the file away, or remove the line"
-            ) from error
-        records.append(record)
-    return records
+    return read_json_lines(
+        path,
+        "a point",
+        lambda record: (Point(**record["point"]), record["cells"], _identity(record)),
+    )
 
 
 def matching(records: Iterable[Record], like: Record) -> list[Record]:
     """The records of the same settings, machine and packages, and of this version's schema."""
-    return [record for record in records if all(record[name] == like[name] for name in IDENTITY)]
+    return [record for record in records if _identity(record) == _identity(like)]
 
 
 def by_point(records: Iterable[Record]) -> dict[Point, Record]:
@@ -56,3 +46,7 @@ def by_point(records: Iterable[Record]) -> dict[Point, Record]:
     for record in records:
         found.setdefault(Point(**record["point"]), {}).update(record["cells"])
     return dict(sorted(found.items()))
+
+
+def _identity(record: Record) -> list[Any]:
+    return [record[name] for name in IDENTITY]

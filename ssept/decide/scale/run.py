@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from ssept.artifacts import Artifact
-from ssept.decide.gate.records import append
 from ssept.decide.gate.worktree import commit_of
 from ssept.decide.scale.models import USERS, models
 from ssept.decide.scale.points import Point
@@ -19,6 +18,7 @@ from ssept.decide.scale.products import products
 from ssept.decide.scale.records import SCHEMA, Record, by_point, matching, read
 from ssept.decide.scale.work import work_of
 from ssept.errors import GateError, SseptError
+from ssept.files import append_json_line
 from ssept.measure.latency import paired_times
 from ssept.measure.machine import fingerprint
 from ssept.measure.roofline import Ceilings, Product, Work, least_time
@@ -142,7 +142,7 @@ def run_scale(plan: Plan, path: Path, progress: Callable[[str, int, int], None])
                 timing.finish()
                 unmeasured |= timing.unmeasured
                 if timing.cells:
-                    append(path, _record(about, point, timing.cells))
+                    append_json_line(path, _record(about, point, timing.cells))
     return Found(matching(read(path), about), unmeasured)
 
 
