@@ -19,11 +19,11 @@ from ssept.providers.session import Session
 from ssept.serving.triton.client import PROTOCOLS, Client
 from ssept.serving.triton.config import MODEL
 from ssept.serving.triton.perf_analyzer import Load, measure
+from ssept.serving.triton.repository import DEFAULT_K
 from ssept.serving.triton.server import Server
 
 USERS = 256
 BATCH = 64
-K = 100
 # Two builds of ONNX Runtime, and batches of other sizes, add up in another order.
 TOLERANCE = 1e-4
 RATIOS = {  # the models, and sequences in a request
@@ -74,8 +74,10 @@ def test_answers(
                 expected = local.scores(users[rows], sequences[rows])
                 errors.append(float(np.abs(scores - expected)[:, 1:].max()))
                 ids, _ = client.best(users[rows], sequences[rows])
-                wanted, _ = local.recommend(users[rows], sequences[rows], K)
-                overlaps += [len(set(a) & set(b)) / K for a, b in zip(ids, wanted, strict=True)]
+                wanted, _ = local.recommend(users[rows], sequences[rows], DEFAULT_K)
+                overlaps += [
+                    len(set(a) & set(b)) / DEFAULT_K for a, b in zip(ids, wanted, strict=True)
+                ]
         return max(errors), float(np.mean(overlaps))
 
     error, overlap = benchmark.pedantic(compare, rounds=1)

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -152,20 +152,44 @@ def test_serve_says_when_it_is_ready_and_stops_when_told(
     assert not psutil.wait_procs(processes, GONE_SECONDS)[1]
 
 
+@contextlib.contextmanager
+def matrix(folder: Path, *options: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """A run of the matrix, once its tritonserver is there."""
+    with subprocess.Popen(
+        command(folder, *options), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL
+    ) as run:
+        try:
+            wait_for("tritonserver", run)
+            yield run
+        finally:
+            run.kill()
+
+
+def wait_for(name: str, run: "subprocess.Popen[bytes]") -> None:
+    while not pids_named(name, run.pid):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(0.1)
+        assert run.poll() is None
+
+
+def test_a_failing_matrix_leaves_no_server(
+    tmp_path: Path, small_folder: Path, small_checkpoint: Path
+) -> None:
+    options = [*matrix_options(small_folder, small_checkpoint), "--triton", "-k", "test_answers"]
+    with matrix(tmp_path, *options, "-p", "tests.toy_failing") as run:
+        _, *processes = processes_of(run.pid)
+        (pid,) = pids_named("tritonserver", run.pid)
+        name = name_of(pid)
+        assert run.wait(GONE_SECONDS) == pytest.ExitCode.TESTS_FAILED
+    assert_gone(processes, name)
+
+
 def test_a_killed_matrix_leaves_no_server(
     tmp_path: Path, small_folder: Path, small_checkpoint: Path
 ) -> None:
     options = [*matrix_options(small_folder, small_checkpoint), "--triton", "-k", "test_load"]
-    with subprocess.Popen(
-        command(tmp_path, *options),
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-    ) as run:
-        while not pids_named("perf_analyzer", run.pid):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                run.wait(0.1)
-            assert run.poll() is None
+    with matrix(tmp_path, *options) as run:
+        wait_for("perf_analyzer", run)
         _, *processes = processes_of(run.pid)
         (pid,) = pids_named("tritonserver", run.pid)
         name = name_of(pid)
