@@ -11,6 +11,7 @@ import torch
 import ssept
 from ssept.data.dataset import Dataset
 from ssept.model.checkpoint import load_checkpoint, save_checkpoint
+from ssept.providers import PROVIDERS
 from ssept.variants import build
 from ssept.variants.fused import write
 from tests.conftest import batch, untrained
@@ -96,6 +97,20 @@ def test_ids_outside_the_tables_are_padding_and_the_unknown_user(
 
     for wild in (-1, -2, 2**62, -(2**62), small.items + 1, small.items + 2):
         np.testing.assert_array_equal(scores(wild, wild), scores(0, 0))
+
+
+@pytest.mark.parametrize("provider", ["cpu", "openvino", "openvino_native"])
+@pytest.mark.parametrize("variant", ["onnx", "onnx_topk", "fused_topk", "fused_int8_topk"])
+def test_no_id_is_taken_for_another_or_fails(checkpoint: Path, variant: str, provider: str) -> None:
+    """ONNX Runtime fails on ids of 33 bits, OpenVINO reads the lower 32 bits of each."""
+    if reason := PROVIDERS[provider].unavailable():
+        pytest.skip(reason)
+    session = ssept.load(checkpoint, variant, provider)
+    wanted = session.recommend([0, 1], [[0, 5, 0], [1, 2, 3]], 5)
+    for wild in (2**31, 3_238_758_848, 2**32 + 5, 2**62 + 5, -(2**31) - 1, -(2**32) + 5, -(2**63)):
+        given = session.recommend([wild, 1], [[wild, 5, wild], [1, 2, 3]], 5)
+        np.testing.assert_array_equal(given[0], wanted[0])
+        np.testing.assert_array_equal(given[1], wanted[1])
 
 
 @pytest.mark.parametrize("variant", ["fused_topk", "fused_int8_topk"])

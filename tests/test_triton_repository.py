@@ -80,13 +80,18 @@ def test_the_served_file_answers_exactly_as_in_process(
         np.testing.assert_array_equal(answers["topk_scores"], best)
 
 
-def test_random_ids_count_as_unknown(small_checkpoint: Path, repository: Path) -> None:
-    bounds = np.iinfo(np.int64)
-    sequence = RANDOM.integers(bounds.min, bounds.max, (64, 50), endpoint=True)
-    sequence[0, :2] = bounds.min, bounds.max
-    user = np.concatenate([sequence[1:, 0], [bounds.min]])
-    answers = ask(session_of(repository), user, sequence)
-    ids, best = ssept.load(small_checkpoint, "onnx_topk").recommend([0], [[0]], 100)
+@pytest.mark.parametrize("bits", [64, 34, 33, 32])
+@pytest.mark.parametrize("variant", ["onnx_topk", "fused_topk"])
+def test_random_ids_count_as_unknown(
+    small_checkpoint: Path, tmp_path: Path, variant: str, bits: int
+) -> None:
+    write_repository(build(small_checkpoint, variant), tmp_path)
+    least, most = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    sequence = RANDOM.integers(least, most, (64, 50), endpoint=True)
+    sequence[0, :2] = least, most
+    user = np.concatenate([sequence[1:, 0], [least]])
+    answers = ask(session_of(tmp_path), user, sequence)
+    ids, best = ssept.load(small_checkpoint, variant).recommend([0], [[0]], 100)
     np.testing.assert_array_equal(answers["topk_ids"], ids.repeat(64, axis=0))
     np.testing.assert_allclose(answers["topk_scores"], best.repeat(64, axis=0), atol=1e-5)
 
@@ -322,7 +327,7 @@ def other_exporter(path: Path, items: int) -> Path:
 def test_a_file_of_another_exporter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, out = other_exporter(tmp_path / "other.onnx", 60), tmp_path / "out"
     assert main(["triton", "repository", str(out), "--onnx", str(file)]) == 0
-    assert "perf_analyzer's random ones need --input-data" in capsys.readouterr().err
+    assert "it fails on ids outside its tables" in capsys.readouterr().err
     user, sequence = RANDOM.integers(1, 100, 3), RANDOM.integers(1, 61, (3, 12))
     answers = ask(session_of(out), user, sequence)
     np.testing.assert_array_equal(answers["scores"], ssept.load(file).scores(user, sequence))

@@ -166,8 +166,8 @@ def _repository(arguments: argparse.Namespace) -> None:
     print(f"{file}: {artifact.variant} of {artifact.model.checkpoint}; versions there: {there}")
     if artifact.variant == CUSTOM and not answers_any_ids(file):
         print(
-            "ssept: it fails on ids outside its tables, so perf_analyzer's random ones need "
-            "--input-data",
+            "ssept: it fails on ids outside its tables, and so do the requests that are run "
+            "together with one that has any",
             file=sys.stderr,
         )
     print(f"next: `ssept triton serve {arguments.out}`")

@@ -14,7 +14,7 @@ from ssept.artifacts import EXCLUDE, TOPK_IDS, TOPK_SCORES, Artifact, K, Signatu
 from ssept.errors import FallbackError, ProviderError
 from ssept.providers.onnxruntime_options import SessionOptions
 from ssept.providers.proof import PROOF_BATCH, Event, fallen_off, nodes_by_provider
-from ssept.providers.session import Ids, Scores, Session
+from ssept.providers.session import Ids, Scores, Session, within_32_bits
 
 CPU = "CPUExecutionProvider"
 Feeds = dict[str, npt.NDArray[Any]]
@@ -42,6 +42,8 @@ class OnnxRuntimeSession(Session):
         self.provider = provider
         self.options = options
         self.ties_by_id = provider == CPU
+        self.compiles_shapes = provider != CPU
+        self.takes_any_id = provider == CPU
         self._session = self._start()
 
     def _scores(self, user: Ids, sequence: Ids) -> Scores:
@@ -63,6 +65,11 @@ class OnnxRuntimeSession(Session):
         try:
             return run(inputs)
         except refusals() as error:
+            # Up to 1.24 at least, Clip is wrong on x86 for int64 that need 33 bits, and Gather
+            # fails then. Hardly anybody has such ids, so they are looked for only here.
+            known = {name: within_32_bits(array) for name, array in inputs.items()}
+            if any(known[name] is not array for name, array in inputs.items()):
+                return self._refusing(run, known)
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
             raise ProviderError(
                 f"{self.provider} does not run {shapes}: {_first_line(error)}"

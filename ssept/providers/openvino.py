@@ -87,6 +87,8 @@ class OpenVinoSession(Session):
         self._tensor = openvino.Tensor
         self._core = openvino.Core()
         self._options = options
+        self.compiles_shapes = options.reshape
+        self.takes_any_id = False
         try:
             self._model = self._core.read_model(artifact.path)
             compiled = self._compiled(self._model)

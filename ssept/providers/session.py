@@ -11,6 +11,7 @@ from ssept.errors import ProviderError
 Ids = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
 
+HALF = 2**31
 SPARE = 8  # scores that are looked at behind the k-th one, for ties
 
 
@@ -25,9 +26,15 @@ class Session(ABC):
         finds_best: whether the runtime finds the k best by itself, as a file with the top-k head.
         ties_by_id: whether it then gives equal scores in the order of their ids, as the ONNX
             standard wants it of TopK.
+        compiles_shapes: whether the first call of each new shape is slow, so that servers pad to
+            few shapes and run each beforehand.
+        takes_any_id: whether the runtime reads ids as they are, or fails. Some read the lower 32
+            bits of each, and so find an item where there is none.
     """
 
     ties_by_id = False
+    compiles_shapes = False
+    takes_any_id = True
 
     def __init__(self, artifact: Artifact, threads: int) -> None:
         self.artifact = artifact
@@ -85,6 +92,8 @@ class Session(ABC):
 
     def _checked(self, user: npt.ArrayLike, sequence: npt.ArrayLike) -> tuple[Ids, Ids]:
         users, items = _ids(user), _ids(sequence)
+        if not self.takes_any_id:
+            users, items = within_32_bits(users), within_32_bits(items)
         if users.ndim != 1 or items.ndim != 2 or len(users) != len(items) or not items.size:
             raise ValueError(
                 f"user has shape {users.shape} and sequence {items.shape}; expected [B] and "
@@ -166,6 +175,13 @@ def _ids(values: npt.ArrayLike) -> Ids:
     """
     ids = np.asarray(values, dtype=np.int64, order="C")
     return ids if ids.flags.writeable else ids.copy()
+
+
+def within_32_bits(ids: Ids) -> Ids:
+    """The same ids, but 0 for those that no signed number of 32 bits tells."""
+    if not (ids >> 31).any():  # where all are ids of items, or nearly
+        return ids
+    return np.where((ids >= -HALF) & (ids < HALF), ids, 0)
 
 
 def top_k(scores: Scores, k: int) -> tuple[Ids, Scores]:

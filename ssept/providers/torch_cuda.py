@@ -62,6 +62,7 @@ class DeviceSession(TorchSession):
         self._device = torch.device(device)
         self._model.to(self._device, getattr(torch, dtype))
         self._dtype = dtype
+        self.compiles_shapes = options.cuda_graphs
         self._graphs: dict[tuple[int, ...], Graph] | None = {} if options.cuda_graphs else None
 
     def _call(self, user: Any, sequence: Any) -> Any:

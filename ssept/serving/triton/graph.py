@@ -13,6 +13,8 @@ from ssept.serving.triton.config import SCORES, SEQ, USER_ID, Interface, Tensor
 
 INNER = "model/"  # before the names of the variant's own, so that they meet none of the new ones
 USER, USER_SHAPE = "triton/user", "triton/user_shape"
+KNOWN = "triton/known/"  # before the names of clients' inputs
+LEAST, MOST, PADDING = "triton/least", "triton/most", "triton/padding"
 BATCH = "batch"
 OLDEST_IR = 4  # before it, constants had to be inputs too
 Step = tuple[str, list[str], str, dict[str, Any]]  # operator, inputs, output, attributes
@@ -60,10 +62,27 @@ def _front(signature: Signature) -> list[Step]:
     """From the clients' inputs to the variant's; casts to the type that is there cost nothing."""
     kind = {"to": _kind(f"TYPE_{signature.dtype.upper()}")}
     return [
-        ("Cast", [USER_ID], USER, kind),
+        *_known(USER_ID),
+        ("Cast", [KNOWN + USER_ID], USER, kind),
         ("Reshape", [USER, USER_SHAPE], INNER + signature.user, {}),
-        ("Cast", [SEQ], INNER + signature.sequence, kind),
+        *_known(SEQ),
+        ("Cast", [KNOWN + SEQ], INNER + signature.sequence, kind),
         ("Sub", [USER_ID, USER_ID], INNER + EXCLUDE, {}),  # the padding alone
+    ]
+
+
+def _known(ids: str) -> list[Step]:
+    """Ids that 32 bits do not tell become 0.
+
+    Not left to the variant's own guard: up to 1.24 at least, ONNX Runtime's Clip is wrong on x86
+    for int64 that need 33 bits, and the Gather behind it fails for all requests of the batch.
+    """
+    low, high, both = (f"{KNOWN}{ids}/{part}" for part in ("low", "high", "both"))
+    return [
+        ("Greater", [ids, LEAST], low, {}),
+        ("Less", [ids, MOST], high, {}),
+        ("And", [low, high], both, {}),
+        ("Where", [both, ids, PADDING], KNOWN + ids, {}),
     ]
 
 
@@ -77,7 +96,13 @@ def _back(signature: Signature, tensors: Interface) -> list[Step]:
 def _constants(signature: Signature, tensors: Interface) -> dict[str, npt.NDArray[np.int64]]:
     shape = [-1, 1] if signature.user_is_column else [-1]
     k = [tensor.dims for tensor in tensors.outputs if tensor.name == TOPK_IDS]
-    return {USER_SHAPE: np.array(shape), INNER + K: np.array(k, np.int64).ravel()}
+    return {
+        USER_SHAPE: np.array(shape),
+        INNER + K: np.array(k, np.int64).ravel(),
+        LEAST: np.array(-(2**31)),
+        MOST: np.array(2**31),
+        PADDING: np.array(0),
+    }
 
 
 def _made(steps: list[Step]) -> list[Any]:
