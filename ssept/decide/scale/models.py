@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,8 @@ from ssept.variants.parallel import Result, build_all
 CACHE_VARIABLE = "SSEPT_CACHE_DIR"
 USERS = 1000
 SEED = 0
+CLUSTER_SIZE = 50  # as in the embedded data
+LIKENESS = 0.8  # the share of a row's variance that its cluster has in common
 SHARED = "environments"  # of tools: they take minutes to make, and are named by what they hold
 
 
@@ -82,10 +85,26 @@ def _write_checkpoint(path: Path, items: int, length: int, data: Path | None) ->
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
         model = SSEPT(SSEPTConfig(USERS, items, max_length=length)).eval()
+        _alike(model.item.weight)
     model.set_unknown_user()
     of = {"name": "random", "data_hash": data_hash(data) if data else ""}
     user_ids, item_ids = (np.arange(1, count + 1) for count in (USERS, items))
     save_checkpoint(Checkpoint(model, of, user_ids, item_ids, {}), path)
+
+
+def _alike(rows: Any) -> None:
+    """Make clusters of the items, their rows as long as before: an index lives on likeness.
+
+    Args:
+        rows: float32[items + 1, columns], changed in place but for the padding.
+    """
+    import torch
+
+    clusters = -(-(len(rows) - 1) // CLUSTER_SIZE)
+    with torch.no_grad():
+        centers = rows.std() * torch.randn(clusters, rows.shape[1])
+        of_item = centers.repeat_interleave(CLUSTER_SIZE, 0)[: len(rows) - 1]
+        rows[1:] = LIKENESS**0.5 * of_item + (1 - LIKENESS) ** 0.5 * rows[1:]
 
 
 def _calibrated(variant: str) -> bool:
