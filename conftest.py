@@ -6,5 +6,7 @@ pytest_plugins = [
     "fixtures.data",
     "fixtures.cells",
     "fixtures.triton",
+    "fixtures.fastapi",
+    "fixtures.peers",
     "fixtures.results",
 ]

@@ -14,6 +14,7 @@ from ssept.cli import (
     golden,
     report,
     scale,
+    serve,
     sweep,
     train,
     triton,
@@ -35,6 +36,7 @@ COMMANDS = {
     "tune": tune,
     "scale": scale,
     "sweep": sweep,
+    "serve": serve,
     "triton": triton,
 }
 

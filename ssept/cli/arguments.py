@@ -18,10 +18,19 @@ def positives(text: str) -> list[int]:
 
 def seconds(text: str) -> float:
     """Read a finite number above 0."""
+    return _time(text, "seconds")
+
+
+def milliseconds(text: str) -> float:
+    """Read a finite number above 0."""
+    return _time(text, "milliseconds")
+
+
+def _time(text: str, unit: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: expected seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text}: expected {unit} above 0")
     return number

@@ -5,8 +5,9 @@ import signal
 from pathlib import Path
 
 from ssept.files import cache_folder
+from ssept.serving.kept import ADDRESS
 from ssept.serving.triton.launch import DEFAULT_PORTS, IMAGE, Ports
-from ssept.serving.triton.server import ADDRESS, free_ports, running
+from ssept.serving.triton.server import free_ports, running
 
 HELP = "run Triton's server on a model repository until Ctrl-C"
 FREE = "free"

@@ -24,6 +24,7 @@ TASTES = 4
 FOLLOW_PROBABILITY = 0.8
 SHORTEST, LONGEST = 20, 70
 EPOCH_SECONDS, STEP_SECONDS = 978_300_000, 60
+NAME = f"synthetic-{USERS}-{ITEMS}-{SEED}"  # of the default set, and so in its checkpoints
 
 Ids = npt.NDArray[np.int64]
 
@@ -59,7 +60,7 @@ def prepare_synthetic(
 
 def prepared_synthetic() -> Path:
     """The default synthetic data set's folder, made in the cache when first asked for."""
-    folder = cache_folder() / "data" / f"synthetic-{USERS}-{ITEMS}-{SEED}"
+    folder = cache_folder() / "data" / NAME
     if not (folder / "manifest.json").is_file():
         prepare_synthetic(folder)
     return folder

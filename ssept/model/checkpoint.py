@@ -15,9 +15,7 @@ from ssept.errors import CheckpointError
 from ssept.files import written_file
 from ssept.model.network import SSEPT, SSEPTConfig
 from ssept.model.statedict import load_network
-from ssept.model.store import METADATA_KEY, SCHEMA, STATE_DICT_SUFFIXES, read_about
-
-ID_MAPS = ("user_ids", "item_ids")
+from ssept.model.store import ID_MAPS, METADATA_KEY, SCHEMA, STATE_DICT_SUFFIXES, read_about
 
 Ids = npt.NDArray[np.int64]
 

@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ssept.data.dataset import load_dataset
+import numpy as np
+
+from ssept.data.dataset import Ids, load_dataset
 from ssept.errors import CheckpointError
 from ssept.files import cache_folder
 
 SCHEMA = 1
 METADATA_KEY = "ssept"
 SUFFIX = ".safetensors"
+ID_MAPS = ("user_ids", "item_ids")
 STATE_DICT_SUFFIXES = (".pth", ".pt")
 
 
@@ -53,6 +56,29 @@ def read_about(path: Path) -> dict[str, Any]:
             f"{path}: checkpoint schema {about.get('schema')}; this version reads {SCHEMA}"
         )
     return about
+
+
+def read_ids(path: Path) -> tuple[Ids, Ids]:
+    """The data set's ids of a checkpoint's users and items, without its network.
+
+    Returns:
+        int64[users] and int64[items]: the id of catalog id j at index j - 1. A bare state dict
+        has none, and its ids are the catalog's own.
+
+    Raises:
+        CheckpointError: as `read_about`.
+    """
+    config = read_about(path)["config"]
+    if path.suffix in STATE_DICT_SUFFIXES:
+        return np.arange(1, config["users"] + 1), np.arange(1, config["items"] + 1)
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            users, items = (file.get_tensor(name) for name in ID_MAPS)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a checkpoint of ssept: {error}") from error
+    return users, items
 
 
 def shipped_folder() -> Path:

@@ -150,7 +150,29 @@ def _served(run: Run) -> str:
         rows = [_load(facts) for facts in loads]
         table = tabulate(rows, header, disable_numparse=True, colalign=["left"] * 2 + ["right"] * 6)
         table += "\nms a request: p50, p99 and mean at the client; queue and compute in the server"
-    return "\n\n".join(filter(None, (table, "\n".join(lines))))
+    return "\n\n".join(filter(None, (table, _requests(all_facts), "\n".join(lines))))
+
+
+def _requests(all_facts: list[Facts]) -> str:
+    """The loads on the HTTP server, as its clients saw them."""
+    loads = [facts for facts in all_facts if facts["measure"] == f"{SERVED} requests"]
+    if not loads:
+        return ""
+    header = ["served", "client", "load", "req/s", "p50", "p99", "late", "failed"]
+    rows = []
+    for facts in loads:
+        result = facts["result"]
+        late = result["late_mean_ms"]
+        figures = (result["latency"]["p50_ms"], result["latency"]["p99_ms"], late)
+        mark = " !" if result["client_bound"] else ""
+        row = [facts["served"], facts["client"], facts["load"], f"{result['rate']:,.0f}{mark}"]
+        row += [NOTHING if one is None else f"{one:.2f}" for one in figures]
+        rows.append([*row, ", ".join(f"{n:,} {kind}" for kind, n in result["errors"].items())])
+    table = tabulate(rows, header, disable_numparse=True, colalign=["left"] * 3 + ["right"] * 5)
+    return (
+        f"{table}\nms a request: p50, p99, and late: by how much the client sent it too late, on "
+        "average;\n!: the client was busy or late, and may be what limits the figure"
+    )
 
 
 def _load(facts: Facts) -> list[str]:

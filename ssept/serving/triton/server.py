@@ -1,15 +1,10 @@
 """Triton's server on this machine: started, waited for, looked after and taken down."""
 
 import contextlib
-import functools
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -17,14 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ssept.errors import ServerError
+from ssept.serving.kept import ADDRESS, DIRECT, HTTP_SECONDS, SHOWN_LINES, Kept
 from ssept.serving.triton.launch import DEFAULT_PORTS, Launch, Ports, container, local
 
-KEEPER = Path(__file__).with_name("keeper.py")
-ADDRESS = "127.0.0.1"
-POLL_SECONDS = 0.05
-HTTP_SECONDS = 5
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no way here
-SHOWN_LINES = 6
 # What it logs of a model or a port that it fails with, among errors that mean nothing here.
 FAILURE = re.compile(r'^E\d{4} .*?\] "((?:Poll )?failed .*)"$', re.MULTILINE)
 TABLE = "|+"  # begins a line of the tables of models and options that it logs
@@ -32,7 +22,7 @@ GPU_METRICS = ("nv_gpu_", "nv_energy_")
 PREFIX = "ssept-triton-"  # of names of servers
 
 
-class Server:
+class Server(Kept):
     """A running server.
 
     Attributes:
@@ -41,19 +31,20 @@ class Server:
         log: the file that it writes.
     """
 
-    def __init__(
-        self, keeper: "subprocess.Popen[str]", name: str, address: str, ports: Ports, log: Path
-    ) -> None:
-        assert keeper.stdout is not None
-        self._keeper = keeper
-        self._name = name
+    def __init__(self, launch: Launch, address: str, ports: Ports, log: Path, folder: Path) -> None:
+        """Start it; its folder is deleted with it."""
+        super().__init__(
+            "tritonserver",
+            launch.command,
+            launch.variables,
+            log,
+            shared_memory=launch.name,
+            folder=folder,
+            afterwards=launch.afterwards,
+        )
+        self._name = launch.name
         self._address = address
         self.ports = ports
-        self.log = log
-        pid = keeper.stdout.readline()
-        if not pid:
-            raise ServerError(f"tritonserver: its keeper {KEEPER.name} failed, see above")
-        self.pid = int(pid)
 
     @property
     def http(self) -> str:
@@ -70,15 +61,6 @@ class Server:
         """The address of its Prometheus metrics."""
         return f"http://{self._address}:{self.ports.metrics}/metrics"
 
-    def check(self) -> None:
-        """Make sure that it still runs.
-
-        Raises:
-            ServerError: it has ended; with the last lines of its log.
-        """
-        if self._keeper.poll() is not None:
-            raise ServerError(self._ended())
-
     def models(self) -> list[dict[str, str]]:
         """What its repository holds: `name`, `version` and `state` of each version."""
         found: list[dict[str, str]] = self._ask("/v2/repository/index", b"")
@@ -90,39 +72,6 @@ class Server:
             lines = answer.read().decode().splitlines()
         pairs = [line.rpartition(" ") for line in lines if line.startswith(GPU_METRICS)]
         return {name: float(value) for name, _, value in pairs}
-
-    def wait(self) -> None:
-        """Return only by the error that it has ended, or by an interruption.
-
-        Raises:
-            ServerError: it has ended; with the last lines of its log.
-        """
-        self._keeper.wait()
-        self.check()
-
-    def wait_until_ready(self, seconds: float) -> None:
-        """Wait until all of its models are loaded.
-
-        Raises:
-            ServerError: it has ended, or is not ready in time; with the last lines of its log.
-        """
-        end = time.monotonic() + seconds
-        while not self._is_ready():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._keeper.wait(POLL_SECONDS)
-            self.check()
-            if time.monotonic() > end:
-                raise ServerError(
-                    f"tritonserver: not ready after {seconds:g} s: {reasons(self.log)}"
-                )
-
-    def stop(self) -> None:
-        """End it; returns when its processes and its shared memory are gone."""
-        assert self._keeper.stdin is not None
-        assert self._keeper.stdout is not None
-        self._keeper.stdin.close()
-        self._keeper.wait()
-        self._keeper.stdout.close()
 
     def _is_ready(self) -> bool:
         """Whether it, and not another server on the same port, answers that it is ready."""
@@ -141,16 +90,12 @@ class Server:
             text = answer.read()
         return json.loads(text) if text else None
 
-    @functools.cached_property
-    def _status(self) -> str:
-        """How it ended by itself, told once by the keeper: an exit status, or minus a signal."""
-        assert self._keeper.stdout is not None
-        return self._keeper.stdout.readline().strip()
-
-    def _ended(self) -> str:
-        status = self._status
-        how = f"was ended by signal {status[1:]}" if status[:1] == "-" else f"ended with {status}"
-        return f"tritonserver: {how}: {reasons(self.log)}"
+    def _telling(self, log: str) -> list[str]:
+        """What it could not do, or else the last lines."""
+        # A traceback of the Python backend is one line with escaped ends.
+        failures = [match[1].partition("\\n")[0] for match in FAILURE.finditer(log)]
+        last = [line for line in log.splitlines() if line and line[0] not in TABLE]
+        return failures or last[-SHOWN_LINES:]
 
 
 def free_ports() -> Ports:
@@ -186,48 +131,18 @@ def running(
     if not repository.is_dir() or not any(path.is_dir() for path in repository.iterdir()):
         raise ServerError(f"{repository}: no folder of models; `ssept triton repository` makes one")
     _check_free(address, ports)
-    log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         if image:
             launch = container(repository, ports, address, image, folder.name)
         else:
             launch = local(repository, ports, address, folder)
-        server = Server(_keeper(launch, log, folder), launch.name, address, ports, log)
+        server = Server(launch, address, ports, log, folder)
         try:
             server.wait_until_ready(launch.start_seconds)
             yield server
         finally:
             server.stop()
-
-
-def _keeper(launch: Launch, log: Path, folder: Path) -> "subprocess.Popen[str]":
-    """Start what starts the server, and takes it down also where this process is killed."""
-    request = {
-        "command": launch.command,
-        "variables": launch.variables,
-        "log": str(log),
-        "owner": os.getpid(),
-        "shared_memory": launch.name,
-        "folder": str(folder),
-        "afterwards": launch.afterwards,
-    }
-    return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-I", KEEPER, json.dumps(request)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def reasons(log: Path) -> str:
-    """Why a server failed, by its log: what it could not do, or else its last lines."""
-    text = log.read_text(encoding="utf-8", errors="replace")
-    # A traceback of the Python backend is one line with escaped ends.
-    failures = [match[1].partition("\\n")[0] for match in FAILURE.finditer(text)]
-    last = [line for line in text.splitlines() if line and line[0] not in TABLE][-SHOWN_LINES:]
-    return "\n".join([*(failures or last), f"(its log: {log})"])
 
 
 def _check_free(address: str, ports: Ports) -> None:

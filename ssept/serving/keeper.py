@@ -1,12 +1,13 @@
 """Keeps a server: starts it, and takes all of it down when told to, or when its owner is gone.
 
-A program of its own, in a session of its own, so that it outlives an owner that was killed. Its
-one argument is a JSON object:
+A program of its own, in a session of its own, so that it outlives an owner that was killed. It
+reads a JSON object, one line, from standard input (others may see arguments, and the variables may
+be secret):
 
     command, variables: what to start, and its environment variables
     log: the file for its output
     owner: the id of the process that it is kept for
-    shared_memory: a prefix of names in /dev/shm that are the server's
+    shared_memory: a prefix of names in /dev/shm that are the server's; or null
     folder: the server's own, deleted with it; or null
     afterwards: commands to run when the server has ended
 
@@ -32,8 +33,8 @@ STOP_SECONDS = 15  # the server takes 4 to 5 of them
 
 
 def main() -> None:
-    """Keep a server as the argument says."""
-    request = json.loads(sys.argv[1])
+    """Keep a server as standard input says."""
+    request = json.loads(sys.stdin.readline())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and by that through `finally`
     # What the server's own processes leave behind becomes this one's to wait for.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -85,8 +86,9 @@ def _clear(request: dict[str, Any]) -> None:
     """Delete what the server leaves when it is killed."""
     for command in request["afterwards"]:
         subprocess.run(command, capture_output=True, check=False)  # noqa: S603
-    for left in SHARED_MEMORY.glob(f"{request['shared_memory']}*"):
-        left.unlink(missing_ok=True)
+    if request["shared_memory"]:
+        for left in SHARED_MEMORY.glob(f"{request['shared_memory']}*"):
+            left.unlink(missing_ok=True)
     if request["folder"]:
         shutil.rmtree(request["folder"], ignore_errors=True)
 

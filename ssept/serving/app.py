@@ -1,0 +1,223 @@
+"""The application: `uvicorn ssept.serving.app:app`, or `ssept serve`."""
+
+import asyncio
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Awaitable
+from importlib.metadata import version as version_of
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from ssept.errors import SseptError
+from ssept.serving import open_inference, operations, page, predict
+from ssept.serving.http import (
+    CLOSE,
+    RETRY_AFTER,
+    Direct,
+    GoneError,
+    Handler,
+    Message,
+    Receive,
+    RefusedError,
+    Scope,
+    Send,
+    respond,
+)
+from ssept.serving.service import Models, Service
+from ssept.serving.settings import Settings, from_environment
+
+LOG = logging.getLogger("ssept.serving")
+OTHER = "other"  # the route, in the metrics, of all paths that there are not
+BINARY_HEADER = "inference-header-content-length"
+
+
+class Application:
+    """ASGI: the paths under load by themselves, all others through FastAPI.
+
+    FastAPI's own way to a handler takes as long as the model does.
+
+    Attributes:
+        service: what answers, from the start on.
+    """
+
+    service: Service
+
+    def __init__(self, settings: Settings | None = None, models: Models | None = None) -> None:
+        """Prepare it.
+
+        Args:
+            settings: read from the environment when it starts, if there are none.
+            models: that it begins with; loaded when it starts, if there are none.
+        """
+        self._settings = settings
+        self._models = models
+        self._direct: Direct = {}
+        self._answer: Handler = self._run
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; or start and end, for the lifespan."""
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close"})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Start, and end when told to; a start that fails is told, in one line if foreseen."""
+        await receive()
+        try:
+            await self._start(self._settings or from_environment())
+        except SseptError as error:
+            await send({"type": "lifespan.startup.failed", "message": f"ssept: error: {error}"})
+            return
+        except Exception:  # noqa: BLE001  # uvicorn would go on, and answer with nothing behind it
+            message = traceback.format_exc()
+            await send({"type": "lifespan.startup.failed", "message": message})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.service.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _start(self, settings: Settings) -> None:
+        self.service = Service(settings)
+        models, self._models = self._models, None  # a reload is to free them
+        await self.service.start(models)
+        self.service.telemetry.watch(self.service)
+        self._seconds = settings.deadline_ms / 1000
+        self._api = make_api(self.service)
+        self._direct = predict.direct(self.service) | open_inference.direct(self.service)
+        if settings.cors_origins:
+            self._answer = CORSMiddleware(
+                self._run,
+                allow_origins=settings.cors_origins,
+                allow_methods=("GET", "POST"),
+                allow_headers=("content-type", BINARY_HEADER),
+                expose_headers=("retry-after", BINARY_HEADER),
+            )
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run a handler within the deadline; whatever happens, there is one answer."""
+        start = time.perf_counter()
+        found = self._direct.get((scope["method"], scope["path"]))
+        route, handler = found or (None, self._api)
+        exchange = Exchange(send, self._seconds)
+        try:
+            await handler(scope, receive, exchange.send)
+        except RefusedError as error:
+            await exchange.refuse(error, scope["path"])
+        except GoneError:
+            exchange.end()
+            return
+        except asyncio.CancelledError:
+            if not exchange.took_too_long():
+                raise
+            self.service.telemetry.refused.labels("deadline").inc()
+            await exchange.refuse(LATE, scope["path"])
+        except Exception:
+            LOG.exception("%s %r failed", scope["method"], scope["path"])
+            await exchange.refuse(FAILED, scope["path"])
+        seconds = time.perf_counter() - start
+        self.service.telemetry.answered(route or _template(scope), exchange.status, seconds)
+
+
+LATE = RefusedError(503, "it took longer than the deadline; try again", [RETRY_AFTER, CLOSE])
+FAILED = RefusedError(500, "the server has failed; its log says how", [CLOSE])
+
+
+class Exchange:
+    """A request that waits for its answer: cancelled if the deadline passes before that begins.
+
+    Attributes:
+        status: of the answer; 0 until it begins.
+    """
+
+    __slots__ = ("_late", "_send", "_task", "_timer", "status")
+
+    def __init__(self, send: Send, seconds: float) -> None:
+        self.status = 0
+        self._late = False
+        self._send = send
+        self._task = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._pass)
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Send a part of the answer, which is not cancelled any more."""
+        if not self.status:
+            self.status = message["status"]
+            self._timer.cancel()
+        return self._send(message)
+
+    async def refuse(self, error: RefusedError, path: str) -> None:
+        """Answer with an error; a part of an answer is left as it is, and the server ends it."""
+        if not self.status:
+            await respond(self.send, error.status, error.body(path), error.headers)
+
+    def took_too_long(self) -> bool:
+        """Whether the deadline, and nobody else, has cancelled the task."""
+        if not self._late or self._task is None:
+            return False
+        if sys.version_info >= (3, 11):
+            return self._task.uncancel() == 0
+        else:  # noqa: RET505  # else mypy takes it for code that is not reached
+            return True
+
+    def end(self) -> None:
+        """Forget the deadline."""
+        self._timer.cancel()
+
+    def _pass(self) -> None:
+        if self._task:
+            self._late = True
+            self._task.cancel()
+
+
+def _template(scope: Scope) -> str:
+    """The path of FastAPI's route, as it was declared."""
+    return getattr(scope.get("route"), "path", OTHER)
+
+
+def make_api(service: Service) -> FastAPI:
+    """All routes, with their description at /openapi.json.
+
+    There is no page for it: FastAPI's load their scripts from elsewhere.
+    """
+    api = FastAPI(
+        title="ssept",
+        version=version_of("ssept"),
+        description="Recommendations by SSE-PT.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    api.add_exception_handler(RefusedError, _refused)
+    api.add_exception_handler(HTTPException, _unknown)
+    api.add_exception_handler(Exception, _failed)
+    for part in (predict, operations, open_inference, page):
+        api.include_router(part.router(service))
+    return api
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    headers = {name.decode(): value.decode() for name, value in error.headers}
+    return Response(error.body(request.scope["path"]), error.status, headers)
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    """A path or method that there is not."""
+    assert isinstance(error, HTTPException)
+    headers = [(name.encode(), value.encode()) for name, value in (error.headers or {}).items()]
+    return await _refused(request, RefusedError(error.status_code, error.detail, headers))
+
+
+async def _failed(request: Request, _: Exception) -> Response:
+    return await _refused(request, FAILED)  # starlette raises the error again, for the log
+
+
+app = Application()

@@ -1,0 +1,266 @@
+"""Micro-batching: requests that wait for a session are run together, and never wait for others."""
+
+import asyncio
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ssept.providers.session import Ids, Scores, Session
+
+Answer = tuple[Ids, Scores]
+FOLLOW = 0.1  # the weight of the newest call
+
+
+class OverloadedError(Exception):
+    """A request that would wait, or has waited, longer than the age cap."""
+
+
+@dataclass(slots=True)
+class Job:
+    """Sequences of one request, in the catalog's own ids; they are run in one call.
+
+    Attributes:
+        users: int64[n].
+        sequences: n arrays of int64, in time order, the last ones read.
+        k: how many best items; None for the scores of all of them.
+        exclude: n arrays of int64, items to leave out; None for nothing.
+        answer: ids int64[n, k] and scores float32[n, k]; for all scores, float32[n, items + 1]
+            alone.
+        arrived: on the clock of `time.perf_counter`, seconds.
+        started, ended: when its call began and ended, on the same clock.
+    """
+
+    users: Sequence[int] | Ids
+    sequences: Sequence[npt.NDArray[np.int64]] | Ids
+    k: int | None
+    exclude: Sequence[npt.NDArray[np.int64]] | None
+    answer: "asyncio.Future[Any]"
+    arrived: float = field(default_factory=time.perf_counter)
+    started: float = 0.0
+    ended: float = 0.0
+
+
+Observer = Callable[[Sequence[Job], float], None]
+
+
+class Batcher:
+    """Gives what waits to sessions, each in a thread of its own, as soon as one is idle.
+
+    While a session works, what arrives meanwhile gathers, and is its next batch. So nothing waits
+    when there is little to do, and batches grow with the load. All methods are called on the event
+    loop's thread.
+
+    The wait of a new request is foreseen from what is in front of it and from how long a sequence
+    has taken lately. That bounds the queue by time, on fast and slow machines alike.
+
+    Attributes:
+        max_batch: the most sequences in one call (a request of more is a call of its own).
+        max_wait: seconds, the age cap.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Session, Sequence[Job]], list[Any]],
+        sessions: Sequence[Session],
+        max_batch: int,
+        max_wait: float,
+        seconds_per_sequence: float,
+        observe: Observer = lambda *_: None,
+        short: float = 0.0,
+    ) -> None:
+        """Start a thread for each session.
+
+        Args:
+            run: gives each job's answer from a session; a session's calls come one at a time.
+            sessions: one for each thread.
+            max_batch, max_wait: see the attributes.
+            seconds_per_sequence: what one took in the warm-up, to begin with.
+            observe: told of each batch that was run, and how many seconds its call took.
+            short: a call that is foreseen to take fewer seconds is made on the event loop's own
+                thread: the way to another one and back costs some 50 µs.
+        """
+        self.max_batch = max_batch
+        self.max_wait = max_wait
+        self._run = run
+        self._observe = observe
+        self._short = short
+        self._sessions = sessions
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Job] = deque()
+        self._rows = 0  # waiting
+        self._running = 0  # sequences in calls
+        self._seconds = seconds_per_sequence
+        self._orders: list[queue.SimpleQueue[list[Job] | None]] = []
+        self._idle: list[int] = []
+        self._threads: list[threading.Thread] = []
+        self._soon = False
+        self._closing: asyncio.Future[None] | None = None
+        for number in range(len(sessions)):
+            orders: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
+            thread = threading.Thread(
+                target=self._work,
+                args=(number, orders),
+                name=f"session {number}",
+                daemon=True,
+            )
+            self._orders.append(orders)
+            self._idle.append(number)
+            self._threads.append(thread)
+            thread.start()
+
+    @property
+    def rows(self) -> int:
+        """How many sequences wait."""
+        return self._rows
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a new request would wait longer than the age cap."""
+        ahead = self._rows + self._running
+        return ahead * self._seconds / len(self._orders) > self.max_wait
+
+    def submit(
+        self,
+        users: Sequence[int] | Ids,
+        sequences: Sequence[npt.NDArray[np.int64]] | Ids,
+        k: int | None,
+        exclude: Sequence[npt.NDArray[np.int64]] | None = None,
+    ) -> Job:
+        """Queue a request; its `answer` is to be awaited.
+
+        Raises:
+            OverloadedError: it would wait longer than the age cap.
+        """
+        if self.is_full:
+            raise OverloadedError
+        job = Job(users, sequences, k, exclude, self._loop.create_future())
+        self._waiting.append(job)
+        self._rows += len(sequences)
+        # Not at once: what has been read from other connections by now belongs to the batch.
+        self._dispatch_soon()
+        return job
+
+    async def close(self) -> None:
+        """Answer all that waits, then end the threads."""
+        if self._rows or self._running:
+            self._closing = self._loop.create_future()
+            await self._closing
+        for orders in self._orders:
+            orders.put(None)
+        for thread in self._threads:
+            await self._loop.run_in_executor(None, thread.join)
+
+    def _dispatch(self) -> None:
+        """Give what waits to the sessions that are idle."""
+        self._soon = False
+        while self._idle and (jobs := self._take()):
+            rows = sum(len(job.sequences) for job in jobs)
+            self._running += rows
+            number = self._idle.pop()
+            if self._is_short(rows):
+                self._finish(number, jobs, *self._called(number, jobs))
+                self._dispatch_soon()  # behind its answers, which are only about to be written
+                break
+            self._orders[number].put(jobs)
+        if self._closing and not (self._rows or self._running):
+            self._closing.set_result(None)
+            self._closing = None
+
+    def _dispatch_soon(self) -> None:
+        if self._idle and not self._soon:
+            self._soon = True
+            self._loop.call_soon(self._dispatch)
+
+    def _is_short(self, rows: int) -> bool:
+        return rows * self._seconds < self._short
+
+    def _take(self) -> list[Job]:
+        """The next batch: jobs of one kind, no more sequences than fit, none that is too old."""
+        jobs: list[Job] = []
+        rows = 0
+        oldest = time.perf_counter() - self.max_wait
+        while self._waiting:
+            job = self._waiting[0]
+            count = len(job.sequences)
+            gone = job.answer.done()  # its client has gone, or its deadline has passed
+            if gone or job.arrived < oldest:
+                self._waiting.popleft()
+                self._rows -= count
+                if not gone:
+                    job.answer.set_exception(OverloadedError())
+                continue
+            full = rows + count > self.max_batch
+            if jobs and (full or (job.k is None) != (jobs[0].k is None)):
+                break
+            self._waiting.popleft()
+            self._rows -= count
+            jobs.append(job)
+            rows += count
+        return jobs
+
+    def _work(self, number: int, orders: "queue.SimpleQueue[list[Job] | None]") -> None:
+        """What a session's thread does."""
+        while (jobs := orders.get()) is not None:
+            called = self._called(number, jobs)
+            self._loop.call_soon_threadsafe(self._done, number, jobs, *called)
+
+    def _called(
+        self, number: int, jobs: Sequence[Job]
+    ) -> "tuple[list[Any] | Exception, float, float]":
+        """What a session's call gives, when it began and when it ended."""
+        started = time.perf_counter()
+        try:
+            answers: list[Any] | Exception = self._run(self._sessions[number], jobs)
+        except Exception as error:  # noqa: BLE001  # told to those who wait for it
+            answers = error
+        return answers, started, time.perf_counter()
+
+    def _done(
+        self,
+        number: int,
+        jobs: list[Job],
+        answers: "list[Any] | Exception",
+        started: float,
+        ended: float,
+    ) -> None:
+        """What follows on a call in a session's thread."""
+        self._finish(number, jobs, answers, started, ended)
+        if self._is_short(self._rows):
+            self._dispatch_soon()
+        else:
+            self._dispatch()  # before the answers are written: the session need not wait for that
+
+    def _finish(
+        self,
+        number: int,
+        jobs: list[Job],
+        answers: "list[Any] | Exception",
+        started: float,
+        ended: float,
+    ) -> None:
+        """Give the answers, and have the session idle again."""
+        rows = sum(len(job.sequences) for job in jobs)
+        self._running -= rows
+        self._seconds = _followed(self._seconds, (ended - started) / max(rows, 1))
+        self._idle.append(number)
+        for index, job in enumerate(jobs):
+            job.started, job.ended = started, ended
+            if job.answer.done():
+                continue
+            if isinstance(answers, Exception):
+                job.answer.set_exception(answers)
+            else:
+                job.answer.set_result(answers[index])
+        self._observe(jobs, ended - started)
+
+
+def _followed(before: float, now: float) -> float:
+    """A running geometric mean, in which one call that was held up does not weigh much."""
+    return float(before * min(max(now / before, 0.5), 2.0) ** FOLLOW)

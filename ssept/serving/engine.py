@@ -1,0 +1,140 @@
+"""A variant on a provider, ready to answer: sessions that are warm, behind a batcher."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import ssept
+from ssept.providers.session import Ids, Session
+from ssept.serving.batcher import Batcher, Job, Observer
+from ssept.serving.settings import Settings
+
+WARM_CALLS = 3  # of each shape
+SEED = 0
+# A call that takes less does not hold up the event loop more than reading some requests does.
+SHORT_SECONDS = 0.0005
+
+
+class Engine:
+    """Answers requests with one variant, in batches, off the event loop but for short calls.
+
+    Attributes:
+        variant: its name.
+        artifact: the model file that its sessions run.
+        version: of the model: the checkpoint's name and the beginning of the file's hash.
+        batcher: takes the requests, once `start` was called.
+    """
+
+    batcher: Batcher
+
+    def __init__(self, settings: Settings, variant: str) -> None:
+        """Load sessions and run every shape that requests will have; takes seconds.
+
+        Raises:
+            SseptError: the model cannot be built or read, or would not run on that provider.
+        """
+        chosen = settings.session(variant)
+        self.variant = variant
+        # Tuned for latency, the batch was not looked for, and says nothing of what may be joined.
+        self.max_batch = chosen.batch if chosen.batch > 1 else settings.max_batch
+        self._settings = settings
+        self._sessions = [
+            ssept.load(settings.model, variant, settings.provider, chosen.threads, chosen.options)
+            for _ in range(settings.sessions)
+        ]
+        first = self._sessions[0]
+        self.artifact = first.artifact
+        self.version = f"{self.artifact.model.checkpoint}-{self.artifact.sha256[:12]}"
+        self._sizes = _sizes(self.max_batch) if first.compiles_shapes else None
+        self._seconds = max(self._warm(session) for session in self._sessions)
+
+    @property
+    def max_length(self) -> int:
+        """How many items of a sequence the model reads, the last ones."""
+        return self.artifact.model.max_length
+
+    def start(self, observe: Observer = lambda *_: None) -> None:
+        """Take requests from now on, on the running event loop."""
+        wait = self._settings.max_wait_ms / 1000
+        self.batcher = Batcher(
+            self._run, self._sessions, self.max_batch, wait, self._seconds, observe, SHORT_SECONDS
+        )
+
+    async def stop(self) -> None:
+        """Answer what waits, and end."""
+        await self.batcher.close()
+
+    def _run(self, session: Session, jobs: Sequence[Job]) -> list[Any]:
+        """One call for jobs of one kind: the answer of each."""
+        users, sequences = self._inputs(jobs)
+        ks = [job.k or 0 for job in jobs]
+        if all_scores := jobs[0].k is None:
+            scores = session.scores(users, sequences)
+        else:
+            ids, best = session.recommend(users, sequences, max(ks), _excluded(jobs, len(users)))
+        start, answers = 0, list[Any]()
+        for job, k in zip(jobs, ks, strict=True):
+            end = start + len(job.sequences)
+            answers.append(
+                scores[start:end] if all_scores else (ids[start:end, :k], best[start:end, :k])
+            )
+            start = end
+        return answers
+
+    def _inputs(self, jobs: Sequence[Job]) -> tuple[Ids, Ids]:
+        """The jobs' sequences as one batch, padded on the left."""
+        rows = [row for job in jobs for row in job.sequences]
+        if self._sizes is None:
+            size, length = len(rows), min(max(1, *(len(row) for row in rows)), self.max_length)
+        else:
+            size = next((size for size in self._sizes if size >= len(rows)), len(rows))
+            length = self.max_length
+        users = np.zeros(size, np.int64)
+        sequences = np.zeros((size, length), np.int64)
+        users[: len(rows)] = [user for job in jobs for user in job.users]
+        for place, row in zip(sequences, rows, strict=False):
+            if len(row):
+                last = row[-length:]
+                place[length - len(last) :] = last
+        return users, sequences
+
+    def _warm(self, session: Session) -> float:
+        """Run all shapes; returns the seconds that a sequence takes alone."""
+        model = self.artifact.model
+        random = np.random.default_rng(SEED)
+        seconds: list[float] = []
+        for size in reversed(self._sizes or (1, self.max_batch)):
+            users = random.integers(0, model.users + 1, size)
+            sequences = random.integers(1, model.items + 1, (size, model.max_length))
+            k = min(self._settings.max_top_k, model.items)
+            for _ in range(WARM_CALLS):
+                start = time.perf_counter()
+                session.recommend(users, sequences, k)
+                seconds.append(time.perf_counter() - start)
+            if self._settings.all_scores:
+                session.scores(users, sequences)
+        return min(seconds[-WARM_CALLS:])  # the last size is 1
+
+
+def _sizes(largest: int) -> list[int]:
+    """The batches that a provider which compiles each shape is given: powers of two."""
+    sizes = [1]
+    while sizes[-1] < largest:
+        sizes.append(min(2 * sizes[-1], largest))
+    return sizes
+
+
+def _excluded(jobs: Sequence[Job], size: int) -> Ids | None:
+    """What to leave out, int64[size, E], or None if nothing is."""
+    widest = max((len(row) for job in jobs for row in job.exclude or ()), default=0)
+    if not widest:
+        return None
+    excluded = np.zeros((size, widest), np.int64)
+    start = 0
+    for job in jobs:
+        for place, row in zip(excluded[start:], job.exclude or (), strict=False):
+            place[: len(row)] = row
+        start += len(job.sequences)
+    return excluded

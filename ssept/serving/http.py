@@ -1,0 +1,122 @@
+"""Reading requests and writing answers on ASGI itself, for the paths where every µs counts."""
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+import orjson
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Handler = Callable[[Scope, Receive, Send], Awaitable[Any]]
+# Handlers by method and path, each with the name of its route in the metrics.
+Direct = dict[tuple[str, str], tuple[str, Handler]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+OPEN_INFERENCE = "/v2"  # where its paths begin
+JSON_TYPE = b"application/json"
+JSON = (b"content-type", JSON_TYPE)
+RETRY_AFTER = (b"retry-after", b"1")  # seconds; the standard has no fractions
+CLOSE = (b"connection", b"close")  # where the rest of a request is not read
+
+
+class RefusedError(Exception):
+    """A request that gets an error for an answer.
+
+    Attributes:
+        status: the HTTP status.
+        detail: what is wrong, as JSON.
+        headers: of the answer.
+    """
+
+    def __init__(self, status: int, detail: Any, headers: Headers = ()) -> None:
+        self.status = status
+        self.detail = detail
+        self.headers = [JSON, *headers]
+
+    def body(self, path: str) -> bytes:
+        """The answer's body, as the Open Inference Protocol wants it where that is asked for."""
+        return to_json({"error" if path.startswith(OPEN_INFERENCE) else "detail": self.detail})
+
+
+class GoneError(Exception):
+    """The client has closed the connection before its request was complete."""
+
+
+async def read_body(
+    scope: Scope, receive: Receive, limit: int, media_type: bytes | None = None
+) -> bytes:
+    """The whole body of a request.
+
+    Args:
+        scope: of the request.
+        receive: gives its parts.
+        limit: bytes.
+        media_type: what its header may say that it is, if that is there; None for anything.
+
+    Raises:
+        RefusedError: it is longer than the limit, said before all of it is read; or it is
+            something else.
+        GoneError: the client has gone.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            _check_length(value, limit)
+        elif name == b"content-type" and media_type and value != media_type:
+            _check_type(value, media_type)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message["type"] == "http.request" and not message.get("more_body"):
+        if len(body) > limit:
+            raise _too_long(limit)
+        return body
+    parts, length = [body], len(body)
+    while message.get("more_body"):
+        if length > limit:
+            raise _too_long(limit)
+        message = await receive()
+        parts.append(message.get("body", b""))
+        length += len(parts[-1])
+    if message["type"] != "http.request":
+        raise GoneError
+    if length > limit:
+        raise _too_long(limit)
+    return b"".join(parts)
+
+
+def _check_length(value: bytes, limit: int) -> None:
+    try:
+        length = int(value)
+    except ValueError:
+        length = -1
+    if length < 0:
+        raise RefusedError(400, "content-length is no number", [CLOSE])
+    if length > limit:
+        raise _too_long(limit)
+
+
+def _check_type(value: bytes, wanted: bytes) -> None:
+    if value.partition(b";")[0].strip().lower() != wanted:
+        raise RefusedError(415, f"the content-type is to be {wanted.decode()}", [CLOSE])
+
+
+def _too_long(limit: int) -> RefusedError:
+    return RefusedError(413, f"the body is longer than {limit} bytes", [CLOSE])
+
+
+async def respond(send: Send, status: int, body: bytes, headers: Headers = (JSON,)) -> int:
+    """Send a whole answer; gives the status back."""
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})
+    return status
+
+
+def to_json(value: Any) -> bytes:
+    """JSON of plain values and NumPy arrays; float32 in as few digits as tell it.
+
+    Raises:
+        TypeError: it holds something else, or an integer of more than 64 bits.
+    """
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)

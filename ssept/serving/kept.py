@@ -1,0 +1,148 @@
+"""A server as a process beside this one: started, waited for, looked after and taken down."""
+
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ssept.errors import ServerError
+
+KEEPER = Path(__file__).with_name("keeper.py")
+ADDRESS = "127.0.0.1"
+POLL_SECONDS = 0.05
+HTTP_SECONDS = 5
+SHOWN_LINES = 6
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no way here
+
+
+class Kept(ABC):
+    """A running server, with a keeper that takes it down also where this process is killed.
+
+    Attributes:
+        pid: of the server's process.
+        log: the file that it writes.
+    """
+
+    def __init__(
+        self,
+        program: str,
+        command: Sequence[str],
+        variables: Mapping[str, str],
+        log: Path,
+        shared_memory: str | None = None,
+        folder: Path | None = None,
+        afterwards: Sequence[Sequence[str]] = (),
+    ) -> None:
+        """Start it.
+
+        Args:
+            program: its name, for messages.
+            command, variables: what to start, and its environment variables.
+            log: the file for its output; it stays.
+            shared_memory: a prefix of names in /dev/shm that are the server's.
+            folder: the server's own, deleted with it.
+            afterwards: commands to run when the server has ended.
+
+        Raises:
+            ServerError: the keeper does not start.
+        """
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log
+        self._program = program
+        request = {
+            "command": [*command],
+            "variables": {**variables},
+            "log": str(log),
+            "owner": os.getpid(),
+            "shared_memory": shared_memory,
+            "folder": str(folder) if folder else None,
+            "afterwards": [[*words] for words in afterwards],
+        }
+        self._keeper = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-I", KEEPER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._keeper.stdin is not None
+        assert self._keeper.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it may have failed already
+            self._keeper.stdin.write(json.dumps(request) + "\n")
+            self._keeper.stdin.flush()
+        pid = self._keeper.stdout.readline()
+        if not pid:
+            raise ServerError(f"{program}: its keeper {KEEPER.name} failed, see above")
+        self.pid = int(pid)
+
+    def check(self) -> None:
+        """Make sure that it still runs.
+
+        Raises:
+            ServerError: it has ended; with the last lines of its log.
+        """
+        if self._keeper.poll() is not None:
+            status = self._status
+            how = (
+                f"was ended by signal {status[1:]}" if status[:1] == "-" else f"ended with {status}"
+            )
+            raise ServerError(f"{self._program}: {how}: {self._reasons()}")
+
+    def wait(self) -> None:
+        """Return only by the error that it has ended, or by an interruption.
+
+        Raises:
+            ServerError: it has ended; with the last lines of its log.
+        """
+        self._keeper.wait()
+        self.check()
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Wait until it is ready.
+
+        Raises:
+            ServerError: it has ended, or is not ready in time; with the last lines of its log.
+        """
+        end = time.monotonic() + seconds
+        while not self._is_ready():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._keeper.wait(POLL_SECONDS)
+            self.check()
+            if time.monotonic() > end:
+                raise ServerError(
+                    f"{self._program}: not ready after {seconds:g} s: {self._reasons()}"
+                )
+
+    def stop(self) -> None:
+        """End it; returns when its processes, and all else that is its own, are gone."""
+        assert self._keeper.stdin is not None
+        assert self._keeper.stdout is not None
+        self._keeper.stdin.close()
+        self._keeper.wait()
+        self._keeper.stdout.close()
+
+    @abstractmethod
+    def _is_ready(self) -> bool:
+        """Whether it, and not another server on the same port, answers that it is ready."""
+
+    def _reasons(self) -> str:
+        """Why it failed: the end of its log, or what is in there to the point."""
+        lines = self._telling(self.log.read_text(encoding="utf-8", errors="replace"))
+        return "\n".join([*lines, f"(its log: {self.log})"])
+
+    def _telling(self, log: str) -> list[str]:
+        """The lines of its log that tell why it failed."""
+        return log.splitlines()[-SHOWN_LINES:]
+
+    @functools.cached_property
+    def _status(self) -> str:
+        """How it ended by itself, told once by the keeper: an exit status, or minus a signal."""
+        assert self._keeper.stdout is not None
+        return self._keeper.stdout.readline().strip()

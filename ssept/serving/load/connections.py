@@ -1,0 +1,254 @@
+"""Keep-alive connections that post requests when told to, and note when each was answered.
+
+The least that an open loop needs, because the client shares the machine with the server: one epoll,
+requests made beforehand, and of an answer only the status and its end are read.
+"""
+
+import operator
+import re
+import select
+import socket
+import threading
+import time
+from array import array
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ssept.errors import LoadError
+
+CLOSED, UNSENT = -1, -2  # in the place of a status
+KINDS = {CLOSED: "closed without an answer", UNSENT: "no connection was free"}
+OK = 200
+CONNECT_SECONDS = 5
+PATIENCE_SECONDS = 10
+CHUNK_BYTES = 1 << 16
+HEAD_END = b"\r\n\r\n"
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
+
+
+class Log:
+    """What became of each request, by its number; times are of `time.perf_counter`, in seconds.
+
+    Attributes:
+        asked: when it was to be sent, by the one who sends.
+        sent: when a connection was free and it was written.
+        ended: when its answer was there.
+        status: the answer's, or one of `KINDS`.
+    """
+
+    def __init__(self, requests: int) -> None:
+        self.asked = array("d", bytes(8 * requests))
+        self.sent = array("d", bytes(8 * requests))
+        self.ended = array("d", bytes(8 * requests))
+        self.status = array("h", bytes(2 * requests))
+
+    def errors(self) -> dict[str, int]:
+        """How many requests failed, by kind."""
+        counts = sorted(Counter(self.status).items())
+        return {KINDS.get(status, str(status)): n for status, n in counts if status != OK}
+
+    def waited(self) -> int:
+        """How many requests found no connection free."""
+        return sum(map(operator.gt, self.sent, self.asked))
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    socket: socket.socket
+    number: int | None = None  # of the request under way
+    received: bytes = b""
+
+
+class Connections:
+    """A fixed number of connections. One thread may send while another one polls.
+
+    A request that finds no connection free waits for one, and counts as sent when it gets it: the
+    log tells how late that made it.
+    """
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        path: str,
+        bodies: Sequence[bytes],
+        count: int,
+        log: Log,
+        answered: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Connect.
+
+        Args:
+            address: the server's host and port.
+            path: to post to.
+            bodies: request n has the body n modulo their number.
+            count: of connections.
+            log: to note requests in.
+            answered: called with a request's number when it is over, however it ended.
+
+        Raises:
+            LoadError: the server cannot be reached.
+        """
+        self.left = len(log.status)  # requests that are not over
+        self._address = address
+        self._where = f"{address[0]}:{address[1]}{path}"
+        self._requests = [_request(address, path, body) for body in bodies]
+        self._log = log
+        self._answered = answered
+        self._epoll = select.epoll()
+        self._lock = threading.Lock()
+        self._open: dict[int, _Connection] = {}
+        self._idle: deque[_Connection] = deque()
+        self._waiting: deque[int] = deque()
+        self._next_check = 0.0
+        for _ in range(count):
+            self._idle.append(self._connect())
+
+    def __enter__(self) -> "Connections":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self._open.values():
+            connection.socket.close()
+        self._epoll.close()
+
+    def send(self, number: int) -> None:
+        """Send a request, or have it wait for a connection."""
+        now = self._log.asked[number] = time.perf_counter()
+        with self._lock:
+            if not self._idle:
+                self._waiting.append(number)
+                return
+            # The one that has been idle longest: the server sees all of its clients.
+            connection = self._idle.popleft()
+            connection.number = number
+        self._write(connection, number, now)
+
+    def drop_waiting(self) -> None:
+        """End the requests that still wait for a connection, as not sent."""
+        with self._lock:
+            dropped = [*self._waiting]
+            self._waiting.clear()
+        for number in dropped:
+            self._log.ended[number] = self._log.sent[number] = time.perf_counter()
+            self._note(number, UNSENT)
+
+    def poll(self, seconds: float) -> None:
+        """Take in the answers that are there, after at most so long a wait for the first.
+
+        Raises:
+            LoadError: the server has gone, or has not answered a request for long.
+        """
+        if seconds > 0:
+            # epoll's own wait has whole milliseconds.
+            select.select([self._epoll], [], [], seconds)
+        for place, _ in self._epoll.poll(0):
+            if connection := self._open.get(place):
+                self._read(connection)
+        self._check_patience()
+
+    def _check_patience(self) -> None:
+        now = time.perf_counter()
+        if now < self._next_check:
+            return
+        self._next_check = now + 1
+        under_way = [one.number for one in self._open.values() if one.number is not None]
+        oldest = min((self._log.sent[number] or now for number in under_way), default=now)
+        if now - oldest > PATIENCE_SECONDS:
+            raise LoadError(f"{self._where}: no answer within {PATIENCE_SECONDS} s")
+
+    def _write(self, connection: _Connection, number: int, now: float) -> None:
+        self._log.sent[number] = now
+        try:
+            connection.socket.send(self._requests[number % len(self._requests)])
+        except OSError:
+            return  # closed by the server: polling finds that out
+
+    def _read(self, connection: _Connection) -> None:
+        try:
+            data = connection.socket.recv(CHUNK_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data or connection.number is None:
+            self._lost(connection, CLOSED)
+            return
+        data = connection.received + data
+        status = _whole(data)
+        if status is None:
+            connection.received = data
+            return
+        connection.received = b""
+        if status != OK and CLOSES.search(data, 0, data.index(HEAD_END)):
+            self._lost(connection, status)
+        else:
+            self._over(connection, status)
+
+    def _over(self, connection: _Connection, status: int) -> None:
+        """Note a request's end, and use its connection again."""
+        number = connection.number
+        now = time.perf_counter()
+        with self._lock:
+            following = self._waiting.popleft() if self._waiting else None
+            connection.number = following
+            if following is None:
+                self._idle.append(connection)
+        if number is not None:
+            self._log.ended[number] = now
+            self._note(number, status)
+        if following is not None:
+            self._write(connection, following, now)
+
+    def _note(self, number: int, status: int) -> None:
+        self._log.status[number] = status
+        self.left -= 1
+        self._answered(number)
+
+    def _lost(self, connection: _Connection, status: int) -> None:
+        """Put another connection in the place of one that is of no more use."""
+        with self._lock:
+            if connection.number is None:
+                self._idle.remove(connection)
+        self._open.pop(connection.socket.fileno())
+        connection.socket.close()  # which takes it out of the epoll too
+        another = self._connect()
+        another.number = connection.number
+        self._over(another, status)
+
+    def _connect(self) -> _Connection:
+        try:
+            one = socket.create_connection(self._address, CONNECT_SECONDS)
+        except OSError as error:
+            raise LoadError(f"{self._where}: cannot connect: {error}") from error
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        one.setblocking(False)
+        connection = _Connection(one)
+        self._open[one.fileno()] = connection
+        self._epoll.register(one, select.EPOLLIN)
+        return connection
+
+
+def _request(address: tuple[str, int], path: str, body: bytes) -> bytes:
+    host, port = address
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _whole(data: bytes) -> int | None:
+    """The status of an answer, once all of it is there.
+
+    Raises:
+        LoadError: it does not tell its length.
+    """
+    end = data.find(HEAD_END)
+    if end < 0:
+        return None
+    length = LENGTH.search(data, 0, end)
+    if not length:
+        raise LoadError("an answer has no content-length; only such are understood")
+    return int(data[9:12]) if len(data) >= end + len(HEAD_END) + int(length[1]) else None

@@ -1,0 +1,88 @@
+"""wrk: so many requests at a time, the next one sent when one is answered."""
+
+import json
+import resource
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssept.errors import LoadError
+from ssept.measure.statistics import MINIMUM_SAMPLES
+from ssept.serving.load.result import Percentiles, Result
+
+SCRIPT = Path(__file__).with_name("predict.lua")
+PATIENCE_SECONDS = 30  # beyond the load's own time
+ERRORS = {
+    "status": "a status of 400 or more",
+    "connect": "not connected",
+    "read": "closed",
+    "write": "not sent",
+    "timeout": "unanswered",
+}
+
+
+def unavailable() -> str | None:
+    """Why wrk cannot be used here; None if it can."""
+    return None if shutil.which("wrk") else "wrk is not installed: apt-get install wrk"
+
+
+def measure(url: str, bodies: Sequence[bytes], concurrency: int, seconds: int) -> Result:
+    """Post the bodies in turn, over so many connections; one thread of wrk's.
+
+    Args:
+        url: with the path.
+        bodies: of one line each.
+        concurrency: requests under way at any time.
+        seconds: how long.
+
+    Raises:
+        LoadError: wrk is not there or fails, as it does where nothing listens.
+    """
+    if reason := unavailable():
+        raise LoadError(reason)
+    with tempfile.NamedTemporaryFile(prefix="ssept-") as file:
+        file.write(b"\n".join([*bodies, b""]))
+        file.flush()
+        amount = ["-t1", f"-c{concurrency}", f"-d{seconds}s"]
+        command = ["wrk", *amount, "-s", str(SCRIPT), url, "--", file.name]
+        before = _children_cpu()
+        try:
+            done = subprocess.run(  # noqa: S603
+                command,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=seconds + PATIENCE_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise LoadError(f"{url}: wrk did not end within {error.timeout:g} s") from error
+        cpu = _children_cpu() - before
+    try:
+        found = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError) as error:
+        said = (done.stderr or done.stdout).strip()
+        raise LoadError(f"{url}: wrk ended with {done.returncode}: {said}") from error
+    return _result(found, cpu)
+
+
+def _result(found: dict[str, int], cpu: float) -> Result:
+    requests, seconds = found["requests"], found["us"] / 1e6
+    latencies = [
+        found[f"p{q}"] / 1e3 if requests >= least else None for q, least in MINIMUM_SAMPLES.items()
+    ]
+    return Result(
+        rate=(requests - found["status"]) / seconds,
+        requests=requests,
+        seconds=seconds,
+        latency=Percentiles(*latencies),
+        errors={kind: found[name] for name, kind in ERRORS.items() if found[name]},
+        client_cpu=cpu / seconds,
+    )
+
+
+def _children_cpu() -> float:
+    """Seconds of CPU that ended children have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -1,0 +1,238 @@
+"""What the Open Inference Protocol's answers look like, for the OpenAPI description."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from ssept.serving.open_inference.tensors import datatype_of
+from ssept.serving.triton.config import Interface, Tensor
+
+COUNT = {"type": "integer", "minimum": 0}
+BYTES_HEADER = "Inference-Header-Content-Length"
+JSON, BYTES = "application/json", "application/octet-stream"
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    error: str
+
+
+class Live(BaseModel):
+    """Whether the process answers."""
+
+    live: bool
+
+
+class Ready(BaseModel):
+    """Whether requests are to be sent."""
+
+    ready: bool
+
+
+class Server(BaseModel):
+    """What the server is."""
+
+    name: str
+    version: str
+    extensions: list[str] = Field(description="of the protocol, as Triton names them")
+
+
+class Shape(BaseModel):
+    """An input or output."""
+
+    name: str
+    datatype: str
+    shape: list[int] = Field(description="-1 is the batch size")
+
+
+class Metadata(BaseModel):
+    """What a model takes and gives."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[Shape]
+    outputs: list[Shape]
+
+
+class Indexed(BaseModel):
+    """A model that is served."""
+
+    name: str
+    version: str
+    state: str
+
+
+class Duration(BaseModel):
+    """How often, and how long altogether."""
+
+    count: int
+    ns: int
+
+
+class Compute(BaseModel):
+    """The times of calls; that of the inputs and outputs is part of `compute_infer`."""
+
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+
+
+class Requests(Compute):
+    """The times of requests; each counts all of the call that it shares."""
+
+    success: Duration
+    fail: Duration
+    queue: Duration
+
+
+class Batches(Compute):
+    """The calls with so many sequences."""
+
+    batch_size: int
+
+
+class ModelStatistics(BaseModel):
+    """What a model has done."""
+
+    name: str
+    version: str
+    last_inference: int = Field(description="milliseconds since 1970")
+    inference_count: int = Field(description="sequences")
+    execution_count: int = Field(description="calls")
+    inference_stats: Requests
+    batch_stats: list[Batches]
+
+
+class Statistics(BaseModel):
+    """What models have done since the server started."""
+
+    model_stats: list[ModelStatistics]
+
+
+class Output(BaseModel):
+    """An output of a model."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[int] | list[float] = Field(description="row by row, flat")
+
+
+class Answer(BaseModel):
+    """The outputs that were asked for."""
+
+    id: str | None = Field(None, description="of the request, if it had one")
+    model_name: str
+    model_version: str
+    outputs: list[Output]
+
+
+def parameters(path: str, allowed: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """OpenAPI's description of the parts of a path that are named in it, and their values."""
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "enum": list(values)},
+        }
+        for name, values in allowed.items()
+        if f"{{{name}}}" in path
+    ]
+
+
+def body(tensors: Interface, max_batch: int) -> dict[str, Any]:
+    """OpenAPI's description of the body of a request."""
+    inputs = [
+        {
+            "name": tensor.name,
+            "datatype": datatype_of(tensor),
+            "shape": [1, *tensor.dims],
+            "data": [1] * tensor.dims[0],
+        }
+        for tensor in tensors.inputs
+    ]
+    binary = {
+        "type": "string",
+        "format": "binary",
+        "description": f"JSON as long as the header {BYTES_HEADER} says, in which the inputs have "
+        "the parameter binary_data_size for their data, and then the data, little-endian",
+    }
+    return {
+        JSON: {"schema": _request(tensors, max_batch), "example": {"inputs": inputs}},
+        BYTES: {"schema": binary},
+    }
+
+
+def answers() -> dict[int | str, dict[str, Any]]:
+    """FastAPI's `responses` of a request."""
+    refused = {
+        400: "Not a request that the model takes; the answer says what is wrong",
+        404: "There is no such model, or version of it",
+        413: "The body is too long",
+        415: "The body's Content-Encoding is neither gzip nor deflate",
+        503: "Too many requests wait, or the deadline has passed: try again",
+    }
+    length = {"schema": COUNT, "description": "of the JSON part, where data follow it"}
+    best = {
+        "model": Answer,
+        "description": "The outputs: as JSON, or the data of those wanted as bytes behind it",
+        "content": {BYTES: {"schema": {"type": "string", "format": "binary"}}},
+        "headers": {BYTES_HEADER: length},
+    }
+    found: dict[int | str, dict[str, Any]] = {200: best}
+    return found | {
+        status: {"model": Problem, "description": reason} for status, reason in refused.items()
+    }
+
+
+def _request(tensors: Interface, max_batch: int) -> dict[str, Any]:
+    outputs = [tensor.name for tensor in tensors.outputs]
+    inputs = {
+        "type": "array",
+        "items": {"oneOf": [_input(tensor, max_batch) for tensor in tensors.inputs]},
+        "minItems": len(tensors.inputs),
+        "maxItems": len(tensors.inputs),
+    }
+    output = _object({"name": {"enum": outputs}, "parameters": _flags("binary_data")}, "name")
+    return _object(
+        {
+            "id": {"type": "string", "description": "to be given back"},
+            "parameters": _flags("binary_data_output"),
+            "inputs": inputs,
+            "outputs": {
+                "type": "array",
+                "items": output,
+                "maxItems": len(outputs),
+                "description": "all, if none is named",
+            },
+        },
+        "inputs",
+    )
+
+
+def _input(tensor: Tensor, max_batch: int) -> dict[str, Any]:
+    (dim,) = tensor.dims
+    batch = {"type": "integer", "minimum": 1, "maximum": max_batch}
+    shape = {"type": "array", "prefixItems": [batch, {"const": dim}], "minItems": 2, "maxItems": 2}
+    data = {"type": "array", "items": {"type": "integer", "format": "int64"}, "minItems": dim}
+    return _object(
+        {
+            "name": {"const": tensor.name},
+            "datatype": {"const": datatype_of(tensor)},
+            "shape": shape,
+            "data": data | {"maxItems": max_batch * dim, "description": "row by row"},
+        },
+        *("name", "datatype", "shape", "data"),
+    )
+
+
+def _flags(name: str) -> dict[str, Any]:
+    return _object({name: {"type": "boolean", "default": False}})
+
+
+def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(required)}

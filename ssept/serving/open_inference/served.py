@@ -1,0 +1,167 @@
+"""A model of the Open Inference Protocol: what it is, and how it answers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ssept.artifacts import TOPK_IDS, TOPK_SCORES
+from ssept.providers import PROVIDERS
+from ssept.providers.session import Ids
+from ssept.serving.batcher import Job, OverloadedError
+from ssept.serving.engine import Engine
+from ssept.serving.http import (
+    RETRY_AFTER,
+    Headers,
+    Receive,
+    RefusedError,
+    Scope,
+    Send,
+    read_body,
+    respond,
+)
+from ssept.serving.open_inference.contract import HEADER_LENGTH, VERSION, Contract
+from ssept.serving.open_inference.tensors import datatype_of, decompressed
+from ssept.serving.service import Service
+from ssept.serving.triton.config import MODEL, SCORES, Tensor, interface
+from ssept.serving.triton.repository import DEFAULT_K
+from ssept.variants import CUSTOM
+
+SERVER = "ssept"
+
+
+class Served:
+    """A variant as a model, whatever engine runs it now.
+
+    Attributes:
+        name: of the model: `recommender_model_onnx` for the variant that answers by default, with
+            the variant's name behind it for the others.
+        variant: its name.
+    """
+
+    def __init__(self, service: Service, variant: str) -> None:
+        self.variant = variant
+        self.name = MODEL if variant == service.settings.variants[0] else f"{MODEL}_{variant}"
+        self._service = service
+        self._made: tuple[Engine, Contract] | None = None
+
+    @property
+    def _engine(self) -> Engine:
+        return self._service.models.engines[self.variant]
+
+    @property
+    def contract(self) -> Contract:
+        """What it takes and gives: made anew when another engine runs it."""
+        engine = self._engine
+        if self._made is None or self._made[0] is not engine:
+            settings, model = self._service.settings, engine.artifact.model
+            k = min(DEFAULT_K, settings.max_top_k, model.items)
+            items = model.items if settings.all_scores else None
+            tensors = interface(model.max_length, items, k)
+            self._made = engine, Contract(self.name, tensors, engine.max_batch)
+        return self._made[1]
+
+    async def infer(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Answer a request for inference.
+
+        Raises:
+            RefusedError: something is wrong with it, or it gets no turn in time.
+        """
+        if self._engine.batcher.is_full:  # said before its body costs anything
+            raise self._overloaded("queue")
+        headers, limit = dict(scope["headers"]), self._service.settings.max_body_bytes
+        body = await read_body(scope, receive, limit)
+        if encoding := headers.get(b"content-encoding"):
+            body = decompressed(body, encoding, limit)
+        answer, told = await self._answer(body, headers.get(HEADER_LENGTH))
+        return await respond(send, 200, answer, told)
+
+    async def _answer(self, body: bytes, header_length: bytes | None) -> tuple[bytes, Headers]:
+        contract = self.contract
+        plan, users, sequences = contract.read(body, header_length)
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for k, found in zip(plan.calls, await self._run(plan.calls, users, sequences), strict=True):
+            if k is None:
+                arrays[SCORES] = found
+            else:
+                arrays[TOPK_IDS], arrays[TOPK_SCORES] = found
+        return contract.write(plan, arrays)
+
+    async def _run(self, calls: Sequence[int | None], users: Ids, sequences: Ids) -> list[Any]:
+        """What the model gives for each of the calls: the k best, or all scores for None."""
+        engine = self._engine
+        model = engine.artifact.model
+        if engine.artifact.variant == CUSTOM:  # whose graph may do nothing about unknown ids
+            users, sequences = _known(users, model.users), _known(sequences, model.items)
+        jobs: list[Job] = []
+        try:
+            for k in calls:
+                jobs.append(engine.batcher.submit(users, sequences, k))
+            return [await job.answer for job in jobs]
+        except OverloadedError:
+            raise self._overloaded("age" if len(jobs) == len(calls) else "queue") from None
+        finally:
+            for job in jobs:
+                job.answer.cancel()  # where it has come, that changes nothing
+
+    def _overloaded(self, reason: str) -> RefusedError:
+        self._service.telemetry.refused.labels(reason).inc()
+        why = "too many requests wait" if reason == "queue" else "it waited too long"
+        return RefusedError(503, f"{why}; try again", [RETRY_AFTER])
+
+    def metadata(self) -> dict[str, Any]:
+        """Its inputs and outputs."""
+        tensors = self.contract.tensors
+        return {
+            "name": self.name,
+            "versions": [VERSION],
+            "platform": self._platform,
+            "inputs": [_metadata(tensor) for tensor in tensors.inputs],
+            "outputs": [_metadata(tensor) for tensor in tensors.outputs],
+        }
+
+    def config(self) -> dict[str, Any]:
+        """Its configuration: those of Triton's fields that say something here."""
+        settings, contract = self._service.settings, self.contract
+        gpu = PROVIDERS[settings.provider].nvidia
+        instances = {"kind": "KIND_GPU" if gpu else "KIND_CPU", "count": settings.sessions}
+        parameters = {
+            "variant": self.variant,
+            "provider": settings.provider,
+            "model_version": self._engine.version,
+        }
+        return {
+            "name": self.name,
+            "platform": self._platform,
+            "backend": SERVER,
+            "version_policy": {"latest": {"num_versions": 1}},
+            "max_batch_size": contract.max_batch,
+            "input": [_config(tensor) for tensor in contract.tensors.inputs],
+            "output": [_config(tensor) for tensor in contract.tensors.outputs],
+            "dynamic_batching": {"max_queue_delay_microseconds": 0},
+            "instance_group": [{"name": f"{self.name}_0"} | instances],
+            "parameters": {name: {"string_value": text} for name, text in parameters.items()},
+        }
+
+    def statistics(self) -> dict[str, Any]:
+        """What it has done since the server started."""
+        return self._service.statistics[self.variant].of_model(self.name, VERSION)
+
+    @property
+    def _platform(self) -> str:
+        """As Triton names them: what runs it, and the form of its file."""
+        return f"{SERVER}_{self._engine.artifact.format}"
+
+
+def _known(ids: Ids, last: int) -> Ids:
+    """The ids from 0 to the last, and 0 for others."""
+    return np.where(ids.view(np.uint64) > last, 0, ids)  # where a negative one is very large
+
+
+def _metadata(tensor: Tensor) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": datatype_of(tensor), "shape": [-1, *tensor.dims]}
+
+
+def _config(tensor: Tensor) -> dict[str, Any]:
+    return {"name": tensor.name, "data_type": tensor.type, "dims": list(tensor.dims)}

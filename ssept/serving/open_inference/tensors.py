@@ -1,0 +1,168 @@
+"""Parts of a request of the Open Inference Protocol, read with care: anybody may send them."""
+
+import zlib
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import orjson
+
+from ssept.providers.session import Ids
+from ssept.serving.http import RefusedError
+from ssept.serving.triton.config import Tensor
+
+INT64 = np.dtype("<i8")
+DTYPES: dict[str, np.dtype[Any]] = {"INT64": INT64, "FP32": np.dtype("<f4")}
+SHOWN = 80  # characters of what was sent, in a message
+WINDOWS = {b"gzip": 31, b"deflate": 15}  # how zlib tells the two forms apart
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Where an input's values are.
+
+    Attributes:
+        data: the bytes, if they stood in the JSON part; else they stand behind it.
+        offset: where they begin there.
+        count: how many there are.
+    """
+
+    data: bytes | None
+    offset: int
+    count: int
+
+    @property
+    def bytes_behind(self) -> int:
+        """How many bytes of them stand behind the JSON part."""
+        return self.count * INT64.itemsize if self.data is None else 0
+
+    def array(self, body: bytes, start: int) -> Ids:
+        """The values, int64[count], not to be written to; the JSON part ends at `start`."""
+        if self.data is None:
+            return np.frombuffer(body, INT64, self.count, start + self.offset)
+        return np.frombuffer(self.data, INT64, self.count)
+
+
+def wrong(message: str) -> NoReturn:
+    """Refuse a request that does not keep to the protocol."""
+    raise RefusedError(400, message)
+
+
+def shown(value: Any) -> str:
+    """A JSON value for a message, not all of it if it is long or deep."""
+    try:
+        text = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        return "too deep to be shown"  # orjson reads deeper than it writes
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def datatype_of(tensor: Tensor) -> str:
+    """What the protocol calls a tensor's type: "INT64" for TYPE_INT64."""
+    return tensor.type.removeprefix("TYPE_")
+
+
+def read_length(text: bytes, body: bytes) -> int:
+    """The length of a request's JSON part, from its header Inference-Header-Content-Length."""
+    if text.isdigit() and len(text) < 20 and int(text) <= len(body):
+        return int(text)
+    wrong(
+        f"Inference-Header-Content-Length is {shown(text.decode('latin-1'))}; expected the length "
+        f"of the JSON part, at most that of the body, {len(body)}"
+    )
+
+
+def read_parameters(given: dict[str, Any], place: str) -> dict[str, Any]:
+    """The parameters of a request or tensor; those that nothing is known of are let pass."""
+    parameters = given.get("parameters", {})
+    if not isinstance(parameters, dict):
+        wrong(f"{place}: parameters is {shown(parameters)}; expected a JSON object")
+    if "shared_memory_region" in parameters:
+        wrong(f"{place}: shared memory is not supported; send the data with the request")
+    return parameters
+
+
+def read_flag(parameters: dict[str, Any], name: str, otherwise: bool) -> bool:
+    """A parameter that is true or false."""
+    value = parameters.get(name, otherwise)
+    if not isinstance(value, bool):
+        wrong(f"parameter {name} is {shown(value)}; expected true or false")
+    return value
+
+
+def read_size(tensor: Tensor, given: dict[str, Any]) -> int:
+    """The rows of an input, once its type and shape are seen to be right."""
+    expected, datatype = datatype_of(tensor), given.get("datatype")
+    if datatype != expected:
+        wrong(f"{tensor.name}: datatype is {shown(datatype)}; expected {expected}")
+    shape: Any = given.get("shape")
+    dims = list(tensor.dims)
+    whole = isinstance(shape, list) and all(type(size) is int for size in shape)  # True is no size
+    if not (whole and shape[1:] == dims and shape[0] > 0):
+        wrong(
+            f"{tensor.name}: shape is {shown(shape)}; expected {[-1, *dims]}, where -1 is the "
+            "batch size, 1 at least"
+        )
+    size: int = shape[0]
+    return size
+
+
+def read_values(tensor: Tensor, given: dict[str, Any], count: int, offset: int) -> Values:
+    """Where the `count` values of an input are; `offset` bytes belong to those before it."""
+    size, data = read_parameters(given, tensor.name).get("binary_data_size"), given.get("data")
+    if (size is None) == (data is None):
+        has = "neither" if size is None else "both"
+        wrong(f"{tensor.name}: has {has} data and binary_data_size; expected one of the two")
+    if data is not None:
+        return Values(_bytes(tensor, data, count), 0, count)
+    if type(size) is not int or size != count * INT64.itemsize:
+        wrong(
+            f"{tensor.name}: binary_data_size is {shown(size)}; expected {count * INT64.itemsize}, "
+            f"{INT64.itemsize} for each of the {count} values of its shape"
+        )
+    return Values(None, offset, count)
+
+
+def _bytes(tensor: Tensor, data: Any, count: int) -> bytes:
+    """Values that stand in JSON, flat or nested."""
+    flat = np.asarray(data if isinstance(data, list) else [None], object).ravel()
+    if set(map(type, flat)) != {int}:
+        wrong(
+            f"{tensor.name}: data is {shown(data)}; expected whole numbers, flat or in lists of "
+            "equal length"
+        )
+    if len(flat) != count:
+        wrong(f"{tensor.name}: data has {len(flat)} values; expected {count} for its shape")
+    try:
+        return flat.astype(INT64).tobytes()
+    except OverflowError:
+        wrong(f"{tensor.name}: data has a number outside {datatype_of(tensor)}")
+
+
+def decompressed(body: bytes, encoding: bytes, limit: int) -> bytes:
+    """A body as it was before the client compressed it.
+
+    Args:
+        body: what was sent.
+        encoding: HTTP's Content-Encoding.
+        limit: bytes; no more than these are ever unpacked.
+
+    Raises:
+        RefusedError: it is longer, or broken, or of another encoding.
+    """
+    if encoding == b"identity":
+        return body
+    if encoding not in WINDOWS:
+        known = b", ".join(WINDOWS)
+        message = f"Content-Encoding is {shown(encoding.decode('latin-1'))}; expected "
+        raise RefusedError(415, message + known.decode(), [(b"accept-encoding", known)])
+    unpack = zlib.decompressobj(WINDOWS[encoding])
+    try:
+        plain = unpack.decompress(body, limit + 1)
+    except zlib.error as error:
+        wrong(f"the body cannot be unpacked as {encoding.decode()}: {error}")
+    if len(plain) > limit:
+        raise RefusedError(413, f"the body, once unpacked, is longer than {limit} bytes")
+    if not unpack.eof or unpack.unused_data:
+        wrong(f"the body is not one whole {encoding.decode()} stream")
+    return plain

@@ -1,0 +1,97 @@
+"""What operates a server: is it alive, is it ready, what does it serve, what has it counted."""
+
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version as version_of
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, Field
+
+from ssept.serving.service import Service
+
+ENDS: dict[int | str, dict[str, Any]] = {
+    503: {"description": "It ends", "content": {"text/plain": {}}}
+}
+
+
+class Version(BaseModel):
+    """What is served."""
+
+    ssept: str = Field(description="the version of the server")
+    provider: str
+    variants: dict[str, str] = Field(
+        description="the version of each variant's model; the first answers where none is asked for"
+    )
+
+
+def router(service: Service) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(tags=["operations"])
+
+    async def test() -> str:
+        """Say that it works."""
+        return "it works\n"
+
+    async def live() -> str:
+        """Tell whether the process answers."""
+        return "alive\n"
+
+    async def ready(response: Response) -> str:
+        """Tell whether it is to be given requests: 503 while it ends."""
+        if not service.ready:
+            response.status_code = 503
+            return "not ready\n"
+        return "ready\n"
+
+    _add(routes, "/test", test, "GET", "POST")
+    _add(routes, "/health/live", live, "GET")
+    _add(routes, "/health/ready", ready, "GET", responses=ENDS)
+
+    @routes.get("/version")
+    async def version() -> Version:
+        """Tell what is served."""
+        engines = service.models.engines
+        return Version(
+            ssept=version_of("ssept"),
+            provider=service.settings.provider,
+            variants={name: engine.version for name, engine in engines.items()},
+        )
+
+    # Not async, so that it runs beside the loop: the counters of many workers take a while.
+    @routes.get("/metrics", response_class=PlainTextResponse)
+    def metrics(accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
+        """Tell what is counted, for Prometheus."""
+        body, media_type = service.telemetry.exposition(accept)
+        return Response(body, media_type=media_type)
+
+    return routes
+
+
+def _add(
+    routes: APIRouter,
+    path: str,
+    endpoint: Callable[..., Awaitable[str]],
+    *methods: str,
+    responses: dict[int | str, dict[str, Any]] | None = None,
+) -> None:
+    """Add a route of plain text for these methods, and for HEAD.
+
+    One route answers all of them, so that the Allow header of a 405 has them all, and others
+    describe them, for FastAPI describes no route of several methods well.
+    """
+    routes.add_api_route(
+        path,
+        endpoint,
+        methods=[*methods, "HEAD"],
+        response_class=PlainTextResponse,
+        include_in_schema=False,
+    )
+    for method in methods:
+        routes.add_api_route(
+            path,
+            endpoint,
+            methods=[method],
+            response_class=PlainTextResponse,
+            responses=responses,
+        )

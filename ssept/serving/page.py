@@ -1,0 +1,142 @@
+"""The page at `/`, and what it asks for: titles and histories."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, Field
+
+from ssept.serving.catalog import UNKNOWN_USER, Catalog
+from ssept.serving.service import Service
+
+FILES = Path(__file__).with_name("static")
+INDEX = "index.html"
+MOST_ITEMS, MOST_HISTORY, MOST_USERS = 100, 1000, 100
+LONGEST_QUERY = 100
+# The page loads nothing from elsewhere, and no text can become a script or a style.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # kept, but asked for each time: 304 by the ETag
+}
+
+
+class Item(BaseModel):
+    """An item of the catalog."""
+
+    id: int = Field(description="in the data set's own ids")
+    title: str | None = Field(description="null where the server has no titles")
+    genres: list[str]
+
+
+class Items(BaseModel):
+    """Items that were found, best first."""
+
+    items: list[Item]
+
+
+class User(BaseModel):
+    """A user and what they have seen."""
+
+    user_id: int
+    known: bool = Field(description="whether the model was trained with this user")
+    total: int = Field(description="how many items the history has")
+    history: list[Item] = Field(description="the newest of them, the newest last")
+
+
+class Users(BaseModel):
+    """Some of the users that the model was trained with."""
+
+    total: int
+    user_ids: list[int] = Field(description="drawn anew each time")
+
+
+def router(service: Service) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(tags=["page"])
+
+    @routes.get("/items")
+    async def items(
+        query: Annotated[
+            str,
+            Query(
+                max_length=LONGEST_QUERY,
+                description="beginnings of words of a title in any order, or an item's id",
+                examples=["matrix 1999"],
+            ),
+        ] = "",
+        limit: Annotated[int, Query(ge=1, le=MOST_ITEMS)] = 10,
+        id: Annotated[
+            list[int] | None,
+            Query(max_length=MOST_ITEMS, description="these instead, in this order, if known"),
+        ] = None,
+    ) -> Items:
+        """Find items by their titles, or the most popular ones; or look up those of some ids."""
+        catalog = service.models.catalog
+        if id is None:
+            return Items(items=_described(catalog, catalog.find(query, limit)))
+        known = [catalog.items[given] for given in id if given in catalog.items]
+        return Items(items=_described(catalog, known))
+
+    @routes.get("/users")
+    async def users(limit: Annotated[int, Query(ge=1, le=MOST_USERS)] = 1) -> Users:
+        """Draw some users."""
+        known = service.models.catalog.user_ids
+        drawn = np.random.default_rng().choice(len(known), min(limit, len(known)), replace=False)
+        return Users(total=len(known), user_ids=known[drawn].tolist())
+
+    @routes.get("/users/{user_id}")
+    async def user(
+        user_id: int, limit: Annotated[int, Query(ge=1, le=MOST_HISTORY)] = MOST_HISTORY
+    ) -> User:
+        """Tell what a user has seen."""
+        catalog = service.models.catalog
+        place = catalog.users.get(user_id, UNKNOWN_USER)
+        history = catalog.history(place)
+        newest = history[-min(limit, service.settings.max_sequence) :].tolist()
+        return User(
+            user_id=user_id,
+            known=place != UNKNOWN_USER,
+            total=len(history),
+            history=_described(catalog, newest),
+        )
+
+    _add_files(routes)
+    return routes
+
+
+def _add_files(routes: APIRouter) -> None:
+    """The page itself; it is no part of the API."""
+    files = StaticFiles(directory=FILES)
+
+    async def answer(name: str, request: Request) -> Response:
+        response = await files.get_response(name, request.scope)
+        response.headers.update(HEADERS)
+        return response
+
+    @routes.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    async def index(request: Request) -> Response:
+        return await answer(INDEX, request)
+
+    @routes.api_route("/static/{name}", methods=["GET", "HEAD"], include_in_schema=False)
+    async def static(name: str, request: Request) -> Response:
+        return await answer(name, request)
+
+
+def _described(catalog: Catalog, items: Iterable[int]) -> list[Item]:
+    data, ids = catalog.data, catalog.item_ids
+    described = []
+    for item in items:
+        title = data.titles[item - 1] if data else ""
+        genres = data.genres[item - 1] if data else ""
+        named = genres.split("|") if genres else []
+        described.append(Item(id=int(ids[item]), title=title or None, genres=named))
+    return described

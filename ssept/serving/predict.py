@@ -1,0 +1,228 @@
+"""`POST /predict`: the best items for a user, in the data set's own ids."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter
+from pydantic import TypeAdapter, ValidationError
+
+from ssept.providers.session import Ids
+from ssept.serving import schema
+from ssept.serving.batcher import Job, OverloadedError
+from ssept.serving.catalog import UNKNOWN_USER
+from ssept.serving.description import Invalid, Problem, describe
+from ssept.serving.engine import Engine
+from ssept.serving.http import (
+    JSON_TYPE,
+    RETRY_AFTER,
+    Direct,
+    Receive,
+    RefusedError,
+    Scope,
+    Send,
+    read_body,
+    respond,
+    to_json,
+)
+from ssept.serving.schema import BatchPrediction, BatchRequest, Prediction, PredictRequest
+from ssept.serving.service import Models, Service
+
+PATH, BATCH_PATH = "/predict", "/predict/batch"
+ONE: TypeAdapter[PredictRequest] = TypeAdapter(PredictRequest)
+MANY: TypeAdapter[BatchRequest] = TypeAdapter(BatchRequest)
+BODY = ("body",)
+SHOWN_ERRORS = 10  # of a body
+COUNTED_ERRORS = 100  # are told by their number alone, past this
+SHOWN_CHARACTERS = 100
+INT64 = np.iinfo(np.int64)
+
+Place = tuple[int | str, ...]
+Asked = tuple[Engine, int, Ids, list[Ids] | None]  # engine, user, items, items to leave out
+
+
+def direct(service: Service) -> Direct:
+    """The routes, for the application to call without FastAPI."""
+    return {
+        ("POST", PATH): (PATH, partial(predict, service)),
+        ("POST", BATCH_PATH): (BATCH_PATH, partial(predict_batch, service)),
+    }
+
+
+def router(service: Service) -> APIRouter:
+    """The same routes, described."""
+    routes = APIRouter(tags=["recommendations"])
+    catalog, settings = service.models.catalog, service.settings
+    wrong: dict[int | str, dict[str, Any]] = {
+        415: {"model": Problem, "description": "The content type is not JSON"},
+        422: {"model": Invalid, "description": "A field is not valid, or of an unknown item"},
+    }
+    best: dict[int | str, dict[str, Any]] = {200: {"model": Prediction}}
+    all_best: dict[int | str, dict[str, Any]] = {200: {"model": BatchPrediction}}
+    describe(
+        routes,
+        PATH,
+        partial(predict, service),
+        name="predict",
+        summary="Recommend items to a user\nThe best items first, in the data set's own ids.",
+        body={"application/json": schema.one(settings, catalog)},
+        answers=best | wrong,
+    )
+    describe(
+        routes,
+        BATCH_PATH,
+        partial(predict_batch, service),
+        name="predict_batch",
+        summary="Recommend items to several users\nAll of the requests are answered, or none.",
+        body={"application/json": schema.many(settings, catalog)},
+        answers=all_best | wrong,
+    )
+    return routes
+
+
+async def predict(service: Service, scope: Scope, receive: Receive, send: Send) -> int:
+    """Answer one request; raises RefusedError with what is wrong with it."""
+    _check_load(service)
+    body = await read_body(scope, receive, service.settings.max_body_bytes, JSON_TYPE)
+    request = _parsed(ONE, body)
+    models = service.models
+    asked = _check(service, models, request, BODY)
+    job = _submit(service, request, asked)
+    try:
+        answer = await job.answer
+    except OverloadedError:
+        raise _overloaded(service, "age", "it waited too long; try again") from None
+    return await respond(send, 200, to_json(_prediction(models, asked, answer)))
+
+
+async def predict_batch(service: Service, scope: Scope, receive: Receive, send: Send) -> int:
+    """Answer several; all of them, or an error."""
+    _check_load(service)
+    body = await read_body(scope, receive, service.settings.max_body_bytes, JSON_TYPE)
+    requests = _parsed(MANY, body).requests
+    models = service.models
+    all_asked = [
+        _check(service, models, request, ("body", "requests", index))
+        for index, request in enumerate(requests)
+    ]
+    jobs: list[Job] = []
+    try:
+        for request, asked in zip(requests, all_asked, strict=True):
+            jobs.append(_submit(service, request, asked))
+        answers = await asyncio.gather(*(job.answer for job in jobs))
+    except OverloadedError:
+        raise _overloaded(service, "age", "it waited too long; try again") from None
+    finally:
+        for job in jobs:
+            job.answer.cancel()  # of no effect on those that have been answered
+    predictions = [
+        _prediction(models, asked, answer) for asked, answer in zip(all_asked, answers, strict=True)
+    ]
+    return await respond(send, 200, to_json({"predictions": predictions}))
+
+
+def _check_load(service: Service) -> None:
+    """Refuse what cannot be run in time before its body costs anything."""
+    if service.models.are_full:
+        raise _overloaded(service, "queue", "too many requests wait; try again")
+
+
+def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:
+    try:
+        return adapter.validate_json(body)
+    except ValidationError as error:
+        raise RefusedError(422, _described(error)) from None
+
+
+def _described(error: ValidationError) -> list[dict[str, Any]]:
+    """What is wrong with a body, short, however long the body is."""
+    count = error.error_count()
+    if count > COUNTED_ERRORS:
+        return [{"type": "too_many_errors", "loc": BODY, "msg": f"{count} fields are wrong"}]
+    found = error.errors(include_url=False, include_context=False)[:SHOWN_ERRORS]
+    return [_error((*BODY, *one["loc"]), one["type"], one["msg"], one["input"]) for one in found]
+
+
+def _error(place: Place, kind: str, message: str, given: Any) -> dict[str, Any]:
+    """An error in the form that FastAPI gives to those of validation.
+
+    What was given is left out if it is no plain value, for it can be as long as the body.
+    """
+    where = [key[:SHOWN_CHARACTERS] if isinstance(key, str) else key for key in place]
+    error = {"type": kind, "loc": where, "msg": message}
+    if isinstance(given, str):
+        error["input"] = given[:SHOWN_CHARACTERS]
+    elif given is None or isinstance(given, float) or _is_int64(given):
+        error["input"] = given
+    return error
+
+
+def _is_int64(value: Any) -> bool:
+    return isinstance(value, int) and INT64.min <= value <= INT64.max
+
+
+def _wrong(place: Place, kind: str, message: str, given: Any) -> RefusedError:
+    return RefusedError(422, [_error(place, kind, message, given)])
+
+
+def _check(service: Service, models: Models, request: PredictRequest, place: Place) -> Asked:
+    """What to run for a request, in the catalog's ids."""
+    engine = models.default
+    if request.variant is not None:
+        if request.variant not in models.engines:
+            message = f"no such variant is served; there are {', '.join(models.engines)}"
+            raise _wrong((*place, "variant"), "unknown_variant", message, request.variant)
+        engine = models.engines[request.variant]
+    sequence, count, settings = request.sequence, engine.artifact.model.items, service.settings
+    if len(sequence) > settings.max_sequence:
+        message = f"{len(sequence)} items; at most {settings.max_sequence} are taken"
+        raise _wrong((*place, "sequence"), "too_long", message, sequence)
+    most = min(settings.max_top_k, count)
+    if request.top_k > most:
+        message = f"at most {most} items are recommended"
+        raise _wrong((*place, "top_k"), "less_than_equal", message, request.top_k)
+    items = _known_items(models, sequence, place)
+    exclude = None
+    if request.exclude_seen:
+        exclude = [np.unique(items)]
+        if request.top_k > count - len(exclude[0]):
+            message = f"the sequence leaves only {count - len(exclude[0])} of {count} items"
+            raise _wrong((*place, "top_k"), "less_than_equal", message, request.top_k)
+    return engine, models.catalog.users.get(request.user_id, UNKNOWN_USER), items, exclude
+
+
+def _known_items(models: Models, sequence: Sequence[int], place: Place) -> Ids:
+    items = models.catalog.items
+    try:
+        return np.array([items[item] for item in sequence], np.int64)
+    except KeyError:
+        index = next(at for at, item in enumerate(sequence) if item not in items)
+        message = "no item of this id is in the catalog"
+        where = (*place, "sequence", index)
+        raise _wrong(where, "unknown_item", message, sequence[index]) from None
+
+
+def _submit(service: Service, request: PredictRequest, asked: Asked) -> Job:
+    engine, user, items, exclude = asked
+    try:
+        return engine.batcher.submit([user], [items], request.top_k, exclude)
+    except OverloadedError:
+        raise _overloaded(service, "queue", "too many requests wait; try again") from None
+
+
+def _overloaded(service: Service, reason: str, message: str) -> RefusedError:
+    service.telemetry.refused.labels(reason).inc()
+    return RefusedError(503, message, [RETRY_AFTER])
+
+
+def _prediction(models: Models, asked: Asked, answer: Any) -> dict[str, Any]:
+    engine, user, _, _ = asked
+    ids, best = answer
+    return {
+        "top_items": models.catalog.item_ids[ids[0]],
+        "scores": best[0],
+        "model_version": engine.version,
+        "known_user": user != UNKNOWN_USER,
+    }

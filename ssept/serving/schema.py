@@ -1,0 +1,101 @@
+"""What requests for recommendations and their answers look like, and how that is described."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictBool, StrictInt
+
+from ssept.serving.catalog import UNKNOWN_USER, Catalog
+from ssept.serving.settings import Settings
+
+DEFAULT_TOP_K = 10
+MOST_REQUESTS = 256  # in a batch
+EXAMPLE_ITEMS = 3
+
+
+class PredictRequest(BaseModel):
+    """A user and what they have seen so far."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user_id: StrictInt = Field(description="in the data set's own ids; it may be unknown")
+    # The first wrong item is told, and the others are not looked at.
+    sequence: Annotated[list[StrictInt], FailFast()] = Field(
+        description="ids of items in time order, the newest last; may be empty"
+    )
+    top_k: StrictInt = Field(DEFAULT_TOP_K, ge=1, description="how many items to recommend")
+    exclude_seen: StrictBool = Field(False, description="leave the items of the sequence out")
+    variant: str | None = Field(None, description="one of GET /version; by default the first")
+
+
+class Prediction(BaseModel):
+    """The best items, best first."""
+
+    top_items: list[int]
+    scores: list[float]
+    model_version: str
+    known_user: bool = Field(
+        description="whether the model was trained with this user; the answer is for an average "
+        "user otherwise"
+    )
+
+
+class BatchRequest(BaseModel):
+    """Several requests in one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    requests: Annotated[list[PredictRequest], FailFast()] = Field(
+        min_length=1, max_length=MOST_REQUESTS
+    )
+
+
+class BatchPrediction(BaseModel):
+    """The predictions, in the order of the requests."""
+
+    predictions: list[Prediction]
+
+
+def one(settings: Settings, catalog: Catalog) -> dict[str, Any]:
+    """OpenAPI's description of the body of one request, with the limits of a server."""
+    user, items = _known(catalog)
+    known = {"user_id": user, "sequence": items}
+    stranger = {"user_id": max(catalog.users, default=0) + 1, "sequence": items[:1]}
+    return {
+        "schema": _limited(PredictRequest.model_json_schema(), settings),
+        "examples": {
+            "best": {"summary": "The ten best items", "value": known},
+            "unseen": {
+                "summary": "Five items that are not in the sequence",
+                "value": known | {"top_k": 5, "exclude_seen": True},
+            },
+            "new": {"summary": "A user without a history", "value": known | {"sequence": []}},
+            "stranger": {"summary": "A user the model does not know", "value": stranger},
+        },
+    }
+
+
+def many(settings: Settings, catalog: Catalog) -> dict[str, Any]:
+    """The same of a batch."""
+    user, items = _known(catalog)
+    schema = BatchRequest.model_json_schema()
+    schema["properties"]["requests"]["items"] = _limited(
+        schema.pop("$defs")["PredictRequest"], settings
+    )
+    value = [{"user_id": user, "sequence": items}, {"user_id": user, "sequence": [], "top_k": 3}]
+    return {
+        "schema": schema,
+        "examples": {"two": {"summary": "Two requests", "value": {"requests": value}}},
+    }
+
+
+def _known(catalog: Catalog) -> tuple[int, list[int]]:
+    """A user and items that the model knows."""
+    return next(iter(catalog.users), UNKNOWN_USER), list(catalog.items)[:EXAMPLE_ITEMS]
+
+
+def _limited(schema: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    fields = schema["properties"]
+    fields["sequence"]["maxItems"] = settings.max_sequence
+    fields["top_k"]["maximum"] = settings.max_top_k
+    fields["variant"]["anyOf"][0]["enum"] = list(settings.variants)
+    return schema

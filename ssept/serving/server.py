@@ -1,0 +1,267 @@
+"""The server in one process: uvicorn, which ends without losing a request and reloads in place."""
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import logging.config
+import math
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ssept.errors import ServerError
+from ssept.serving.app import Application
+from ssept.serving.service import Models, load_models
+from ssept.serving.settings import Settings
+
+LOG = logging.getLogger("ssept.serving")
+CLOSE = (b"connection", b"close")
+KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep theirs, so that they are not surprised
+LINGER_SECONDS = 0.5
+GRACE_SECONDS = 2  # after the deadline of requests, for clients that are slow to read
+POLL_SECONDS = 0.01
+SO_ATTACH_FILTER = 26  # of linux/socket.h
+BPF_RET = 0x06  # of linux/bpf_common.h
+
+
+class Server(uvicorn.Server):
+    """Ends when told by SIGTERM or SIGINT, reloads its models when told by SIGHUP."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        app: Application,
+        own_listener: bool,
+        ready: Callable[[], None],
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            config: of uvicorn.
+            app: the application that it names.
+            own_listener: whether no other process accepts from the same listening socket.
+            ready: called when it answers.
+        """
+        super().__init__(config)
+        self._app = app
+        self._own_listener = own_listener
+        self._ready = ready
+        self._reloads: set[asyncio.Task[bool]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to answer, and say so."""
+        await super().startup(sockets)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end; at once when told a second time."""
+        del sig, frame
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer every request that has arrived, and those that are on their way, then end.
+
+        From here on each answer tells its client to close the connection.
+        """
+        self._app.service.draining = True
+        self.server_state.default_headers.append(CLOSE)  # the list that coming answers begin with
+        for connection in self._connections():
+            if not _idle(connection):
+                connection.shutdown()  # after its answer, which may have begun with an older list
+        await self._accept_all(sockets or [])
+        await self._linger()
+        await super().shutdown(sockets)
+
+    async def _accept_all(self, listeners: Sequence[socket.socket]) -> None:
+        """Wait until the loop has accepted every connection that the system has completed."""
+        if self._own_listener:
+            for listener in listeners:
+                refuse_new(listener)
+        end = time.monotonic() + LINGER_SECONDS
+        while any(map(_readable, listeners)) and time.monotonic() < end and not self.force_exit:
+            await asyncio.sleep(0)
+        for server in self.servers:
+            server.close()
+
+    async def _linger(self) -> None:
+        """Wait for requests on connections that are idle, until none has anything unread."""
+        start = time.monotonic()
+        while not self.force_exit:
+            await asyncio.sleep(POLL_SECONDS)
+            passed = time.monotonic() - start
+            idle = [connection for connection in self._connections() if _idle(connection)]
+            waited = passed > LINGER_SECONDS and not any(map(_unread, idle))
+            if waited or not self.server_state.connections or passed > 2 * LINGER_SECONDS:
+                return
+
+    def _connections(self) -> list[HttpToolsProtocol]:
+        return [one for one in self.server_state.connections if isinstance(one, HttpToolsProtocol)]
+
+    def _reload(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._app.service.reload())
+        self._reloads.add(task)  # the loop itself keeps no hold of it
+        task.add_done_callback(self._reloaded)
+
+    def _reloaded(self, task: "asyncio.Task[bool]") -> None:
+        self._reloads.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            LOG.error("reload failed, the models of before stay: %r", error)
+
+
+def listen_at(host: str, port: int) -> socket.socket:
+    """A socket of that address; clients are refused until a server listens on it.
+
+    Args:
+        host: a name or an address.
+        port: 0 for one that is free.
+
+    Raises:
+        ServerError: the address cannot be used.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            (family, kind, *_, address), *_ = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            listener = stack.enter_context(socket.socket(family, kind))
+            if port:  # connections of a server that has ended do not count
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError as error:
+            raise _unusable(f"{host}:{port}", error) from error
+        stack.pop_all()
+        return listener
+
+
+def _unusable(place: str, error: OSError) -> ServerError:
+    return ServerError(
+        f"{place} cannot be listened on: {error.strerror}; choose another --port or --host, or "
+        "end what listens there"
+    )
+
+
+def place_of(listener: socket.socket) -> str:
+    """Host and port of a listening socket, as a URL has them."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def refuse_new(listener: socket.socket) -> None:
+    """Let the system complete no more connections; those that wait to be accepted stay.
+
+    Closing would reset those that were completed since the last look. What comes now is dropped
+    as if the network had lost it: the client's system asks again, and is refused by then.
+    """
+    code = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RET, 0, 0, 0))  # drop everything
+    program = struct.pack("HP", 1, ctypes.addressof(code))
+    with contextlib.suppress(OSError):  # a sandbox may have no filters; some could be reset then
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+def serve(
+    listener: socket.socket,
+    settings: Settings,
+    access_log: bool,
+    ready: Callable[[str], None],
+    own_listener: bool = True,
+) -> None:
+    """Load the models and answer until told to end; called in the main thread.
+
+    Args:
+        listener: of `listen_at`.
+        settings: what is served, and how.
+        access_log: whether each request is logged.
+        ready: called when it answers, with what is to be said of it.
+        own_listener: whether no other process accepts from the same socket.
+
+    Raises:
+        SseptError: the models cannot be loaded, or the address is taken after all.
+    """
+    configure_logging(access_log)
+    app, line = _application(settings, listener)
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        interface="asgi3",
+        lifespan="on",
+        log_config=None,
+        access_log=access_log,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=math.ceil(settings.deadline_ms / 1000) + GRACE_SECONDS,
+    )
+    server = Server(config, app, own_listener, lambda: ready(line))
+    gc.collect()
+    gc.freeze()  # what lives as long as the server is not gone through again while it answers
+    try:
+        server.run([listener])
+    except OSError as error:
+        raise _unusable(place_of(listener), error) from error
+
+
+def _application(settings: Settings, listener: socket.socket) -> tuple[Application, str]:
+    """The application, alone in holding its models, and what is to be said of it."""
+    models = load_models(settings)
+    return Application(settings, models), describe(settings, models, listener)
+
+
+def describe(settings: Settings, models: Models, listener: socket.socket) -> str:
+    """What a server says when it answers; a program may read the address from it."""
+    model, variants = models.default.artifact.model, ", ".join(models.engines)
+    return (
+        f"ssept: {model.checkpoint}, {variants} on {settings.provider}, at "
+        f"http://{place_of(listener)}, model {models.default.version}; Ctrl-C stops it"
+    )
+
+
+def configure_logging(access_log: bool) -> None:
+    """Log to standard error: warnings, reloads, and requests if wanted."""
+    handlers = {"handlers": ["console"]}
+    loggers: dict[str, Any] = {
+        "ssept": handlers | {"level": "INFO"},
+        "uvicorn.error": handlers | {"level": "WARNING"},
+    }
+    if access_log:
+        loggers["uvicorn.access"] = handlers | {"level": "INFO"}
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
+            "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "loggers": loggers,
+        }
+    )
+
+
+def _idle(connection: HttpToolsProtocol) -> bool:
+    """Whether no request on it waits for an answer."""
+    cycle = connection.cycle
+    return cycle is None or cycle.response_complete
+
+
+def _unread(connection: HttpToolsProtocol) -> bool:
+    """Whether bytes have arrived on it that the loop has not read yet."""
+    transport = connection.transport
+    return not transport.is_closing() and _readable(transport.get_extra_info("socket"))
+
+
+def _readable(one: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(one.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

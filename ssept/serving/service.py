@@ -1,0 +1,129 @@
+"""What a server answers with: an engine for each variant, and the catalog; exchanged as a whole."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ssept.errors import SseptError
+from ssept.serving.batcher import Job, Observer
+from ssept.serving.catalog import Catalog, catalog_of
+from ssept.serving.engine import Engine
+from ssept.serving.settings import Settings
+from ssept.serving.statistics import Statistics
+from ssept.serving.telemetry import Telemetry
+
+LOG = logging.getLogger("ssept.serving")
+
+
+@dataclass(frozen=True)
+class Models:
+    """What was loaded at one time.
+
+    Attributes:
+        engines: by variant; the first answers unless a request asks for another one.
+        catalog: of the checkpoint that they are made of.
+    """
+
+    engines: dict[str, Engine]
+    catalog: Catalog
+
+    @property
+    def default(self) -> Engine:
+        """The engine of requests that ask for none."""
+        return next(iter(self.engines.values()))
+
+    @property
+    def are_full(self) -> bool:
+        """Whether a new request would wait longer than the age cap, whichever it asks for."""
+        return all(engine.batcher.is_full for engine in self.engines.values())
+
+
+def load_models(settings: Settings) -> Models:
+    """Load and warm up all that the settings name; takes seconds.
+
+    Raises:
+        SseptError: something is missing or broken, or would not run on the provider.
+    """
+    engines = {variant: Engine(settings, variant) for variant in settings.variants}
+    model = next(iter(engines.values())).artifact.model
+    return Models(engines, catalog_of(settings.model, model, settings.data))
+
+
+class Service:
+    """The models of a server, from its start to its end.
+
+    Attributes:
+        settings: what it was started with.
+        telemetry: what is counted.
+        statistics: the calls of each variant, as the Open Inference Protocol tells them.
+        models: the ones that answer now.
+        draining: whether it is about to end; it is not ready then, though it still answers.
+    """
+
+    models: Models
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.telemetry = Telemetry(settings)
+        self.statistics = {variant: Statistics() for variant in settings.variants}
+        self.draining = False
+        self._loaded = False
+        self._reloading = asyncio.Lock()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is to be given requests."""
+        return self._loaded and not self.draining
+
+    async def start(self, models: Models | None = None) -> None:
+        """Answer with these models, or load them.
+
+        Raises:
+            SseptError: as `load_models`.
+        """
+        if models is None:
+            models = await asyncio.to_thread(load_models, self.settings)
+        self._take(models)
+        self._loaded = True
+
+    async def reload(self) -> bool:
+        """Load the models again and answer with them; requests go on meanwhile.
+
+        Returns:
+            Whether they could be loaded. If not, those of before go on answering.
+        """
+        async with self._reloading:
+            try:
+                models = await asyncio.to_thread(load_models, self.settings)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the server goes on
+                self.telemetry.reloads.labels("failed").inc()
+                version, traceback = self.models.default.version, not isinstance(error, SseptError)
+                LOG.error("reload failed, %s stays: %s", version, error, exc_info=traceback)
+                return False
+            before = self.models
+            self._take(models)
+            for engine in before.engines.values():
+                await engine.stop()
+            self.telemetry.reloads.labels("done").inc()
+            LOG.info("reloaded: %s", models.default.version)
+            return True
+
+    async def stop(self) -> None:
+        """Answer what waits, and end."""
+        for engine in self.models.engines.values():
+            await engine.stop()
+
+    def _take(self, models: Models) -> None:
+        for variant, engine in models.engines.items():
+            engine.start(self._observer(variant))
+        self.models = models
+
+    def _observer(self, variant: str) -> Observer:
+        count, record = self.telemetry.batches(variant), self.statistics[variant].record
+
+        def observe(jobs: Sequence[Job], seconds: float) -> None:
+            count(jobs, seconds)
+            record(jobs, seconds)
+
+        return observe

@@ -1,0 +1,178 @@
+"""What a server is started with: from environment variables, which `ssept serve` sets."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ssept.errors import ServerError
+from ssept.measure.settings import Settings as SessionSettings
+from ssept.measure.settings import read_settings
+from ssept.model.store import shipped_folder
+from ssept.providers import PROVIDERS, applicable
+from ssept.variants import CUSTOM, VARIANTS
+
+DEFAULT_CHECKPOINT = "SSE_PT10kemb.safetensors"
+DATA_VARIABLE = "MOVIELENS_DATA_DIR"
+LARGEST = 10**9  # of any number; what is larger is a slip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A server's settings; each is read from the environment variable beside it.
+
+    Attributes:
+        model: SSEPT_CHECKPOINT: a checkpoint, an ONNX file, or a folder of artifacts.
+        variants: SSEPT_VARIANT: names separated by commas; the first answers unless a request
+            asks for another one.
+        provider: SSEPT_PROVIDER.
+        threads: SSEPT_THREADS: that a session's call may use.
+        sessions: SSEPT_SESSIONS: side by side, for each variant.
+        tuned: SSEPT_TUNED: the file of `ssept tune`, whose settings win over threads and
+            max_batch; None for none.
+        data: MOVIELENS_DATA_DIR: the prepared folder with titles and histories, or None.
+        max_batch: SSEPT_MAX_BATCH: the most sequences in one call.
+        max_wait_ms: SSEPT_MAX_WAIT_MS: the age cap. A request that would wait longer for its
+            turn is refused at once, and one that has waited longer is not run any more.
+        deadline_ms: SSEPT_DEADLINE_MS: the most that a request may take, its body included.
+        max_body_bytes: SSEPT_MAX_BODY_BYTES.
+        max_sequence: SSEPT_MAX_SEQUENCE: items in a request's sequence, though a model reads
+            only the last of them.
+        max_top_k: SSEPT_MAX_TOP_K.
+        all_scores: SSEPT_ALL_SCORES: whether the Open Inference Protocol offers the output
+            `scores` too, of all items.
+        cors_origins: SSEPT_CORS_ORIGINS: web origins whose pages may call, separated by commas; *
+            for all.
+    """
+
+    model: Path = shipped_folder() / DEFAULT_CHECKPOINT
+    variants: tuple[str, ...] = ("fused_topk",)
+    provider: str = "cpu"
+    threads: int = 1
+    sessions: int = 1
+    tuned: Path | None = None
+    data: Path | None = None
+    max_batch: int = 64
+    max_wait_ms: float = 100.0
+    deadline_ms: float = 1000.0
+    max_body_bytes: int = 1 << 20
+    max_sequence: int = 1000
+    max_top_k: int = 100
+    all_scores: bool = False
+    cors_origins: tuple[str, ...] = ()
+
+    def session(self, variant: str) -> SessionSettings:
+        """How the sessions of a variant are started.
+
+        Raises:
+            SseptError: the file of `ssept tune` cannot be used, or has nothing of this cell.
+        """
+        if self.tuned is None:
+            return SessionSettings(self.threads, batch=self.max_batch)
+        cell = f"{variant}-{self.provider}"
+        found = read_settings(self.tuned).get(cell)
+        if found is None:
+            raise ServerError(
+                f"{self.tuned}: has nothing of {cell}; `ssept tune --variant {variant} --provider "
+                f"{self.provider}` finds it"
+            )
+        return found
+
+
+VARIABLES = {
+    "model": "SSEPT_CHECKPOINT",
+    "variants": "SSEPT_VARIANT",
+    "data": DATA_VARIABLE,
+} | {
+    name: f"SSEPT_{name.upper()}"
+    for name in Settings.__dataclass_fields__
+    if name not in ("model", "variants", "data")
+}
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings that environment variables give; one that is empty counts as not set.
+
+    Raises:
+        ServerError: a variable's value is not usable; the message names the variable.
+    """
+    given: dict[str, Any] = {}
+    for name, variable in VARIABLES.items():
+        text = environment.get(variable, "").strip()
+        if text:
+            given[name] = _value(name, variable, text)
+    settings = Settings(**given)
+    _check(settings)
+    return settings
+
+
+def to_environment(settings: Settings) -> dict[str, str]:
+    """The variables that give these settings again."""
+    texts = {}
+    for name, variable in VARIABLES.items():
+        value = getattr(settings, name)
+        if isinstance(value, tuple):
+            texts[variable] = ",".join(value)
+        else:
+            texts[variable] = "" if value is None else str(int(value) if value is True else value)
+    return texts
+
+
+def _value(name: str, variable: str, text: str) -> object:
+    default = getattr(Settings, name)
+    if name in ("model", "tuned", "data"):
+        return Path(text)
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool):
+        if text.lower() not in ("0", "1", "true", "false"):
+            raise ServerError(f"{variable} is {text!r}; expected 0 or 1")
+        return text.lower() in ("1", "true")
+    try:
+        number = type(default)(text)
+    except ValueError:
+        number = 0
+    if not 0 < number <= LARGEST:
+        kind = "whole number" if isinstance(default, int) else "number"
+        raise ServerError(f"{variable} is {text!r}; expected a {kind} above 0, at most {LARGEST:,}")
+    return number
+
+
+def _check(settings: Settings) -> None:
+    if settings.provider not in PROVIDERS:
+        raise ServerError(
+            f"{VARIABLES['provider']}: no provider {settings.provider!r}; there are "
+            f"{', '.join(PROVIDERS)}"
+        )
+    for variant in settings.variants:
+        if variant not in VARIANTS or variant == CUSTOM:
+            raise ServerError(
+                f"{VARIABLES['variants']}: no variant {variant!r}; there are "
+                f"{', '.join(name for name in VARIANTS if name != CUSTOM)}"
+            )
+        if not applicable(variant, settings.provider):
+            able = [name for name in PROVIDERS if applicable(variant, name)]
+            raise ServerError(
+                f"{VARIABLES['provider']}: {settings.provider} does not run {variant}; these do: "
+                f"{', '.join(able)}"
+            )
+    if not settings.variants:
+        raise ServerError(f"{VARIABLES['variants']} names no variant")
+    for origin in settings.cors_origins:
+        if origin != "*" and not _is_origin(origin):
+            raise ServerError(
+                f"{VARIABLES['cors_origins']}: {origin!r} is no web origin; expected one such as "
+                "https://shop.example:8443, without a path, or * for all"
+            )
+
+
+def _is_origin(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and text == f"{parts.scheme}://{parts.netloc}"
+    except ValueError:
+        return False

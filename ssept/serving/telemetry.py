@@ -1,0 +1,144 @@
+"""What a server counts, for Prometheus: of one process, or summed over several workers."""
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version as version_of
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from ssept.serving.batcher import Job
+from ssept.serving.settings import Settings
+
+if TYPE_CHECKING:
+    from ssept.serving.service import Service
+
+SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+# prometheus_client looks at it when it is imported: counters then lie in files of that folder.
+WORKERS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class Telemetry:
+    """Counters, which several workers share where PROMETHEUS_MULTIPROC_DIR names a folder.
+
+    Attributes:
+        requests: answers by route and status.
+        seconds: from a request's headers to its answer, by route.
+        refused: requests turned away by reason.
+        reloads: by result, "done" or "failed".
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        del settings
+        self._shared = WORKERS_VARIABLE in os.environ
+        registry = CollectorRegistry()
+        if self._shared:
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        else:
+            # Of one worker out of several they would jump from scrape to scrape.
+            ProcessCollector(registry=registry)
+        self._registry = registry
+        counted = None if self._shared else registry
+        self.requests = Counter("ssept_requests", "Answers", ["route", "status"], registry=counted)
+        self.seconds = Histogram(
+            "ssept_request_seconds",
+            "From a request's headers to its answer",
+            ["route"],
+            buckets=SECONDS,
+            registry=counted,
+        )
+        self.refused = Counter(
+            "ssept_refused", "Requests turned away", ["reason"], registry=counted
+        )
+        self.reloads = Counter("ssept_reloads", "Reloads", ["result"], registry=counted)
+        self._rows = Histogram(
+            "ssept_batch_sequences",
+            "Sequences in a call",
+            ["variant"],
+            buckets=SIZES,
+            registry=counted,
+        )
+        self._calls = Histogram(
+            "ssept_call_seconds",
+            "A call of a session",
+            ["variant"],
+            buckets=SECONDS,
+            registry=counted,
+        )
+        # To find a counter by its labels takes longer than to count.
+        self._answers: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count an answer.
+
+        Args:
+            route: a path as it was declared, never as it was asked for: each is kept for good.
+            status: of HTTP.
+            seconds: from the request's headers to its answer.
+        """
+        key = route, status
+        found = self._answers.get(key)
+        if found is None:
+            found = self.requests.labels(route, status), self.seconds.labels(route)
+            self._answers[key] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def batches(self, variant: str) -> Callable[[Sequence[Job], float], None]:
+        """What a batcher tells of its batches."""
+        rows, calls = self._rows.labels(variant), self._calls.labels(variant)
+
+        def observe(jobs: Sequence[Job], seconds: float) -> None:
+            rows.observe(sum(len(job.sequences) for job in jobs))
+            calls.observe(seconds)
+
+        return observe
+
+    def watch(self, service: "Service") -> None:
+        """Show with the counters what a service holds at the moment."""
+        self._registry.register(_State(service))
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """All of it, and its media type, in the form that suits an Accept header best."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self._registry), media_type
+
+
+class _State(Collector):
+    """What is so when it is looked at; of several workers, in the one that answers."""
+
+    def __init__(self, service: "Service") -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[Metric]:
+        service = self._service
+        yield _gauge(
+            "ssept_build_info",
+            "The server",
+            {"version": version_of("ssept"), "python": platform.python_version()},
+        )
+        yield GaugeMetricFamily(
+            "ssept_ready", "Whether requests are to be sent here", value=float(service.ready)
+        )
+        models = GaugeMetricFamily(
+            "ssept_model_info", "What answers", labels=["variant", "provider", "version"]
+        )
+        waiting = GaugeMetricFamily(
+            "ssept_waiting_sequences", "Sequences that wait for a session", labels=["variant"]
+        )
+        for variant, engine in service.models.engines.items():
+            models.add_metric([variant, service.settings.provider, engine.version], 1)
+            waiting.add_metric([variant], engine.batcher.rows)
+        yield from (models, waiting)
+
+
+def _gauge(name: str, about: str, labels: dict[str, str]) -> Metric:
+    family = GaugeMetricFamily(name, about, labels=list(labels))
+    family.add_metric(list(labels.values()), 1)
+    return family

@@ -1,0 +1,244 @@
+"""Several processes that answer on one address: started, looked after and taken down.
+
+`python -m ssept.serving.workers LISTENER STARTED PARENT ACCESS_LOG` is one of them; LISTENER and
+STARTED are file descriptors that it inherits, PARENT the process id of the one that started it.
+"""
+
+import contextlib
+import ctypes
+import logging
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from prometheus_client import multiprocess
+
+from ssept.errors import ServerError, SseptError
+from ssept.serving.server import configure_logging, describe, refuse_new
+from ssept.serving.server import serve as answer
+from ssept.serving.service import load_models
+from ssept.serving.settings import Settings, from_environment
+
+LOG = logging.getLogger("ssept.serving")
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # of prometheus_client: a folder for all processes
+RETRY_SECONDS = 5
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+
+
+@dataclass(eq=False)
+class Worker:
+    """A process that answers, or soon will.
+
+    Attributes:
+        process: it.
+        ended: a file descriptor that is readable once it has ended.
+        started: one that is readable once it answers.
+        answers: whether it does.
+    """
+
+    process: "subprocess.Popen[bytes]"
+    ended: int
+    started: int
+    answers: bool = False
+
+
+class Supervisor:
+    """Keeps so many workers.
+
+    One that ends by itself is replaced. SIGTERM and SIGINT end all, a second one at once; SIGHUP
+    makes each reload its models.
+    """
+
+    def __init__(
+        self, listener: socket.socket, count: int, access_log: bool, ready: Callable[[], None]
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            listener: of `ssept.serving.server.listen_at`.
+            count: how many workers.
+            access_log: whether they log each request.
+            ready: called once, when all of them answer.
+        """
+        self._listener = listener
+        self._count = count
+        self._access_log = access_log
+        self._ready = ready
+        self._workers: set[Worker] = set()
+        self._selector = selectors.DefaultSelector()
+        self._was_ready = self._ending = self._failed = False
+        self._next_start = 0.0  # on the clock of `time.monotonic`, seconds
+
+    def run(self) -> None:
+        """Start them; returns when they have been told to end and have.
+
+        Raises:
+            ServerError: one ended before all of them had answered; what it said is in the log.
+        """
+        configure_logging(self._access_log)
+        with self._selector, _signals() as signals, _metrics_folder():
+            self._selector.register(
+                signals, selectors.EVENT_READ, lambda: self._told(signals.recv(1)[0])
+            )
+            while self._workers or not self._ending:
+                self._fill()
+                missing = not self._ending and len(self._workers) < self._count
+                for key, _ in self._selector.select(RETRY_SECONDS if missing else None):
+                    key.data()
+        if self._failed:
+            raise ServerError("a worker did not start, see above; the others were ended")
+
+    def _fill(self) -> None:
+        """Start what is missing, unless the last one has just failed to start."""
+        if not self._ending and time.monotonic() >= self._next_start:
+            for _ in range(self._count - len(self._workers)):
+                self._start()
+
+    def _start(self) -> None:
+        reader, writer = os.pipe()
+        arguments = (self._listener.fileno(), writer, os.getpid(), int(self._access_log))
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "ssept.serving.workers", *map(str, arguments)],
+            pass_fds=(self._listener.fileno(), writer),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for this process, which passes it on
+        )
+        os.close(writer)
+        worker = Worker(process, os.pidfd_open(process.pid), reader)
+        self._workers.add(worker)
+        for descriptor, react in (
+            (worker.started, self._answers),
+            (worker.ended, self._ended),
+        ):
+            self._selector.register(
+                descriptor, selectors.EVENT_READ, lambda react=react: react(worker)
+            )
+
+    def _answers(self, worker: Worker) -> None:
+        worker.answers = bool(os.read(worker.started, 1))  # nothing if it has ended instead
+        self._selector.unregister(worker.started)
+        all_answer = len(self._workers) == self._count and all(one.answers for one in self._workers)
+        if all_answer and not self._was_ready:
+            self._was_ready = True
+            self._ready()
+
+    def _ended(self, worker: Worker) -> None:
+        for descriptor in (worker.started, worker.ended):
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(descriptor)
+            os.close(descriptor)
+        self._workers.remove(worker)
+        status = worker.process.wait()
+        multiprocess.mark_process_dead(worker.process.pid)  # type: ignore[no-untyped-call]
+        if self._ending:
+            return
+        if not self._was_ready:
+            self._failed = True
+            self._end()
+            return
+        LOG.error("worker %d ended with %d; another one starts", worker.process.pid, status)
+        if not worker.answers:
+            self._next_start = time.monotonic() + RETRY_SECONDS
+
+    def _told(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            for worker in self._workers:
+                if worker.answers:  # else it loads what is newest anyway
+                    worker.process.send_signal(signal.SIGHUP)
+        elif self._ending:
+            for worker in self._workers:
+                worker.process.kill()
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        self._ending = True
+        refuse_new(self._listener)
+        for worker in self._workers:
+            worker.process.terminate()
+
+
+def serve(
+    listener: socket.socket,
+    settings: Settings,
+    access_log: bool,
+    ready: Callable[[str], None],
+    count: int,
+) -> None:
+    """As `ssept.serving.server.serve`, by several processes.
+
+    Raises:
+        SseptError: as there; or a worker does not start.
+    """
+    # Once here first: what has to be built is built once, and what is wrong is told once.
+    line = describe(settings, load_models(settings), listener)
+    Supervisor(listener, count, access_log, lambda: ready(line)).run()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """A socket that gives the number of each signal to this process, as a byte."""
+    ours, pythons = socket.socketpair()
+    pythons.setblocking(False)
+    before = signal.set_wakeup_fd(pythons.fileno())
+    handlers = {
+        number: signal.signal(number, lambda *_: None)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield ours
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        ours.close()
+        pythons.close()
+
+
+@contextlib.contextmanager
+def _metrics_folder() -> Iterator[None]:
+    """Where the workers put what they count, so that any of them can tell the sum."""
+    with tempfile.TemporaryDirectory(prefix="ssept-metrics-", ignore_cleanup_errors=True) as name:
+        os.environ[METRICS_VARIABLE] = name
+        try:
+            yield
+        finally:
+            del os.environ[METRICS_VARIABLE]
+
+
+def main() -> int:
+    """Be a worker, as the arguments say."""
+    listener, ready, parent, access_log = map(int, sys.argv[1:])
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
+    # A parent that is killed can take nothing down.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        return 1
+    try:
+        with socket.socket(fileno=listener) as one, os.fdopen(ready, "wb", 0) as parents:
+            answer(one, from_environment(), bool(access_log), lambda _: _tell(parents), False)
+    except SseptError as error:
+        print(f"ssept: error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if os.getppid() != parent:
+            shutil.rmtree(Path(os.environ[METRICS_VARIABLE]), ignore_errors=True)
+    return 0
+
+
+def _tell(parent: IO[bytes]) -> None:
+    parent.write(b"1")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
