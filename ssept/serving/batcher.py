@@ -101,6 +101,7 @@ class Batcher:
         self._idle: list[int] = []
         self._threads: list[threading.Thread] = []
         self._soon = False
+        self._looked = 0  # how many sequences waited when the loop was last asked for more
         self._closing: asyncio.Future[None] | None = None
         for number in range(len(sessions)):
             orders: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
@@ -160,6 +161,12 @@ class Batcher:
     def _dispatch(self) -> None:
         """Give what waits to the sessions that are idle."""
         self._soon = False
+        if self._looked < self._rows < self.max_batch and self._is_short(self._rows):
+            # Some have come since the last look: there may be more to read, at no wait.
+            self._looked = self._rows
+            self._dispatch_soon()
+            return
+        self._looked = 0
         while self._idle and (jobs := self._take()):
             rows = sum(len(job.sequences) for job in jobs)
             self._running += rows

@@ -96,7 +96,7 @@ class Service:
         async with self._reloading:
             try:
                 models = await asyncio.to_thread(load_models, self.settings)
-            except Exception as error:  # noqa: BLE001  # whatever it is, the server goes on
+            except Exception as error:  # whatever it is, the server goes on
                 self.telemetry.reloads.labels("failed").inc()
                 version, traceback = self.models.default.version, not isinstance(error, SseptError)
                 LOG.error("reload failed, %s stays: %s", version, error, exc_info=traceback)
