@@ -169,7 +169,7 @@ def test_each_session_works_in_its_turn_and_side_by_side() -> None:
 def test_a_request_that_would_wait_too_long_is_refused_at_once() -> None:
     async def main() -> None:
         session = Fake()
-        async with batcher(session, max_wait=10, seconds=3) as made:
+        async with batcher(session, max_wait=40, seconds=3) as made:  # 10 are accepted
             jobs = [submit(made)]  # an idle session takes anything
             await session.is_called()
             jobs += [submit(made), submit(made, rows=2)]  # 3 and 6 seconds are in front of them

@@ -26,6 +26,7 @@ from ssept.serving.http import (
     Scope,
     Send,
     respond,
+    whole,
 )
 from ssept.serving.service import Models, Service
 from ssept.serving.settings import Settings, from_environment
@@ -56,7 +57,22 @@ class Application:
         self._settings = settings
         self._models = models
         self._direct: Direct = {}
+        self._refusals: dict[bytes, tuple[str, bytes]] = {}
         self._answer: Handler = self._run
+
+    def refusal(self, url: bytes) -> bytes | None:
+        """A whole HTTP answer to a request that is not to be read, or None if it is.
+
+        Args:
+            url: its path, with the query if there is one.
+        """
+        found = self._refusals.get(url)
+        if found is None or self.service.draining or not self.service.models.are_full:
+            return None
+        route, answer = found
+        self.service.telemetry.answered(route, BUSY.status, 0.0)
+        self.service.telemetry.refused.labels("queue").inc()
+        return answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; or start and end, for the lifespan."""
@@ -93,6 +109,11 @@ class Application:
         self._seconds = settings.deadline_ms / 1000
         self._api = make_api(self.service)
         self._direct = predict.direct(self.service) | open_inference.direct(self.service)
+        if not settings.cors_origins:  # whose headers these answers do not have
+            self._refusals = {
+                path.encode(): (route, whole(BUSY, path))
+                for (_, path), (route, _) in self._direct.items()
+            }
         if settings.cors_origins:
             self._answer = CORSMiddleware(
                 self._run,
@@ -127,6 +148,7 @@ class Application:
         self.service.telemetry.answered(route or _template(scope), exchange.status, seconds)
 
 
+BUSY = RefusedError(503, "too many requests wait; try again", [RETRY_AFTER])
 LATE = RefusedError(503, "it took longer than the deadline; try again", [RETRY_AFTER, CLOSE])
 FAILED = RefusedError(500, "the server has failed; its log says how", [CLOSE])
 

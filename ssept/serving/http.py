@@ -1,6 +1,7 @@
 """Reading requests and writing answers on ASGI itself, for the paths where every µs counts."""
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -111,6 +112,15 @@ async def respond(send: Send, status: int, body: bytes, headers: Headers = (JSON
     await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
     await send({"type": "http.response.body", "body": body})
     return status
+
+
+def whole(error: RefusedError, path: str) -> bytes:
+    """An error as HTTP/1.1 has it, for a connection that stays open."""
+    body = error.body(path)
+    length = (b"content-length", b"%d" % len(body))
+    lines = [b"%s: %s" % header for header in (*error.headers, length)]
+    status = b"HTTP/1.1 %d %s" % (error.status, HTTPStatus(error.status).phrase.encode())
+    return b"\r\n".join([status, *lines, b"", body])
 
 
 def to_json(value: Any) -> bytes:

@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -21,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ssept.errors import ServerError
 from ssept.serving.app import Application
+from ssept.serving.protocol import Protocol
 from ssept.serving.service import Models, load_models
 from ssept.serving.settings import Settings
 
@@ -194,7 +196,7 @@ def serve(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=partial(Protocol, app),  # type: ignore[arg-type]  # which uvicorn only calls
         ws="none",
         interface="asgi3",
         lifespan="on",

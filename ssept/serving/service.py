@@ -35,7 +35,7 @@ class Models:
 
     @property
     def are_full(self) -> bool:
-        """Whether a new request would wait longer than the age cap, whichever it asks for."""
+        """Whether a new request would wait too long, whichever it asks for."""
         return all(engine.batcher.is_full for engine in self.engines.values())
 
 

@@ -55,7 +55,7 @@ class Settings:
     tuned: Path | None = None
     data: Path | None = None
     max_batch: int = 64
-    max_wait_ms: float = 100.0
+    max_wait_ms: float = 200.0
     deadline_ms: float = 1000.0
     max_body_bytes: int = 1 << 20
     max_sequence: int = 1000
