@@ -18,6 +18,7 @@ import ssept
 from ssept.cli import main
 from ssept.errors import ServerError
 from ssept.providers.session import Session
+from ssept.serving.process import running
 from ssept.serving.settings import Settings
 from ssept.serving.triton.client import Client
 from ssept.serving.triton.perf_analyzer import Load, measure
@@ -70,6 +71,21 @@ def client(server: Live) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def sessions(settings: Settings) -> dict[str, Session]:
     return {variant: ssept.load(settings.model, variant, "cpu") for variant in VARIANTS}
+
+
+def test_statistics_are_of_all_workers(settings: Settings, tmp_path: Path) -> None:
+    with running(settings, tmp_path / "log", workers=2) as server:
+        for count in range(1, 13):
+            user, sequence = ids(count, 3)
+            with triton.InferenceServerClient(server.http) as client:  # on a new connection
+                client.infer(NAME, inputs(user, sequence))
+                for _ in range(3):
+                    (stats,) = client.get_inference_statistics(NAME)["model_stats"]
+                    assert stats["inference_count"] == 3 * count
+                    assert stats["execution_count"] == count
+                    assert stats["inference_stats"]["success"]["count"] == count
+                    (size,) = stats["batch_stats"]
+                    assert (size["batch_size"], size["compute_infer"]["count"]) == (3, count)
 
 
 def address(server: Live) -> str:

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ssept.errors import SseptError
 from ssept.serving.batcher import Job, Observer
@@ -11,7 +13,7 @@ from ssept.serving.catalog import Catalog, catalog_of
 from ssept.serving.engine import Engine
 from ssept.serving.settings import Settings
 from ssept.serving.statistics import Statistics
-from ssept.serving.telemetry import Telemetry
+from ssept.serving.telemetry import WORKERS_VARIABLE, Telemetry
 
 LOG = logging.getLogger("ssept.serving")
 
@@ -66,7 +68,9 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.telemetry = Telemetry(settings)
-        self.statistics = {variant: Statistics() for variant in settings.variants}
+        folder = os.environ.get(WORKERS_VARIABLE)
+        shared = Path(folder) if folder else None
+        self.statistics = {variant: Statistics(variant, shared) for variant in settings.variants}
         self.draining = False
         self._loaded = False
         self._reloading = asyncio.Lock()

@@ -1,10 +1,22 @@
 """What a variant has done, as the statistics extension of the Open Inference Protocol tells it."""
 
+import mmap
+import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ssept.serving.batcher import Job
+
+# Places of the numbers, all float64. Sequences of a call and its seconds follow, for each size.
+LAST, SEQUENCES, REQUESTS, FAILED, SUCCESS_S, FAIL_S, QUEUE_S, INFER_S = range(8)
+SIZES = 8
+LARGEST = 4095  # sequences in a call; more count as this
+BYTES = 8 * (SIZES + 2 * (LARGEST + 1))
 
 
 class Statistics:
@@ -15,54 +27,80 @@ class Statistics:
     event loop has the answer, without reading the request and sending the answer.
     """
 
-    def __init__(self) -> None:
-        self._last_s = 0.0  # on the wall clock
-        self._sequences = self._requests = self._failed = 0
-        self._success_s = self._fail_s = self._queue_s = self._infer_s = 0.0
-        self._batches: dict[int, tuple[int, float]] = {}  # by size: calls, and their seconds
+    def __init__(self, variant: str, shared: Path | None = None) -> None:
+        """Begin at 0.
+
+        Args:
+            variant: its name.
+            shared: a folder where each of several workers has a file of its own, so that any of
+                them can tell the sum; it is kept there when a worker has ended.
+        """
+        self._pattern = f"{variant}-*.statistics"
+        self._shared = shared
+        if shared is None:
+            self._memory = mmap.mmap(-1, BYTES)
+        else:
+            file = shared / self._pattern.replace("*", str(os.getpid()))
+            with file.open("w+b") as opened:
+                opened.truncate(BYTES)
+                self._memory = mmap.mmap(opened.fileno(), BYTES)
+        self._own = memoryview(self._memory).cast("d")
 
     def record(self, jobs: Sequence[Job], seconds: float) -> None:
         """Count a call that has just ended."""
+        own, count = self._own, len(jobs)
         arrived, started = sum(job.arrived for job in jobs), jobs[0].started
-        lived_s = len(jobs) * time.perf_counter() - arrived
+        lived_s = count * time.perf_counter() - arrived
         answers = [job.answer for job in jobs if not job.answer.cancelled()]
         if answers and answers[0].exception():
-            self._failed += len(jobs)
-            self._fail_s += lived_s
+            own[FAILED] += count
+            own[FAIL_S] += lived_s
             return
-        self._last_s = time.time()
-        self._requests += len(jobs)
-        self._success_s += lived_s
-        self._queue_s += len(jobs) * started - arrived
-        self._infer_s += len(jobs) * seconds
         size = sum(len(job.sequences) for job in jobs)
-        self._sequences += size
-        calls, calls_s = self._batches.get(size, (0, 0.0))
-        self._batches[size] = calls + 1, calls_s + seconds
+        own[LAST] = time.time()
+        own[SEQUENCES] += size
+        own[REQUESTS] += count
+        own[SUCCESS_S] += lived_s
+        own[QUEUE_S] += count * started - arrived
+        own[INFER_S] += count * seconds
+        place = SIZES + 2 * min(size, LARGEST)
+        own[place] += 1
+        own[place + 1] += seconds
 
     def of_model(self, name: str, version: str) -> dict[str, Any]:
         """What the protocol tells of a model: counts, and times in nanoseconds."""
-        requests, batches = self._requests, sorted(self._batches.items())
+        last, numbers = self._sum()
+        sequences, requests, failed, success_s, fail_s, queue_s, infer_s = numbers[1:SIZES].tolist()
+        batches = numbers[SIZES:].reshape(-1, 2)
         return {
             "name": name,
             "version": version,
-            "last_inference": round(self._last_s * 1000),
-            "inference_count": self._sequences,
-            "execution_count": sum(calls for _, (calls, _) in batches),
+            "last_inference": round(last * 1000),
+            "inference_count": int(sequences),
+            "execution_count": int(batches[:, 0].sum()),
             "inference_stats": {
-                "success": _duration(requests, self._success_s),
-                "fail": _duration(self._failed, self._fail_s),
-                "queue": _duration(requests, self._queue_s),
+                "success": _duration(requests, success_s),
+                "fail": _duration(failed, fail_s),
+                "queue": _duration(requests, queue_s),
             }
-            | _compute(requests, self._infer_s),
+            | _compute(requests, infer_s),
             "batch_stats": [
-                {"batch_size": size} | _compute(calls, seconds)
-                for size, (calls, seconds) in batches
+                {"batch_size": size} | _compute(*batches[size].tolist())
+                for size in np.flatnonzero(batches[:, 0]).tolist()
             ],
         }
 
+    def _sum(self) -> tuple[float, npt.NDArray[np.float64]]:
+        """When the last call was, and the numbers of all workers together."""
+        if self._shared is None:
+            every = np.array(self._own)[None]
+        else:
+            files = self._shared.glob(self._pattern)
+            every = np.stack([np.fromfile(file, np.float64, BYTES // 8) for file in files])
+        return float(every[:, LAST].max()), every.sum(axis=0)
 
-def _compute(count: int, seconds: float) -> dict[str, dict[str, int]]:
+
+def _compute(count: float, seconds: float) -> dict[str, dict[str, int]]:
     return {
         "compute_input": _duration(count, 0),
         "compute_infer": _duration(count, seconds),
@@ -70,5 +108,5 @@ def _compute(count: int, seconds: float) -> dict[str, dict[str, int]]:
     }
 
 
-def _duration(count: int, seconds: float) -> dict[str, int]:
-    return {"count": count, "ns": round(seconds * 1e9)}
+def _duration(count: float, seconds: float) -> dict[str, int]:
+    return {"count": int(count), "ns": round(seconds * 1e9)}
