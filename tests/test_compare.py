@@ -20,7 +20,15 @@ from ssept.report.compare import comparison_markdown, comparison_table
 from ssept.report.runs import read_results
 from tests.matrix import ROOT
 
-SAVED = sorted((ROOT / "results").rglob("[0-9]*.json"))
+# Without those of servers alone, of which nothing is compared.
+SAVED = [
+    path
+    for path in sorted((ROOT / "results").rglob("[0-9]*.json"))
+    if not all(
+        cell["extra_info"]["measure"].startswith("served")
+        for cell in json.loads(path.read_text())["benchmarks"]
+    )
+]
 MACHINE = {
     **{"cpu": "A64", "architecture": "x86_64", "cores": 2, "governor": "performance"},
     **{"memory_bytes": 8_000_000_000, "system": "Linux-6", "python": "3.11.7"},
