@@ -162,3 +162,10 @@ def test_files_are_guarded_and_kept(url: str, path: str) -> None:
 )
 def test_other_files_are_not_given(url: str, path: str) -> None:
     assert get(f"{url}/{path}")[0] == 404
+
+
+def test_every_link_of_the_page_leads_somewhere(url: str) -> None:
+    _, _, page = get(f"{url}/")
+    links = re.findall(r'(?:href|src)="([^"#]+)"', page.decode())
+    assert len(links) >= 4
+    assert {link: get(f"{url}/{link}")[0] for link in links} == dict.fromkeys(links, 200)
