@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ssept.decide.cautions import cautions, why_no_ratio
 from ssept.decide.saved import (
     ACCURACY,
+    SERVED,
     Benchmark,
     Cell,
     Facts,
@@ -193,7 +194,8 @@ def _row(
 
 
 def _speed(cell: Cell, first: Facts, other: Facts, why: str) -> Row:
-    found = (_estimate(facts["speedup"]) for facts in (first, other))
+    key = "ratio" if cell.measure == SERVED else "speedup"
+    found = (_estimate(facts[key]) for facts in (first, other))
     return _row(cell.name, cell.what, RATIO, *found, change=ratio, verdicts=FASTER, why=why)
 
 

@@ -11,6 +11,7 @@ Facts = dict[str, Any]
 Benchmark = dict[str, Any]
 SHORT = 12  # of a hash's digits: enough to tell two apart
 ACCURACY = "accuracy"
+SERVED = "served ratio"  # of two servers under one load
 ONE_CORE = "edge"  # always one thread on one core, the baseline's calls too
 
 
@@ -63,6 +64,7 @@ class Cell:
         params: what the test was parametrised with, as canonical JSON.
         options: of the provider, as canonical JSON.
         call, length: of the timed calls; None where nothing was timed, or over real histories.
+        load: of a server: which load, and against which other one.
     """
 
     variant: str
@@ -74,6 +76,7 @@ class Cell:
     options: str
     call: str | None
     length: int | None
+    load: str | None
 
     @property
     def pair(self) -> str:
@@ -91,6 +94,8 @@ class Cell:
         """What was measured, as the summary of a run calls it."""
         if self.measure == ACCURACY:
             return "NDCG@10"
+        if self.load is not None:
+            return self.load
         kind = self.measure.removesuffix("_lengths")
         return f"{kind} {self.batch}" if self.measure in ("latency", "real_lengths") else kind
 
@@ -138,7 +143,7 @@ def baseline_of(run: Run) -> Baseline:
 
 
 def cells_of(run: Run, select: str) -> dict[Cell, Benchmark]:
-    """What can be compared of a run: speed against the baseline, and accuracy on the test split.
+    """What can be compared of a run: speed against a baseline, and accuracy on the test split.
 
     Args:
         run: of the matrix.
@@ -148,7 +153,8 @@ def cells_of(run: Run, select: str) -> dict[Cell, Benchmark]:
     for benchmark in run.benchmarks:
         facts = benchmark["extra_info"]
         accuracy = facts["measure"] == ACCURACY and facts["split"] == "test"
-        if ("speedup" in facts or accuracy) and selected(benchmark["name"], select):
+        speed = "speedup" in facts or facts["measure"] == SERVED
+        if (speed or accuracy) and selected(benchmark["name"], select):
             found[_cell(benchmark)] = benchmark
     return found
 
@@ -175,4 +181,5 @@ def _cell(benchmark: Benchmark) -> Cell:
         json.dumps(facts["options"], sort_keys=True),
         facts.get("call"),
         facts.get("length"),
+        f"against {facts['against']}, {facts['load']}" if facts["measure"] == SERVED else None,
     )

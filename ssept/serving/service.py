@@ -67,7 +67,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.telemetry = Telemetry(settings)
+        self.telemetry = Telemetry()
         folder = os.environ.get(WORKERS_VARIABLE)
         shared = Path(folder) if folder else None
         self.statistics = {variant: Statistics(variant, shared) for variant in settings.variants}

@@ -13,7 +13,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from ssept.serving.batcher import Job
-from ssept.serving.settings import Settings
 
 if TYPE_CHECKING:
     from ssept.serving.service import Service
@@ -34,8 +33,7 @@ class Telemetry:
         reloads: by result, "done" or "failed".
     """
 
-    def __init__(self, settings: Settings) -> None:
-        del settings
+    def __init__(self) -> None:
         self._shared = WORKERS_VARIABLE in os.environ
         registry = CollectorRegistry()
         if self._shared:
