@@ -16,7 +16,6 @@ from ssept.errors import SseptError
 from ssept.serving import open_inference, operations, page, predict
 from ssept.serving.http import (
     CLOSE,
-    RETRY_AFTER,
     Direct,
     GoneError,
     Handler,
@@ -28,7 +27,7 @@ from ssept.serving.http import (
     respond,
     whole,
 )
-from ssept.serving.service import Models, Service
+from ssept.serving.service import Models, Service, too_much
 from ssept.serving.settings import Settings, from_environment
 
 LOG = logging.getLogger("ssept.serving")
@@ -109,12 +108,12 @@ class Application:
         self._seconds = settings.deadline_ms / 1000
         self._api = make_api(self.service)
         self._direct = predict.direct(self.service) | open_inference.direct(self.service)
-        if not settings.cors_origins:  # whose headers these answers do not have
+        if not settings.cors_origins:
             self._refusals = {
                 path.encode(): (route, whole(BUSY, path))
                 for (_, path), (route, _) in self._direct.items()
             }
-        if settings.cors_origins:
+        else:  # all answers are to have headers of its own
             self._answer = CORSMiddleware(
                 self._run,
                 allow_origins=settings.cors_origins,
@@ -148,8 +147,8 @@ class Application:
         self.service.telemetry.answered(route or _template(scope), exchange.status, seconds)
 
 
-BUSY = RefusedError(503, "too many requests wait; try again", [RETRY_AFTER])
-LATE = RefusedError(503, "it took longer than the deadline; try again", [RETRY_AFTER, CLOSE])
+BUSY = too_much("queue")
+LATE = too_much("deadline", CLOSE)
 FAILED = RefusedError(500, "the server has failed; its log says how", [CLOSE])
 
 

@@ -7,17 +7,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ssept.providers.session import Ids, Scores, Session
+from ssept.providers.session import Ids, Session
 
-Answer = tuple[Ids, Scores]
 FOLLOW = 0.1  # the weight of the newest call
 # What waits unread in sockets, and for a turn on the CPU, cannot be seen from here: under twice the
-# load that could be served, answers took 2 to 4 times as long as foreseen.
+# load that could be served, answers took a multiple of what was foreseen.
 FORESEEN_SHARE = 0.25
 
 
@@ -51,6 +50,19 @@ class Job:
 
 
 Observer = Callable[[Sequence[Job], float], None]
+
+
+class Call(NamedTuple):
+    """What became of a session's call.
+
+    Attributes:
+        answers: of each job, or the error of all.
+        started, ended: on the clock of `time.perf_counter`, seconds.
+    """
+
+    answers: list[Any] | Exception
+    started: float
+    ended: float
 
 
 class Batcher:
@@ -89,7 +101,7 @@ class Batcher:
             seconds_per_sequence: what one took in the warm-up, to begin with.
             observe: told of each batch that was run, and how many seconds its call took.
             short: a call that is foreseen to take fewer seconds is made on the event loop's own
-                thread: the way to another one and back costs some 50 µs.
+                thread: the way to another one and back would cost nearly as much.
         """
         self.max_batch = max_batch
         self.max_wait = max_wait
@@ -181,7 +193,7 @@ class Batcher:
             self._running += rows
             number = self._idle.pop()
             if self._is_short(rows):
-                self._finish(number, jobs, *self._called(number, jobs))
+                self._finish(number, jobs, self._call(number, jobs))
                 self._dispatch_soon()  # behind its answers, which are only about to be written
                 break
             self._orders[number].put(jobs)
@@ -224,44 +236,28 @@ class Batcher:
     def _work(self, number: int, orders: "queue.SimpleQueue[list[Job] | None]") -> None:
         """What a session's thread does."""
         while (jobs := orders.get()) is not None:
-            called = self._called(number, jobs)
-            self._loop.call_soon_threadsafe(self._done, number, jobs, *called)
+            call = self._call(number, jobs)
+            self._loop.call_soon_threadsafe(self._done, number, jobs, call)
 
-    def _called(
-        self, number: int, jobs: Sequence[Job]
-    ) -> "tuple[list[Any] | Exception, float, float]":
-        """What a session's call gives, when it began and when it ended."""
+    def _call(self, number: int, jobs: Sequence[Job]) -> Call:
         started = time.perf_counter()
         try:
             answers: list[Any] | Exception = self._run(self._sessions[number], jobs)
         except Exception as error:  # noqa: BLE001  # told to those who wait for it
             answers = error
-        return answers, started, time.perf_counter()
+        return Call(answers, started, time.perf_counter())
 
-    def _done(
-        self,
-        number: int,
-        jobs: list[Job],
-        answers: "list[Any] | Exception",
-        started: float,
-        ended: float,
-    ) -> None:
+    def _done(self, number: int, jobs: list[Job], call: Call) -> None:
         """What follows on a call in a session's thread."""
-        self._finish(number, jobs, answers, started, ended)
+        self._finish(number, jobs, call)
         if self._is_short(self._rows):
             self._dispatch_soon()
         else:
             self._dispatch()  # before the answers are written: the session need not wait for that
 
-    def _finish(
-        self,
-        number: int,
-        jobs: list[Job],
-        answers: "list[Any] | Exception",
-        started: float,
-        ended: float,
-    ) -> None:
+    def _finish(self, number: int, jobs: list[Job], call: Call) -> None:
         """Give the answers, and have the session idle again."""
+        answers, started, ended = call
         rows = sum(len(job.sequences) for job in jobs)
         self._running -= rows
         self._seconds = _followed(self._seconds, (ended - started) / max(rows, 1))

@@ -17,7 +17,6 @@ from ssept.serving.description import Invalid, Problem, describe
 from ssept.serving.engine import Engine
 from ssept.serving.http import (
     JSON_TYPE,
-    RETRY_AFTER,
     Direct,
     Receive,
     RefusedError,
@@ -84,7 +83,6 @@ def router(service: Service) -> APIRouter:
 
 async def predict(service: Service, scope: Scope, receive: Receive, send: Send) -> int:
     """Answer one request; raises RefusedError with what is wrong with it."""
-    _check_load(service)
     body = await read_body(scope, receive, service.settings.max_body_bytes, JSON_TYPE)
     request = _parsed(ONE, body)
     models = service.models
@@ -93,13 +91,12 @@ async def predict(service: Service, scope: Scope, receive: Receive, send: Send) 
     try:
         answer = await job.answer
     except OverloadedError:
-        raise _overloaded(service, "age", "it waited too long; try again") from None
+        raise service.overloaded("age") from None
     return await respond(send, 200, to_json(_prediction(models, asked, answer)))
 
 
 async def predict_batch(service: Service, scope: Scope, receive: Receive, send: Send) -> int:
     """Answer several; all of them, or an error."""
-    _check_load(service)
     body = await read_body(scope, receive, service.settings.max_body_bytes, JSON_TYPE)
     requests = _parsed(MANY, body).requests
     models = service.models
@@ -113,7 +110,7 @@ async def predict_batch(service: Service, scope: Scope, receive: Receive, send: 
             jobs.append(_submit(service, request, asked))
         answers = await asyncio.gather(*(job.answer for job in jobs))
     except OverloadedError:
-        raise _overloaded(service, "age", "it waited too long; try again") from None
+        raise service.overloaded("age") from None
     finally:
         for job in jobs:
             job.answer.cancel()  # of no effect on those that have been answered
@@ -121,12 +118,6 @@ async def predict_batch(service: Service, scope: Scope, receive: Receive, send: 
         _prediction(models, asked, answer) for asked, answer in zip(all_asked, answers, strict=True)
     ]
     return await respond(send, 200, to_json({"predictions": predictions}))
-
-
-def _check_load(service: Service) -> None:
-    """Refuse what cannot be run in time before its body costs anything."""
-    if service.models.are_full:
-        raise _overloaded(service, "queue", "too many requests wait; try again")
 
 
 def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:
@@ -209,12 +200,7 @@ def _submit(service: Service, request: PredictRequest, asked: Asked) -> Job:
     try:
         return engine.batcher.submit([user], [items], request.top_k, exclude)
     except OverloadedError:
-        raise _overloaded(service, "queue", "too many requests wait; try again") from None
-
-
-def _overloaded(service: Service, reason: str, message: str) -> RefusedError:
-    service.telemetry.refused.labels(reason).inc()
-    return RefusedError(503, message, [RETRY_AFTER])
+        raise service.overloaded("queue") from None
 
 
 def _prediction(models: Models, asked: Asked, answer: Any) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class Supervisor:
         )
         os.close(writer)
         place = min(set(range(self._count)) - {worker.place for worker in self._workers})
-        # Moved about by the system, two workers on two cores answered a tenth fewer requests.
+        # Moved about by the system, workers lose their caches, and wait for one another.
         if cpus := cpus_of(place, self._count):
             os.sched_setaffinity(process.pid, cpus)
         worker = Worker(process, place, os.pidfd_open(process.pid), reader)

@@ -12,10 +12,8 @@ from ssept.providers.session import Ids
 from ssept.serving.batcher import Job, OverloadedError
 from ssept.serving.engine import Engine
 from ssept.serving.http import (
-    RETRY_AFTER,
     Headers,
     Receive,
-    RefusedError,
     Scope,
     Send,
     read_body,
@@ -68,8 +66,6 @@ class Served:
         Raises:
             RefusedError: something is wrong with it, or it gets no turn in time.
         """
-        if self._engine.batcher.is_full:  # said before its body costs anything
-            raise self._overloaded("queue")
         headers, limit = dict(scope["headers"]), self._service.settings.max_body_bytes
         body = await read_body(scope, receive, limit)
         if encoding := headers.get(b"content-encoding"):
@@ -100,15 +96,10 @@ class Served:
                 jobs.append(engine.batcher.submit(users, sequences, k))
             return [await job.answer for job in jobs]
         except OverloadedError:
-            raise self._overloaded("age" if len(jobs) == len(calls) else "queue") from None
+            raise self._service.overloaded("age" if len(jobs) == len(calls) else "queue") from None
         finally:
             for job in jobs:
                 job.answer.cancel()  # where it has come, that changes nothing
-
-    def _overloaded(self, reason: str) -> RefusedError:
-        self._service.telemetry.refused.labels(reason).inc()
-        why = "too many requests wait" if reason == "queue" else "it waited too long"
-        return RefusedError(503, f"{why}; try again", [RETRY_AFTER])
 
     def metadata(self) -> dict[str, Any]:
         """Its inputs and outputs."""
