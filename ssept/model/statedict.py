@@ -1,5 +1,7 @@
 """Bare state dicts of others (`.pth`): read without pickle, sizes from the tensors' shapes."""
 
+import zipfile
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ssept.errors import CheckpointError
+from ssept.files import opened_zip
 from ssept.model.network import SSEPT, SSEPTConfig
 
 # Where training scripts put the state dict when they save more than it.
@@ -36,8 +39,20 @@ def load_network(path: Path) -> SSEPT:
             shapes are not those of the network; names the keys.
     """
     tensors = _read(path)
-    model = SSEPT(_config(path, tensors))
-    expected = model.state_dict()
+    return filled(path, _config(path, tensors), tensors)
+
+
+def filled(path: Path, config: SSEPTConfig, tensors: dict[str, Tensor]) -> SSEPT:
+    """A network of these sizes with these tensors; nothing is allocated before all are there.
+
+    Raises:
+        CheckpointError: keys or shapes are not those of the network; names the keys.
+    """
+    blocks = _blocks(tensors)
+    if config.blocks != blocks:
+        raise CheckpointError(f"{path}: has tensors of {blocks} blocks, and says {config.blocks}")
+    with torch.device("meta"):
+        expected = SSEPT(config).state_dict()
     missing, extra = (
         sorted(expected.keys() - tensors.keys()),
         sorted(tensors.keys() - expected.keys()),
@@ -51,14 +66,16 @@ def load_network(path: Path) -> SSEPT:
         lists = (("missing", missing), ("not expected", extra), ("of another shape", shapes))
         faults = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in lists if keys)
         raise CheckpointError(f"{path}: not the keys of SSE-PT: {faults}")
+    model = SSEPT(config)
     model.load_state_dict(tensors)
     return model
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
+        _check_stored(path)
         value = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, KeyError, UnpicklingError) as error:
+    except (RuntimeError, EOFError, KeyError, UnpicklingError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"{path}: not a state dict that loads without running code "
             f"({str(error).splitlines()[0]}); save `model.state_dict()`"
@@ -68,7 +85,32 @@ def _read(path: Path) -> dict[str, Tensor]:
             value = value[wrapper]
     if not isinstance(value, dict) or not all(isinstance(v, Tensor) for v in value.values()):
         raise CheckpointError(f"{path}: holds no state dict; save `model.state_dict()`")
+    _check_sizes(path, value.values())
     return {str(key).removeprefix(PARALLEL_PREFIX): tensor for key, tensor in value.items()}
+
+
+def _check_sizes(path: Path, tensors: Iterable[Tensor]) -> None:
+    """Refuse tensors larger than their file, since one row may stand for many, and empty ones."""
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if size > path.stat().st_size or not all(tensor.numel() for tensor in tensors):
+        raise CheckpointError(
+            f"{path}: its tensors would have {size:,} bytes, or one has none at all, and the file "
+            f"{path.stat().st_size:,}; save contiguous tensors"
+        )
+
+
+def _blocks(tensors: dict[str, Tensor]) -> int:
+    """How many transformer blocks there are tensors of."""
+    return max(1, len({key.split(".")[1] for key in tensors if key.startswith("blocks.")}))
+
+
+def _check_stored(path: Path) -> None:
+    """Refuse a zip file with packed members: torch writes none, and a few bytes unpack to many."""
+    if zipfile.is_zipfile(path):
+        with opened_zip(path) as archive:
+            for member in archive.infolist():
+                if member.compress_type != zipfile.ZIP_STORED:
+                    raise zipfile.BadZipFile(f"{member.filename[:80]!r} in it is packed")
 
 
 def _config(path: Path, tensors: dict[str, Tensor]) -> SSEPTConfig:
@@ -79,12 +121,11 @@ def _config(path: Path, tensors: dict[str, Tensor]) -> SSEPTConfig:
                 f"{path}: has no table {name}.weight; its keys are {', '.join(sorted(tensors))}"
             )
     item, user, position = (table.shape for table in tables.values() if table is not None)
-    blocks = {key.split(".")[1] for key in tensors if key.startswith("blocks.")}
     return SSEPTConfig(
         users=user[0] - 1,
         items=item[0] - 1,
         item_dim=item[1],
         user_dim=user[1],
         max_length=position[0],
-        blocks=max(1, len(blocks)),
+        blocks=_blocks(tensors),
     )
