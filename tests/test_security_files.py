@@ -26,7 +26,7 @@ from ssept.artifacts import (
     read_artifacts,
 )
 from ssept.cli import main
-from ssept.errors import SseptError
+from ssept.errors import ServerError, SseptError
 from ssept.files import sha256
 from ssept.onnx_external import FIELDS, MOST_FIELDS, check_whole, external_files
 from ssept.providers import PROVIDERS
@@ -45,6 +45,8 @@ from tests.hostile_onnx import (
     table,
 )
 from tests.matrix import ROOT, run_matrix
+from tests.triton_files import needs_server, start
+from tests.triton_files import repository as by_hand
 
 NOBODY = Model("model", "", "", "", 9, ITEMS, 5)
 
@@ -232,6 +234,14 @@ def test_tritons_python_refuses_it_too(
 
 def test_tritons_python_reads_data_beside_the_file(tmp_path: Path, backend: ModuleType) -> None:
     assert initialized(backend, saved(tmp_path).parent).session.get_inputs()
+
+
+@needs_server
+def test_the_server_itself_refuses_it(tmp_path: Path) -> None:
+    models = by_hand(tmp_path / "models")
+    outside(models, "../../../secret")
+    with pytest.raises(ServerError, match=r"has tensors in '\.\./\.\./\.\./secret'"):
+        start(models, tmp_path / "server.log")
 
 
 def test_the_reader_needs_only_the_standard_library(tmp_path: Path) -> None:

@@ -230,8 +230,11 @@ def test_an_index_opens_no_other_file(
 ) -> None:
     """FAISS can leave an index's lists in a file that the index names."""
     index = faiss.deserialize_index(np.frombuffer(members[INDEX], np.uint8))
-    elsewhere = tmp_path / "lists"
+    elsewhere, inside = tmp_path / "lists", index.invlists
     lists = faiss.OnDiskInvertedLists(index.nlist, index.code_size, str(elsewhere))
+    for number in range(index.nlist):
+        size = inside.list_size(number)
+        lists.add_entries(number, size, inside.get_ids(number), inside.get_codes(number))
     other = faiss.clone_index(index)
     other.replace_invlists(lists, False)
     content = faiss.serialize_index(other).tobytes()
