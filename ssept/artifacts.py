@@ -18,6 +18,7 @@ from ssept.files import (
     written_file,
     written_folder,
 )
+from ssept.onnx_external import external_files
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -83,7 +84,7 @@ class Artifact:
         variant: the variant's name.
         format: what the file holds, "torch", "onnx" or ENCODER_AND_INDEX; a provider runs some.
         model: the checkpoint that it was built from.
-        sha256, size_bytes: of the file.
+        sha256, size_bytes: of the file, and of those beside it that hold tensors of it.
         tools: the versions of the packages that built it, and before that what it was built from.
         signature: the names of an ONNX file's inputs and output.
         operators: how many nodes of each operator an ONNX file has, where it was built here.
@@ -110,9 +111,36 @@ def artifact_of(
     tools: dict[str, str],
     signature: Signature = Signature(),
 ) -> Artifact:
-    """The artifact that a file is, with its hash and size read from it."""
-    size = path.stat().st_size
-    return Artifact(path, variant, format, model, sha256(path), size, tools, signature)
+    """The artifact that a file is, with its hash and size read from it.
+
+    Raises:
+        ArtifactError: as `model_files`.
+    """
+    files = model_files(path, format)
+    size = sum(file.stat().st_size for file in files)
+    return Artifact(path, variant, format, model, _digest(files), size, tools, signature)
+
+
+def model_files(path: Path, format: str = "onnx") -> list[Path]:
+    """The file of a model and, of an ONNX file, those beside it that hold tensors of it.
+
+    To be asked before a runtime loads the file: runtimes open what it names, wherever that is.
+
+    Raises:
+        ArtifactError: it has tensors elsewhere than in regular files beside it, or is no ONNX file.
+    """
+    try:
+        return [path, *(external_files(path) if format == "onnx" else ())]
+    except ValueError as error:
+        raise ArtifactError(str(error)) from error
+
+
+def _digest(files: list[Path]) -> str:
+    """The hash of a model: of its file, with the names and hashes of those beside it if any."""
+    own, *others = files
+    if not others:
+        return sha256(own)
+    return sha256_json([sha256(own), {file.name: sha256(file) for file in others}])
 
 
 @dataclass(frozen=True)
@@ -174,16 +202,27 @@ def copy_artifacts(artifacts: Iterable[Artifact], folder: Path) -> list[Artifact
     """Copy artifacts into a folder and describe them in its manifest, written last.
 
     A file that is there already with the same content is left alone.
+
+    Raises:
+        ArtifactError: two of the files have the same name, or as `model_files`.
     """
-    copies = []
+    copies, sources = [], dict[str, Path]()
     for artifact in artifacts:
-        destination = folder / artifact.path.name
-        if not (destination.is_file() and sha256(destination) == artifact.sha256):
-            with written_file(destination) as temporary:
-                shutil.copyfile(artifact.path, temporary)
-        copies.append(replace(artifact, path=destination))
+        for file in model_files(artifact.path, artifact.format):
+            if (other := sources.setdefault(file.name, file)) != file:
+                raise ArtifactError(
+                    f"{file} and {other} have the same name: copy their models to two folders"
+                )
+            _copy(file, folder / file.name)
+        copies.append(replace(artifact, path=folder / artifact.path.name))
     _write_manifest(folder, copies)
     return copies
+
+
+def _copy(file: Path, destination: Path) -> None:
+    if not (destination.is_file() and sha256(destination) == sha256(file)):
+        with written_file(destination) as temporary:
+            shutil.copyfile(file, temporary)
 
 
 def read_artifacts(folder: Path) -> dict[str, Artifact]:
@@ -203,15 +242,33 @@ def read_artifacts(folder: Path) -> dict[str, Artifact]:
                 f"{manifest}: schema {value['schema']}; this version reads {SCHEMA}"
             )
         artifacts = [artifact_from(folder, entry) for entry in value["artifacts"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{manifest}: not a manifest of artifacts: {error!r}") from error
     for artifact in artifacts:
-        if not artifact.path.is_file() or sha256(artifact.path) != artifact.sha256:
-            raise ArtifactError(
-                f"{artifact.path}: missing, or not the file that {MANIFEST} describes; "
-                "build or copy it again"
-            )
+        _check(artifact)
     return {artifact.variant: artifact for artifact in artifacts}
+
+
+def _check(artifact: Artifact) -> None:
+    """Refuse a file that is not the one described, or too small for what is said of it."""
+    path, cause = artifact.path, ""
+    try:
+        same = path.is_file() and _digest(model_files(path, artifact.format)) == artifact.sha256
+    except ArtifactError as error:
+        same, cause = False, f" ({error})"
+    if not same:
+        raise ArtifactError(
+            f"{path}: missing, or not the file that {MANIFEST} describes{cause}; build or copy it "
+            "again"
+        )
+    # Arrays are made by these numbers. A table has at least a byte for each row.
+    for name in ("users", "items", "max_length"):
+        declared = getattr(artifact.model, name)
+        if not isinstance(declared, int) or not 0 <= declared <= artifact.size_bytes:
+            raise ArtifactError(
+                f"{path}: {MANIFEST} says {name} {str(declared)[:20]}; expected a number, and no "
+                f"more than the file's bytes: build it again"
+            )
 
 
 def artifact_to(artifact: Artifact) -> dict[str, Any]:

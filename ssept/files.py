@@ -4,10 +4,12 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from typing import Any
 import platformdirs
 
 from ssept.errors import SseptError
+
+MOST_READ_AT_ONCE = 1 << 20
 
 
 def cache_folder() -> Path:
@@ -78,6 +82,34 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+class _SmallReads(io.BufferedReader):
+    """A file that refuses large reads: zipfile reads the list of members at once, of any size."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read at most MOST_READ_AT_ONCE."""
+        if size is not None and size > MOST_READ_AT_ONCE:
+            raise zipfile.BadZipFile(f"its list of members has {size:,} bytes")
+        return super().read(size)
+
+
+@contextlib.contextmanager
+def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip file that may be hostile; its members are to be read in blocks.
+
+    Raises:
+        zipfile.BadZipFile: it is broken, has too many members, or one that is neither stored nor
+            deflated: other methods make gigabytes of a few hundred bytes.
+    """
+    with _SmallReads(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise zipfile.BadZipFile(
+                    f"{member.filename[:80]!r} is packed by method {member.compress_type}; "
+                    "expected it stored or deflated"
+                )
+        yield archive
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -438,7 +438,7 @@ def test_a_file_without_a_free_batch_axis_is_refused(repository: Path) -> None:
         ("config.pbtxt", "nme: 'x'", "config.pbtxt: no configuration of a Triton model: 1:1"),
         ("1", None, "there is no version; expected a folder 1 with model.onnx"),
         ("1/model.onnx", None, "1/model.onnx: is missing"),
-        ("1/model.onnx", "not a model", "1/model.onnx: ONNX Runtime cannot load it"),
+        ("1/model.onnx", "not a model", "1/model.onnx: not an ONNX file"),
     ],
 )
 def test_what_is_missing_or_broken_is_named(

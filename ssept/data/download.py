@@ -17,10 +17,11 @@ from pathlib import Path
 
 from ssept.data.transfer import BLOCK_BYTES, URL_VARIABLE, Transfer, fetch_text
 from ssept.errors import DataError
-from ssept.files import cache_folder, locked, written_file, written_folder
+from ssept.files import cache_folder, locked, opened_zip, written_file, written_folder
 
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 TIMEOUT_S = 30.0
+ARCHIVE_RATIO = 2  # a data set that changes over time grows; what has grown more is none of these
 UNPACKED_RATIO = 20  # ratings as text deflate to about a quarter: what asks for more is a zip bomb
 
 
@@ -96,7 +97,8 @@ def download(
     with locked(archive.with_name(f".{archive.name}.lock")):
         kept_md5 = dataset.md5 or _kept_md5(archive)
         if kept_md5 is None or _md5(archive) != kept_md5:
-            _fetch(dataset, archive, Transfer(url, part, timeout_s, progress))
+            most = dataset.archive_bytes * ARCHIVE_RATIO
+            _fetch(dataset, archive, Transfer(url, part, most, timeout_s, progress))
         _unpack(dataset, archive, out)
     return out
 
@@ -187,7 +189,7 @@ def _published_md5(url: str, timeout_s: float) -> str:
 def _unpack(dataset: Dataset, archive: Path, out: Path) -> None:
     """Unpack the data set's files to the folder `out`; names come from the table alone."""
     try:
-        with zipfile.ZipFile(archive) as zipped, written_folder(out) as folder:
+        with opened_zip(archive) as zipped, written_folder(out) as folder:
             for member in _members(dataset, archive, zipped):
                 path = folder / Path(member.filename).name
                 with zipped.open(member) as source, path.open("wb") as target:

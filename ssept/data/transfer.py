@@ -15,10 +15,12 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from ssept.data.redirects import opener
 from ssept.errors import DataError
 
 URL_VARIABLE = "SSEPT_DOWNLOAD_URL"
 BLOCK_BYTES = 1 << 16
+MOST_TEXT_BYTES = 1 << 16
 ADVICE = f"check the network and the address, or name a mirror (--url or {URL_VARIABLE})"
 
 _Response = http.client.HTTPResponse | urllib.error.HTTPError
@@ -28,6 +30,10 @@ class _CutShortError(DataError):
     """The connection failed in the middle of a file."""
 
 
+class _TooLargeError(DataError):
+    """The server sends more than the file can have."""
+
+
 @dataclass(frozen=True)
 class Transfer:
     """A file on its way.
@@ -35,12 +41,14 @@ class Transfer:
     Attributes:
         url: an http or https address.
         part: where the bytes are that have arrived.
+        most_bytes: that the file may have; a server that sends more is not listened to.
         timeout_s: longest silence of the server, in seconds.
         progress: show a progress bar when stderr is a terminal.
     """
 
     url: str
     part: Path
+    most_bytes: int
     timeout_s: float
     progress: bool
 
@@ -52,7 +60,8 @@ class Transfer:
         """Bring `part` to the end of the file.
 
         Raises:
-            DataError: the server, the network or the disk failed; what arrived is kept.
+            DataError: the server, the network or the disk failed; what arrived is kept. Or the
+                file is larger than it may be; then it is not.
         """
         response, start = self._answer()
         try:
@@ -63,9 +72,13 @@ class Transfer:
             ):
                 if not start:  # after the old bytes are gone, before new ones arrive
                     self._validator.write_text(_validator_of(response), encoding="utf-8")
-                for block in _blocks(response, self.url, self.timeout_s):
+                most = self.most_bytes - start
+                for block in _blocks(response, self.url, self.timeout_s, most):
                     file.write(block)
                     bar.update(len(block))
+        except _TooLargeError:
+            self.discard()
+            raise
         except _CutShortError as error:
             raise DataError(f"{error}; try again: {self._outlook()}") from error
         except OSError as error:
@@ -125,10 +138,11 @@ def fetch_text(url: str, timeout_s: float) -> str:
     """The text of a small file, which need not be UTF-8.
 
     Raises:
-        DataError: the server or the network failed.
+        DataError: the server or the network failed, or it has more than MOST_TEXT_BYTES.
     """
     with _request(url, timeout_s, {}) as response:
-        return b"".join(_blocks(response, url, timeout_s)).decode("utf-8", "replace")
+        blocks = _blocks(response, url, timeout_s, MOST_TEXT_BYTES)
+        return b"".join(blocks).decode("utf-8", "replace")
 
 
 def _request(url: str, timeout_s: float, headers: dict[str, str]) -> _Response:
@@ -136,14 +150,18 @@ def _request(url: str, timeout_s: float, headers: dict[str, str]) -> _Response:
     # S310: callers hand over http and https addresses only
     request = urllib.request.Request(url, headers={"User-Agent": "ssept", **headers})  # noqa: S310
     try:
-        answer: _Response = urllib.request.urlopen(request, timeout=timeout_s)  # noqa: S310
+        answer: _Response = opener().open(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and headers:
             return error
         error.close()
-        raise DataError(
-            f"{url}: the server answered {error.code} {error.reason}; {ADVICE}"
-        ) from error
+        if error.code // 100 == 3:  # what _Redirects has not seen
+            raise DataError(
+                f"{url}: the server redirects in circles, or to no address of http or https; "
+                f"{ADVICE}"
+            ) from error
+        phrase = http.client.responses.get(error.code, "")  # not the server's own, of any length
+        raise DataError(f"{url}: the server answered {error.code} {phrase}; {ADVICE}") from error
     except (OSError, http.client.HTTPException) as error:
         cause = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(cause, TimeoutError):
@@ -152,15 +170,19 @@ def _request(url: str, timeout_s: float, headers: dict[str, str]) -> _Response:
     return answer
 
 
-def _blocks(response: _Response, url: str, timeout_s: float) -> Iterator[bytes]:
+def _blocks(response: _Response, url: str, timeout_s: float, most: int) -> Iterator[bytes]:
     """The bytes of an answer as they arrive.
 
     Raises:
         _CutShortError: they stop before the end.
+        _TooLargeError: there are more than `most`.
     """
-    left = _length(response)
+    left, arrived = _length(response), 0
     try:
         while left != 0 and (block := response.read1(BLOCK_BYTES)):
+            arrived += len(block)
+            if max(arrived, left or 0) > most:
+                raise _TooLargeError(f"{url}: has more bytes than it may have; {ADVICE}")
             yield block
             left = None if left is None else left - len(block)
     except TimeoutError as error:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from ssept.errors import CheckpointError
 from ssept.files import written_file
 from ssept.model.network import SSEPT, SSEPTConfig
-from ssept.model.statedict import load_network
+from ssept.model.statedict import filled, load_network
 from ssept.model.store import ID_MAPS, METADATA_KEY, SCHEMA, STATE_DICT_SUFFIXES, read_about
 
 Ids = npt.NDArray[np.int64]
@@ -67,8 +67,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         ids = {name: tensors.pop(name).numpy() for name in ID_MAPS}
-        model = SSEPT(config)
-        model.load_state_dict(tensors)
+        model = filled(path, config, tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: not a checkpoint of ssept: {error}") from error
     return Checkpoint(

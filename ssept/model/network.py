@@ -52,6 +52,13 @@ class SSEPTConfig:
         """The width of the network."""
         return self.item_dim + self.user_dim
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers the network has, known without making it."""
+        tables = (self.items + 1) * self.item_dim + (self.users + 1) * self.user_dim
+        norm, layer = 2 * self.dim, self.dim * (self.dim + 1)
+        return tables + self.max_length * self.dim + self.blocks * (2 * norm + 5 * layer) + norm
+
 
 class Attention(nn.Module):
     """Causal attention without an output projection; queries come normed, keys and values raw."""

@@ -1,19 +1,27 @@
 """FAISS's index of a large catalog behind ONNX Runtime: the best items without scoring them all."""
 
+import contextlib
 import importlib.util
+import io
+import shutil
 import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from ssept.artifacts import ENCODER, INDEX, STATE, Artifact
-from ssept.errors import ProviderError
+from ssept.errors import FallbackError, ProviderError
+from ssept.files import opened_zip
+from ssept.onnx_external import check_whole
 from ssept.providers.onnxruntime import OnnxRuntime
 from ssept.providers.onnxruntime_options import SessionOptions
 from ssept.providers.onnxruntime_session import CPU, Feeds, OnnxRuntimeSession, feeds
 from ssept.providers.session import Ids, Scores, Session
+
+LISTS_INSIDE = b"ilar"  # FAISS's mark of lists in the index itself; those of others begin so too
 
 
 @dataclass(frozen=True)
@@ -77,15 +85,29 @@ class FaissSession(OnnxRuntimeSession):
         return super().placement() | {f"FAISS {type(self._index).__name__}": 1}
 
     def _model(self) -> bytes:
-        return _member(self.artifact.path, ENCODER)
+        with _member(self.artifact.path, ENCODER) as (member, _), io.BytesIO() as whole:
+            shutil.copyfileobj(member, whole)
+            content = whole.getvalue()
+        try:
+            check_whole(content, ENCODER)
+        except ValueError as error:
+            name = self.artifact.path.name
+            raise FallbackError(f"{self.provider} does not run all of {name}: {error}") from error
+        return content
 
     def _read_index(self) -> Any:
-        path, items = self.artifact.path, self.artifact.model.items
-        content = np.frombuffer(_member(path, INDEX), np.uint8)
-        try:
-            index = self._faiss.deserialize_index(content)
-        except RuntimeError as error:  # all that FAISS raises
-            raise ProviderError(f"{path}: FAISS cannot read {INDEX}; build it again") from error
+        path, items, faiss = self.artifact.path, self.artifact.model.items, self._faiss
+        with _member(path, INDEX) as (member, size):
+            # FAISS makes an array before it reads it, as large as the file says.
+            faiss.set_deserialization_vector_byte_limit(size)
+            faiss.set_deserialization_loop_limit(size)
+            reader = faiss.PyCallbackIOReader(_without_other_files(member))
+            try:
+                index = faiss.read_index(reader, faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
+            except (RuntimeError, ValueError) as error:  # of FAISS, and of the reader
+                raise ProviderError(f"{path}: FAISS cannot read {INDEX}; build it again") from error
+        if not isinstance(index, faiss.IndexIVF) or index.d > size:
+            raise ProviderError(f"{path}: {INDEX} is no index of lists; build it again")
         if index.ntotal != items:
             raise ProviderError(
                 f"{path}: {INDEX} has {index.ntotal} items, and the catalog {items}; build it again"
@@ -137,19 +159,35 @@ class FaissSession(OnnxRuntimeSession):
         return states
 
 
-def _member(path: Path, name: str) -> bytes:
-    """A file of the artifact's.
+@contextlib.contextmanager
+def _member(path: Path, name: str) -> Iterator[tuple[IO[bytes], int]]:
+    """Open a file of the artifact's; yields its size too, which is no more than the artifact's.
 
     Raises:
-        ProviderError: it is not there.
+        ProviderError: it is not there, or not as it was written: stored.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(name)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        with opened_zip(path) as archive, archive.open(name) as member:
+            about = archive.getinfo(name)
+            if about.compress_type != zipfile.ZIP_STORED or about.file_size > path.stat().st_size:
+                raise zipfile.BadZipFile(f"{name} is not stored")
+            yield member, about.file_size
+    except (OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
         raise ProviderError(
             f"{path}: not a zip file with {ENCODER} and {INDEX}; build it again"
         ) from error
+
+
+def _without_other_files(member: IO[bytes]) -> Callable[[int], bytes]:
+    """Reads for FAISS, which opens any file that an index says its lists are in (`ilod`)."""
+
+    def read(size: int) -> bytes:
+        part = member.read(size)
+        if len(part) == len(LISTS_INSIDE) and part[:2] == LISTS_INSIDE[:2] and part != LISTS_INSIDE:
+            raise ValueError("the lists of the index are not in it")
+        return part
+
+    return read
 
 
 cpu = Faiss("CPUExecutionProvider", "install the cpu extra", FaissOptions())

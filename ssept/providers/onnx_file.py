@@ -15,6 +15,7 @@ from ssept.artifacts import (
     Model,
     Signature,
     artifact_of,
+    model_files,
 )
 from ssept.errors import ArtifactError
 from ssept.providers.onnxruntime import check_one_onnxruntime
@@ -40,10 +41,12 @@ def describe(path: Path, names: dict[str, str] | None = None, users: int = 0) ->
         users: how many users it knows, which the file does not tell.
 
     Raises:
-        ArtifactError: the file is missing or broken, or its inputs and outputs are not as above.
+        ArtifactError: the file is missing or broken, has tensors elsewhere than in regular files
+            beside it, or its inputs and outputs are not as above.
     """
     if not path.is_file():
         raise ArtifactError(f"{path}: no such ONNX file")
+    model_files(path)
     check_one_onnxruntime()
     session = _open(path)
     signature = _signature(path, session, names or {})

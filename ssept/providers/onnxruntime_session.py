@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ssept.artifacts import EXCLUDE, TOPK_IDS, TOPK_SCORES, Artifact, K, Signature
+from ssept.artifacts import EXCLUDE, TOPK_IDS, TOPK_SCORES, Artifact, K, Signature, model_files
 from ssept.errors import FallbackError, ProviderError
 from ssept.providers.onnxruntime_options import SessionOptions
 from ssept.providers.proof import PROOF_BATCH, Event, fallen_off, nodes_by_provider
@@ -135,7 +135,7 @@ class OnnxRuntimeSession(Session):
 
     def _model(self) -> Path | bytes:
         """What ONNX Runtime loads."""
-        return self.artifact.path
+        return model_files(self.artifact.path)[0]
 
     def _session_options(self, profile: Path | None) -> Any:
         import onnxruntime

@@ -5,7 +5,7 @@ import importlib.util
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ssept.artifacts import TOPK_IDS, TOPK_SCORES, Artifact
+from ssept.artifacts import TOPK_IDS, TOPK_SCORES, Artifact, model_files
 from ssept.errors import FallbackError, ProviderError
 from ssept.providers.onnxruntime_session import Feeds, feeds
 from ssept.providers.options import tried
@@ -90,7 +90,7 @@ class OpenVinoSession(Session):
         self.compiles_shapes = options.reshape
         self.takes_any_id = False
         try:
-            self._model = self._core.read_model(artifact.path)
+            self._model = self._core.read_model(model_files(artifact.path)[0])
             compiled = self._compiled(self._model)
             self._used = _proof(compiled, options)
         except RuntimeError as error:  # all that OpenVINO raises

@@ -142,7 +142,7 @@ class Worker:
             "source": str(path.parent) if built else source,
             "file": path.name,
             "sha256": artifact.sha256,
-            "size_bytes": path.stat().st_size,
+            "size_bytes": artifact.size_bytes,
             "users": artifact.model.users,
             "items": artifact.model.items,
             "max_length": artifact.model.max_length,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ssept.artifacts import TOPK_IDS, TOPK_SCORES, Artifact
+from ssept.artifacts import TOPK_IDS, TOPK_SCORES, Artifact, model_files
 from ssept.errors import ArtifactError, SseptError
 from ssept.measure.roofline import FLOAT32, INT8, Work
 from ssept.providers.onnxruntime_session import Feeds, feeds, refusals
@@ -76,7 +76,7 @@ def work_of(artifact: Artifact, user: Ids, sequence: Ids, k: int) -> Work:
         import onnx
     except ImportError as error:
         raise SseptError(f"counting work needs {error.name}: install the train extra") from error
-    model = onnx.load(artifact.path)
+    model = onnx.load(model_files(artifact.path)[0])
     _check_counted(artifact.path, model)
     signature = artifact.signature
     inputs = feeds(signature, user, sequence, k)

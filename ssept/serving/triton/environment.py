@@ -11,6 +11,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssept import onnx_external
 from ssept.environments import environment
 from ssept.errors import ServerError
 
@@ -71,7 +72,8 @@ class Tools:
         stub = server / "python_backend_stubs" / version / "triton_python_backend_stub"
         for file in (*(server / "backends" / "python").glob("*.*"), stub):
             _copy(file, folder / "python")
-        _copy(BACKEND, folder / "onnxruntime")
+        for file in (BACKEND, Path(onnx_external.__file__)):
+            _copy(file, folder / "onnxruntime")
 
     def link_libraries(self, folder: Path) -> None:
         """Put what perf_analyzer is linked with into a folder for LD_LIBRARY_PATH."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ssept.artifacts import EXCLUDE, TOPK_IDS, Artifact, K, Signature
+from ssept.artifacts import EXCLUDE, TOPK_IDS, Artifact, K, Signature, model_files
 from ssept.errors import ArtifactError, SseptError
 from ssept.serving.triton.config import SCORES, SEQ, USER_ID, Interface, Tensor
 
@@ -28,7 +28,7 @@ def rewrite(artifact: Artifact, tensors: Interface, destination: Path) -> None:
 
     Raises:
         SseptError: onnx is not installed.
-        ArtifactError: what comes of it is no valid graph.
+        ArtifactError: the file has tensors elsewhere, or what comes of it is no valid graph.
     """
     try:
         import onnx
@@ -36,7 +36,8 @@ def rewrite(artifact: Artifact, tensors: Interface, destination: Path) -> None:
         raise SseptError("writing an ONNX file needs onnx: install the train extra") from error
 
     # To rename outputs afterwards would take a node each, and that of `scores` copies them all.
-    model = onnx.compose.add_prefix(onnx.load(artifact.path), INNER, rename_outputs=False)
+    file, *_ = model_files(artifact.path)
+    model = onnx.compose.add_prefix(onnx.load(file), INNER, rename_outputs=False)
     model.ir_version = max(model.ir_version, OLDEST_IR)
     graph = model.graph
     front, back = _front(artifact.signature), _back(artifact.signature, tensors)

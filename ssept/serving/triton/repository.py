@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ssept.artifacts import Artifact
+from ssept.artifacts import Artifact, model_files
 from ssept.errors import ArtifactError
 from ssept.files import written_folder
 from ssept.providers.onnxruntime_session import refusals
@@ -75,7 +75,7 @@ def write_repository(
         _check_other_versions(folder, version, tensors)
     with written_folder(folder) as temporary:
         if folder.exists():
-            shutil.copytree(folder, temporary, dirs_exist_ok=True)
+            shutil.copytree(folder, temporary, symlinks=True, dirs_exist_ok=True)
         file = temporary / str(version) / MODEL_FILE
         file.parent.mkdir(exist_ok=True)
         rewrite(artifact, tensors, file)
@@ -240,6 +240,10 @@ def _session(file: Path, name: Path) -> Any:
 
     if not file.is_file():
         raise ArtifactError(f"{name}: is missing")
+    try:
+        model_files(file)
+    except ArtifactError as error:
+        raise ArtifactError(str(error).replace(str(file.parent), str(name.parent))) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what is wrong comes as an exception
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

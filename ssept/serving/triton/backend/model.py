@@ -1,7 +1,8 @@
 """ONNX Runtime behind Triton's Python backend: what its own backend `onnxruntime` does on a CPU.
 
 It loads the same repository, unchanged. The server runs it in a process for each instance, with
-the packages of that environment; `triton_python_backend_utils` comes from the server.
+the packages of that environment; `triton_python_backend_utils` comes from the server, and
+`onnx_external`, ssept's own, lies beside this file in the server's backend directory.
 """
 
 import json
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_external  # type: ignore[import-not-found]
 import onnxruntime
 import triton_python_backend_utils as triton  # type: ignore[import-not-found]
 
@@ -29,9 +31,13 @@ class TritonPythonModel:
         _check_place(config, args["model_instance_kind"])
         self.inputs = [tensor["name"] for tensor in config["input"]]
         self.outputs = [tensor["name"] for tensor in config["output"]]
-        file_name = config.get("default_model_filename") or FILE_NAME
+        path = Path(triton.get_model_dir()) / (config.get("default_model_filename") or FILE_NAME)
+        try:
+            onnx_external.external_files(path)
+        except ValueError as error:
+            raise triton.TritonModelException(str(error)) from error
         self.session = onnxruntime.InferenceSession(
-            str(Path(triton.get_model_dir()) / file_name),
+            str(path),
             _options(config.get("parameters", {})),
             providers=["CPUExecutionProvider"],
         )
