@@ -66,11 +66,12 @@ class Protocol(HttpToolsProtocol):
         """
         super().__init__(**of_uvicorn)
         self._application = app
-        self._crowd = crowd
+        self._most = crowd.most
+        self._waiting = crowd.waiting
         self._coming = NOTHING
         self._other_bytes = 0  # of a head, or in a row within a body, that are no content
         self._read_bytes = 0  # at a time
-        self._running: Any = None  # the cycle whose answer is the next
+        self._running: Any = None  # the cycle before those of the pipeline
         self._timer: asyncio.TimerHandle | None = None
         self.url = b""
 
@@ -81,15 +82,15 @@ class Protocol(HttpToolsProtocol):
         between requests makes a new one, and one that does nothing shuts nobody out.
         """
         super().connection_made(transport)
-        self._crowd.waiting[self] = None
+        self._waiting[self] = None
         self._allow(HEAD_SECONDS)
-        if len(self.connections) > self._crowd.most:
-            longest, _ = self._crowd.waiting.popitem(last=False)
+        if len(self.connections) > self._most:
+            longest, _ = self._waiting.popitem(last=False)
             longest.timeout_keep_alive_handler()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more, and let no request write an answer."""
-        self._crowd.waiting.pop(self, None)
+        self._waiting.pop(self, None)
         self._stop_timer()
         self.pipeline.clear()
         if self._running is not None:
@@ -111,35 +112,40 @@ class Protocol(HttpToolsProtocol):
             elif self._timer is None and (self._coming == HEAD or self._is_free):
                 self._allow(HEAD_SECONDS)
 
-    def on_message_begin(self) -> None:
-        """Begin a request, the first or a later one of what has been read."""
-        if self._coming == NOTHING:
-            self._coming, self._other_bytes = HEAD, 0
-        super().on_message_begin()
-
     def on_headers_complete(self) -> None:
         """Refuse the request at once, or have it answered."""
-        self._stop_timer()
-        most_bytes = max(self._read_bytes, self._other_bytes)
-        if most_bytes > MOST_HEAD_BYTES and self._head_bytes() > MOST_HEAD_BYTES:
+        if (
+            self._other_bytes > MOST_HEAD_BYTES
+            or self._read_bytes > MOST_HEAD_BYTES  # of which the head may be any part
+        ) and self._head_bytes() > MOST_HEAD_BYTES:
             self.send_400_response(TOO_LONG)
             raise StopError
-        if len(self.pipeline) >= MOST_PIPELINED:
-            self.transport.abort()
-            raise StopError
         self._coming, self._other_bytes = BODY, 0
-        self._crowd.waiting.pop(self, None)
-        answer = None
-        if self._is_free and self.parser.should_keep_alive() and not self.flow.write_paused:
-            answer = self._application.refusal(self.url, self.scope)  # type: ignore[arg-type]
-        if answer is None:
-            super().on_headers_complete()
-            if not self.pipeline:
-                self._running = self.cycle
-        else:
+        self._waiting.pop(self, None)
+        if self._timer is not None:
+            self._stop_timer()
+        before = self.cycle
+        if (
+            (before is None or before.response_complete)
+            and self.parser.should_keep_alive()
+            and not self.flow.write_paused
+            and (answer := self._application.refusal(self.url, self.scope))  # type: ignore[arg-type]
+        ):
             self.cycle = REFUSED  # so that uvicorn passes over the body
             self.transport.write(answer)
             self.on_response_complete()
+            return
+        super().on_headers_complete()
+        if self.pipeline:
+            self._bound_pipeline(before)
+
+    def _bound_pipeline(self, before: Any) -> None:
+        """End the connection if too many requests wait; `before` is the cycle of the last one."""
+        if len(self.pipeline) == 1:
+            self._running = before
+        elif len(self.pipeline) > MOST_PIPELINED:
+            self.transport.abort()
+            raise StopError
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -149,15 +155,17 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Go on to the next request."""
         self._coming = NOTHING
-        self._stop_timer()
+        if self._timer is not None:
+            self._stop_timer()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Answer the next request, or wait for it."""
-        self._running = self.pipeline[-1][0] if self.pipeline else None
+        if self.pipeline:
+            self._running = self.pipeline[-1][0]
         super().on_response_complete()
-        if self._is_free:
-            self._crowd.waiting[self] = None
+        if self.cycle.response_complete:
+            self._waiting[self] = None
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request; without an answer where that would be taken for another's."""

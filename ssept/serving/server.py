@@ -31,7 +31,7 @@ from ssept.serving.settings import ANY, Settings
 LOG = logging.getLogger("ssept.serving")
 CLOSE = (b"connection", b"close")
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep theirs, so that they are not surprised
-UNREAD_SECONDS = 10  # for which a client may take nothing of its answer
+UNREAD_MS = 10_000  # for which a client may take nothing of its answer
 LINGER_SECONDS = 0.5
 GRACE_SECONDS = 2  # after the deadline of requests, for clients that are slow to read
 POLL_SECONDS = 0.01
@@ -142,7 +142,7 @@ def listen_at(host: str, port: int) -> socket.socket:
             )
             listener = stack.enter_context(socket.socket(family, kind))
             # Connections inherit it; the system ends one that makes no progress for so long.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
             if port:  # connections of a server that has ended do not count
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
@@ -165,7 +165,7 @@ def place_of(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _with_hosts(settings: Settings, listener: socket.socket) -> Settings:
+def with_hosts(settings: Settings, listener: socket.socket) -> Settings:
     """The settings with what requests may name as their host, by who can reach the server.
 
     On an address of this machine alone, that and what the settings add. On others there is nothing
@@ -237,7 +237,7 @@ def serve(
 def _application(settings: Settings, listener: socket.socket) -> tuple[Application, str]:
     """The application, alone in holding its models, and what is to be said of it."""
     models = load_models(settings)
-    app = Application(_with_hosts(settings, listener), models)
+    app = Application(with_hosts(settings, listener), models)
     return app, describe(settings, models, listener)
 
 
