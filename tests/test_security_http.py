@@ -155,7 +155,13 @@ def door(most: int = 100) -> Iterator[Door]:
     app: Any = App()
     http: Any = partial(Protocol, app, Crowd(most))
     config = uvicorn.Config(
-        app, http=http, loop="uvloop", ws="none", lifespan="off", log_config=None
+        app,
+        http=http,
+        loop="uvloop",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=75,
     )
     server = uvicorn.Server(config)
     with serving.listen_at("127.0.0.1", 0) as listener:

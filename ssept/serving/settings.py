@@ -168,6 +168,10 @@ def _check(settings: Settings) -> None:
             )
     if not settings.variants:
         raise ServerError(f"{VARIABLES['variants']} names no variant")
+    _check_callers(settings)
+
+
+def _check_callers(settings: Settings) -> None:
     for origin in settings.cors_origins:
         if origin != ANY and not _is_origin(origin):
             raise ServerError(
