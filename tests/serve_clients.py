@@ -17,7 +17,7 @@ BODY = json.dumps({"user_id": 1, "sequence": [], "top_k": 5}).encode()
 
 def request_of(body: bytes = BODY, *headers: str) -> bytes:
     """A whole `POST /predict`, as bytes."""
-    always = ("Host: test", "Content-Type: application/json", f"Content-Length: {len(body)}")
+    always = ("Host: localhost", "Content-Type: application/json", f"Content-Length: {len(body)}")
     lines = ("POST /predict HTTP/1.1", *always, *headers)
     return "\r\n".join((*lines, "", "")).encode() + body
 

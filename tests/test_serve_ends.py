@@ -101,7 +101,7 @@ def test_answers_while_it_ends_say_so_and_it_is_not_ready(
         late.sendall(whole[:-1])
         os.kill(server.pid, signal.SIGTERM)
         until(lambda: refused(server.port))
-        probe.sendall(b"GET /health/ready HTTP/1.1\r\nHost: test\r\n\r\n")
+        probe.sendall(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = probe.recv(4096)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nconnection: close\r\n" in answer.lower()

@@ -27,6 +27,8 @@ PATHS = ("/predict", "/predict/batch")
 ONE = {"user_id": user_id(1), "sequence": [item_id(2)], "top_k": 3}
 BODIES = {"/predict": ONE, "/predict/batch": {"requests": [ONE, ONE]}}
 ORIGIN = "http://shop.example"
+SCOPE = {"type": "http", "http_version": "1.1", "method": "POST", "path": "/predict"}
+HOST = (b"host", b"localhost")
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +116,13 @@ def test_a_body_up_to_the_limit_is_read_and_a_longer_one_is_not(server: Live, pa
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_long_body_is_refused_before_it_is_sent(server: Live, path: str) -> None:
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {MAX_BODY + 1}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MAX_BODY + 1}\r\n\r\n"
     assert raw(server, head.encode()).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_body_in_chunks_is_limited_too(server: Live, path: str) -> None:
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n".encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n".encode()
     body = json.dumps(BODIES[path]).encode()
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:9], body[9:]))
     answer = raw(server, head + b"Connection: close\r\n\r\n" + chunks + b"0\r\n\r\n")
@@ -132,7 +134,7 @@ def test_a_body_in_chunks_is_limited_too(server: Live, path: str) -> None:
 
 @pytest.mark.parametrize("length", ["ten", "-1", "", "9" * 30, "1.5"])
 def test_a_length_that_is_none_is_a_bad_request(server: Live, length: str) -> None:
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{{}}"
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{{}}"
     assert raw(server, head.encode()).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 413 "))
 
 
@@ -161,7 +163,7 @@ async def ask(
         sent.append(message)
 
     async with started(settings, models) as app:
-        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": list(headers)}
+        scope = SCOPE | {"headers": [HOST, *headers]}
         await app(scope, receive, send)
     return sent
 
@@ -199,7 +201,7 @@ def test_a_client_that_goes_before_its_body_is_complete_gets_no_answer(
 
 def test_a_client_that_goes_leaves_the_server_well(server: Live) -> None:
     body = json.dumps(ONE).encode()
-    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
     for sent in (head, head + body[:10], head + body):
         for _ in range(20):
             with closing(server.connect()) as connection:
@@ -210,7 +212,7 @@ def test_a_client_that_goes_leaves_the_server_well(server: Live) -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_a_body_that_does_not_come_is_not_waited_for(hasty: Live, path: str) -> None:
     before = hasty.counted("ssept_refused_total", reason="deadline")
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{{"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{{"
     answer = raw(hasty, head.encode())
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 1\r\n" in answer
@@ -260,7 +262,7 @@ def test_a_deadline_that_passes_while_the_answer_is_sent_does_not_cut_it(
             sent.append(message)
 
         async with started(replace(settings, deadline_ms=DEADLINE_MS), models) as app:
-            scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+            scope = SCOPE | {"headers": [HOST]}
             await app(scope, receive, send)
         return sent
 
@@ -277,7 +279,7 @@ def test_a_server_that_ends_its_tasks_is_not_held_up(settings: Settings, models:
             sent.append(message)
 
         async with started(settings, models) as app:
-            scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+            scope = SCOPE | {"headers": [HOST]}
             task = asyncio.create_task(app(scope, asyncio.Event().wait, send))
             await asyncio.sleep(0)
             task.cancel()
@@ -335,21 +337,21 @@ def test_so_are_those_behind_fastapi(
 
 def test_many_requests_go_over_one_connection(server: Live) -> None:
     def request(path: str, body: bytes) -> bytes:
-        return b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (
+        return b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (
             path.encode(),
             len(body),
             body,
         )
 
     good, bad = json.dumps(ONE).encode(), b"{}"
-    last = b"GET /test HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    last = b"GET /test HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     answer = raw(server, request("/predict", good) + request("/predict", bad) * 2 + last)
     assert re.findall(rb"HTTP/1\.1 (\d+) ", answer) == [b"200", b"422", b"422", b"200"]
 
 
 def test_websockets_are_refused(server: Live) -> None:
     upgrade = (
-        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n"
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
     assert b" 101 " not in raw(server, upgrade).splitlines()[0]
@@ -359,8 +361,9 @@ def test_other_origins_may_not_call_unless_told(
     server: Live,
 ) -> None:
     preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
-    assert server.ask("OPTIONS", "/predict", headers=preflight).status == 405
+    assert server.ask("OPTIONS", "/predict", headers=preflight).status == 403
     answer = server.ask("POST", "/predict", ONE, {"Origin": ORIGIN})
+    assert answer.status == 403
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 

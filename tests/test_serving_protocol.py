@@ -10,7 +10,7 @@ from uvicorn.server import ServerState
 
 from ssept.serving import protocol
 from ssept.serving.http import RETRY_AFTER, RefusedError, read_body, respond, whole
-from ssept.serving.protocol import Protocol
+from ssept.serving.protocol import Crowd, Protocol
 
 SECONDS = 20
 BUSY = whole(RefusedError(503, "too much", [RETRY_AFTER]), "/predict")
@@ -22,7 +22,7 @@ class Toy:
     busy = False
     asked = 0
 
-    def refusal(self, url: bytes) -> bytes | None:
+    def refusal(self, url: bytes, _: Any) -> bytes | None:
         return BUSY if self.busy and url == b"/predict" else None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -40,7 +40,8 @@ def go(test: Callable[[Toy, asyncio.StreamReader, asyncio.StreamWriter], Awaitab
         config.load()
         state = ServerState()
         server = await asyncio.get_running_loop().create_server(
-            lambda: Protocol(app, config=config, server_state=state, app_state={}), "127.0.0.1"
+            lambda: Protocol(app, Crowd(10), config=config, server_state=state, app_state={}),
+            "127.0.0.1",
         )
         port = server.sockets[0].getsockname()[1]
         async with server:

@@ -23,6 +23,7 @@ OTHERS = {
     "SSEPT_MAX_TOP_K": "20",
     "SSEPT_ALL_SCORES": "1",
     "SSEPT_CORS_ORIGINS": "https://shop.example,http://127.0.0.1:3000",
+    "SSEPT_ALLOWED_HOSTS": "shop.example,[2001:db8::1]",
 }
 READ = Settings(
     model=Path("/models/other.safetensors"),
@@ -40,6 +41,7 @@ READ = Settings(
     max_top_k=20,
     all_scores=True,
     cors_origins=("https://shop.example", "http://127.0.0.1:3000"),
+    allowed_hosts=("shop.example", "[2001:db8::1]"),
 )
 
 
@@ -106,6 +108,9 @@ def test_a_time_that_is_none_is_refused(variable: str, text: str) -> None:
         ({"SSEPT_CORS_ORIGINS": "shop.example"}, "^SSEPT_CORS_ORIGINS: 'shop.example' is no web"),
         ({"SSEPT_CORS_ORIGINS": "https://a.example/x"}, "SSEPT_CORS_ORIGINS: .* without a path"),
         ({"SSEPT_CORS_ORIGINS": "*,http://[1"}, "SSEPT_CORS_ORIGINS: 'http://.1' is no web"),
+        ({"SSEPT_ALLOWED_HOSTS": "shop.example:80"}, "^SSEPT_ALLOWED_HOSTS: 'shop.example:80' is"),
+        ({"SSEPT_ALLOWED_HOSTS": "*,http://a.example"}, "^SSEPT_ALLOWED_HOSTS: 'http://a.exam"),
+        ({"SSEPT_ALLOWED_HOSTS": "2001:db8::1"}, "SSEPT_ALLOWED_HOSTS: .* or .2001:db8::1., with"),
     ],
 )
 def test_what_cannot_be_served_is_refused_with_the_variable(

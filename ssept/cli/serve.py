@@ -51,6 +51,11 @@ OPTIONS = {
     "cors_origins": Option(
         "--cors-origins", "ORIGINS", "web origins, by commas, that may call from a browser"
     ),
+    "allowed_hosts": Option(
+        "--allowed-hosts",
+        "HOSTS",
+        "hosts, by commas, that requests may be for besides this machine; * for all",
+    ),
 }
 
 

@@ -14,8 +14,10 @@ from starlette.middleware.cors import CORSMiddleware
 
 from ssept.errors import SseptError
 from ssept.serving import open_inference, operations, page, predict
+from ssept.serving.callers import Callers
 from ssept.serving.http import (
     CLOSE,
+    NOSNIFF,
     Direct,
     GoneError,
     Handler,
@@ -59,15 +61,20 @@ class Application:
         self._refusals: dict[bytes, tuple[str, bytes]] = {}
         self._answer: Handler = self._run
 
-    def refusal(self, url: bytes) -> bytes | None:
+    def refusal(self, url: bytes, scope: Scope) -> bytes | None:
         """A whole HTTP answer to a request that is not to be read, or None if it is.
 
         Args:
             url: its path, with the query if there is one.
+            scope: with its headers.
         """
         found = self._refusals.get(url)
         if found is None or self.service.draining or not self.service.models.are_full:
             return None
+        try:
+            self._callers.check(scope)
+        except RefusedError:
+            return None  # it gets that error the longer way
         route, answer = found
         self.service.telemetry.answered(route, BUSY.status, 0.0)
         self.service.telemetry.refused.labels("queue").inc()
@@ -106,6 +113,7 @@ class Application:
         await self.service.start(models)
         self.service.telemetry.watch(self.service)
         self._seconds = settings.deadline_ms / 1000
+        self._callers = Callers(settings.allowed_hosts, settings.cors_origins)
         self._api = make_api(self.service)
         self._direct = predict.direct(self.service) | open_inference.direct(self.service)
         if not settings.cors_origins:
@@ -129,6 +137,7 @@ class Application:
         route, handler = found or (None, self._api)
         exchange = Exchange(send, self._seconds)
         try:
+            self._callers.check(scope)
             await handler(scope, receive, exchange.send)
         except RefusedError as error:
             await exchange.refuse(error, scope["path"])
@@ -172,6 +181,7 @@ class Exchange:
         """Send a part of the answer, which is not cancelled any more."""
         if not self.status:
             self.status = message["status"]
+            message["headers"] = [*message["headers"], NOSNIFF]
             self._timer.cancel()
         return self._send(message)
 

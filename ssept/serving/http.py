@@ -19,6 +19,7 @@ OPEN_INFERENCE = "/v2"  # where its paths begin
 JSON_TYPE = b"application/json"
 JSON = (b"content-type", JSON_TYPE)
 RETRY_AFTER = (b"retry-after", b"1")  # seconds; the standard has no fractions
+NOSNIFF = (b"x-content-type-options", b"nosniff")  # no browser takes an answer for a page
 CLOSE = (b"connection", b"close")  # where the rest of a request is not read
 
 
@@ -115,10 +116,10 @@ async def respond(send: Send, status: int, body: bytes, headers: Headers = (JSON
 
 
 def whole(error: RefusedError, path: str) -> bytes:
-    """An error as HTTP/1.1 has it, for a connection that stays open."""
+    """An error as HTTP/1.1 has it, for what answers without ASGI."""
     body = error.body(path)
     length = (b"content-length", b"%d" % len(body))
-    lines = [b"%s: %s" % header for header in (*error.headers, length)]
+    lines = [b"%s: %s" % header for header in (*error.headers, NOSNIFF, length)]
     status = b"HTTP/1.1 %d %s" % (error.status, HTTPStatus(error.status).phrase.encode())
     return b"\r\n".join([status, *lines, b"", body])
 

@@ -1,14 +1,49 @@
-"""uvicorn's protocol, with limits on a request's head and an answer at once to what is too much."""
+"""uvicorn's protocol, with a limit to all that a client can make it hold or wait for."""
 
 import asyncio
+import resource
+from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ssept.serving.app import Application
+from ssept.serving.http import CLOSE, RefusedError, whole
 
 MOST_HEAD_BYTES = 1 << 16
 HEAD_SECONDS = 10
+MOST_PIPELINED = 64
+MOST_CONNECTIONS = 4096  # of a process
+SPARE_FILES = 32  # file descriptors that are for something else
+TOO_LONG = f"The head is longer than {MOST_HEAD_BYTES} bytes."
+NOTHING, HEAD, BODY = range(3)  # of a request, that has begun to come
+
+
+class Crowd:
+    """The connections of a server.
+
+    Attributes:
+        most: how many there may be.
+        waiting: those that wait for their client, the one that has waited longest first.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.waiting: OrderedDict[Protocol, None] = OrderedDict()
+
+
+def most_connections() -> int:
+    """How many connections leave this process file descriptors for everything else."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    in_use = len(list(Path("/dev/fd").iterdir()))
+    return max(1, min(MOST_CONNECTIONS, limit - in_use - SPARE_FILES))
+
+
+class StopError(Exception):
+    """The rest of what has been received is not to be parsed."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -17,64 +52,140 @@ class Protocol(HttpToolsProtocol):
     Under more load than can be served most of the work would be to refuse: reading a request into
     an ASGI scope, a task for it, the answer by messages. So that there is time left to serve, a
     request that is to be refused gets its answer here, as soon as its head has been read.
+
+    A client that does not read its answer is ended by the system: see `server.listen_at`.
     """
 
-    def __init__(self, app: Application, **of_uvicorn: Any) -> None:
+    def __init__(self, app: Application, crowd: Crowd, **of_uvicorn: Any) -> None:
         """Prepare it.
 
         Args:
             app: the application, which knows when it has too much to do.
+            crowd: all connections, of which this will be one.
             of_uvicorn: what uvicorn gives.
         """
         super().__init__(**of_uvicorn)
         self._application = app
-        self._head_bytes = 0  # of a request whose head has not all come
-        self._passing = False  # over the body of a request that was refused
+        self._most = crowd.most
+        self._waiting = crowd.waiting
+        self._coming = NOTHING
+        self._other_bytes = 0  # of a head, or in a row within a body, that are no content
+        self._read_bytes = 0  # at a time
+        self._running: Any = None  # the cycle before those of the pipeline
         self._timer: asyncio.TimerHandle | None = None
+        self.url = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Begin to wait for the first request; if there are too many connections, one ends.
+
+        That is the one that has waited longest for its client: a client whose connection ends
+        between requests makes a new one, and one that does nothing shuts nobody out.
+        """
         super().connection_made(transport)
-        self._allow(self.timeout_keep_alive)
+        self._waiting[self] = None
+        self._allow(HEAD_SECONDS)
+        if len(self.connections) > self._most:
+            longest, _ = self._waiting.popitem(last=False)
+            longest.timeout_keep_alive_handler()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Wait no more, and let no request write an answer."""
+        self._waiting.pop(self, None)
         self._stop_timer()
+        self.pipeline.clear()
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Read; a head that is too long, or does not come to its end, ends the connection."""
-        if self._is_free and not self._passing:
-            if not self._head_bytes:
-                self._stop_timer()
-            self._head_bytes += len(data)
+        self._read_bytes = len(data)
+        if self._coming == NOTHING:
+            self._stop_timer()
+            self._coming, self._other_bytes = HEAD, 0
+        self._other_bytes += self._read_bytes
         super().data_received(data)
-        if self._head_bytes and self.parser is not None:  # it would be 0 with the head complete
-            if self._head_bytes > MOST_HEAD_BYTES:
-                self.send_400_response(f"The head is longer than {MOST_HEAD_BYTES} bytes.")
-            elif self._timer is None:
+        if self._coming and not self.transport.is_closing():
+            if self._other_bytes > MOST_HEAD_BYTES:
+                self.send_400_response(TOO_LONG)
+            elif self._timer is None and (self._coming == HEAD or self._is_free):
                 self._allow(HEAD_SECONDS)
 
     def on_headers_complete(self) -> None:
         """Refuse the request at once, or have it answered."""
-        self._head_bytes = 0
-        self._stop_timer()
-        answer = self._application.refusal(self.url)
-        if answer is None or not self._is_free or not self.parser.should_keep_alive():
-            super().on_headers_complete()
+        if (
+            self._other_bytes > MOST_HEAD_BYTES
+            or self._read_bytes > MOST_HEAD_BYTES  # of which the head may be any part
+        ) and self._head_bytes() > MOST_HEAD_BYTES:
+            self.send_400_response(TOO_LONG)
+            raise StopError
+        self._coming, self._other_bytes = BODY, 0
+        self._waiting.pop(self, None)
+        if self._timer is not None:
+            self._stop_timer()
+        before = self.cycle
+        if (
+            (before is None or before.response_complete)
+            and self.parser.should_keep_alive()
+            and not self.flow.write_paused
+            and (answer := self._application.refusal(self.url, self.scope))  # type: ignore[arg-type]
+        ):
+            self.cycle = REFUSED  # so that uvicorn passes over the body
+            self.transport.write(answer)
+            self.on_response_complete()
             return
-        self.cycle = REFUSED  # so that uvicorn passes over the body
-        self._passing = True
-        self._allow(HEAD_SECONDS)
-        self.transport.write(answer)
-        self.on_response_complete()
+        super().on_headers_complete()
+        if self.pipeline:
+            self._bound_pipeline(before)
+
+    def _bound_pipeline(self, before: Any) -> None:
+        """End the connection if too many requests wait; `before` is the cycle of the last one."""
+        if len(self.pipeline) == 1:
+            self._running = before
+        elif len(self.pipeline) > MOST_PIPELINED:
+            self.transport.abort()
+            raise StopError
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._other_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Go on to the next request."""
-        if self._passing:
-            self._passing = False
+        self._coming = NOTHING
+        if self._timer is not None:
             self._stop_timer()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Answer the next request, or wait for it."""
+        if self.pipeline:
+            self._running = self.pipeline[-1][0]
+        super().on_response_complete()
+        if self.cycle.response_complete:
+            self._waiting[self] = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request; without an answer where that would be taken for another's."""
+        if self.transport.is_closing():
+            return
+        begun = self.cycle.response_started if self._coming == BODY else not self._is_free
+        if not begun and not self.pipeline:
+            path = self.url.decode("latin-1")
+            self.transport.write(whole(RefusedError(400, msg, [CLOSE]), path))
+        self.transport.close()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End the connection; what its client has not read by now is lost."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     @property
     def _is_free(self) -> bool:
@@ -82,8 +193,14 @@ class Protocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _allow(self, seconds: float) -> None:
-        """Close the connection when so many seconds have passed."""
-        self._timer = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+        """End the connection when so many seconds have passed, but for requests being answered."""
+        self._timer = self.loop.call_later(seconds, self._late, seconds)
+
+    def _late(self, seconds: float) -> None:
+        if self._is_free:
+            self.timeout_keep_alive_handler()
+        else:
+            self._allow(seconds)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -94,7 +211,7 @@ class Protocol(HttpToolsProtocol):
 class _Refused:
     """In the place of uvicorn's cycle of a request that has been answered."""
 
-    response_complete = True
+    response_started = response_complete = True
     disconnected = False
     message_event = asyncio.Event()
 

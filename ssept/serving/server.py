@@ -13,7 +13,9 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from ipaddress import ip_address
 from types import FrameType
 from typing import Any
 
@@ -22,13 +24,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ssept.errors import ServerError
 from ssept.serving.app import Application
-from ssept.serving.protocol import Protocol
+from ssept.serving.protocol import Crowd, Protocol, most_connections
 from ssept.serving.service import Models, load_models
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ANY, Settings
 
 LOG = logging.getLogger("ssept.serving")
 CLOSE = (b"connection", b"close")
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep theirs, so that they are not surprised
+UNREAD_MS = 10_000  # for which a client may take nothing of its answer
 LINGER_SECONDS = 0.5
 GRACE_SECONDS = 2  # after the deadline of requests, for clients that are slow to read
 POLL_SECONDS = 0.01
@@ -138,6 +141,8 @@ def listen_at(host: str, port: int) -> socket.socket:
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
             listener = stack.enter_context(socket.socket(family, kind))
+            # Connections inherit it; the system ends one that makes no progress for so long.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
             if port:  # connections of a server that has ended do not count
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
@@ -158,6 +163,19 @@ def place_of(listener: socket.socket) -> str:
     """Host and port of a listening socket, as a URL has them."""
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def with_hosts(settings: Settings, listener: socket.socket) -> Settings:
+    """The settings with what requests may name as their host, by who can reach the server.
+
+    On an address of this machine alone, that and what the settings add. On others there is nothing
+    that DNS rebinding would get around, and no way to know all their names: any host, unless told.
+    """
+    host = place_of(listener).rpartition(":")[0]
+    address = ip_address(host.strip("[]"))
+    if (getattr(address, "ipv4_mapped", None) or address).is_loopback:
+        return replace(settings, allowed_hosts=(*settings.allowed_hosts, host))
+    return replace(settings, allowed_hosts=settings.allowed_hosts or (ANY,))
 
 
 def refuse_new(listener: socket.socket) -> None:
@@ -196,7 +214,7 @@ def serve(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=partial(Protocol, app),  # type: ignore[arg-type]  # which uvicorn only calls
+        http=partial(Protocol, app, Crowd(most_connections())),  # type: ignore[arg-type]  # which uvicorn only calls
         ws="none",
         interface="asgi3",
         lifespan="on",
@@ -219,7 +237,8 @@ def serve(
 def _application(settings: Settings, listener: socket.socket) -> tuple[Application, str]:
     """The application, alone in holding its models, and what is to be said of it."""
     models = load_models(settings)
-    return Application(settings, models), describe(settings, models, listener)
+    app = Application(with_hosts(settings, listener), models)
+    return app, describe(settings, models, listener)
 
 
 def describe(settings: Settings, models: Models, listener: socket.socket) -> str:

@@ -1,6 +1,7 @@
 """What a server is started with: from environment variables, which `ssept serve` sets."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from ssept.variants import CUSTOM, VARIANTS
 DEFAULT_CHECKPOINT = "SSE_PT10kemb.safetensors"
 DATA_VARIABLE = "MOVIELENS_DATA_DIR"
 LARGEST = 10**9  # of any number; what is larger is a slip
+ANY = "*"  # host or web origin
+HOST = re.compile(r"([^\s:/?#@,\[\]]+|\[[0-9a-f:.]+\])(?::[0-9]*)?", re.IGNORECASE)  # and a port
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Settings:
             `scores` too, of all items.
         cors_origins: SSEPT_CORS_ORIGINS: web origins whose pages may call, separated by commas; *
             for all.
+        allowed_hosts: SSEPT_ALLOWED_HOSTS: names and addresses that a request's Host header may
+            have beside those of this machine itself, separated by commas; * for all.
     """
 
     model: Path = shipped_folder() / DEFAULT_CHECKPOINT
@@ -62,6 +67,7 @@ class Settings:
     max_top_k: int = 100
     all_scores: bool = False
     cors_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
 
     def session(self, variant: str) -> SessionSettings:
         """How the sessions of a variant are started.
@@ -162,11 +168,22 @@ def _check(settings: Settings) -> None:
             )
     if not settings.variants:
         raise ServerError(f"{VARIABLES['variants']} names no variant")
+    _check_callers(settings)
+
+
+def _check_callers(settings: Settings) -> None:
     for origin in settings.cors_origins:
-        if origin != "*" and not _is_origin(origin):
+        if origin != ANY and not _is_origin(origin):
             raise ServerError(
                 f"{VARIABLES['cors_origins']}: {origin!r} is no web origin; expected one such as "
                 "https://shop.example:8443, without a path, or * for all"
+            )
+    for host in settings.allowed_hosts:
+        found = HOST.fullmatch(host)
+        if found is None or found[1] != host:
+            raise ServerError(
+                f"{VARIABLES['allowed_hosts']}: {host!r} is no host; expected a name or an address "
+                "such as shop.example or [2001:db8::1], without a port, or * for all"
             )
 
 
