@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from ssept.cli import main
 from ssept.decide.compare import compare
 from ssept.decide.pairs import UNTOLD, Pair, Row, difference, ratio
-from ssept.decide.saved import Run
 from ssept.metrics import Estimate
 from ssept.report.compare import comparison_markdown, comparison_table
-from ssept.report.runs import read_results
+from ssept.results.cells import Run
+from ssept.results.files import read_results
 from tests.matrix import ROOT
 
 SAVED = sorted((ROOT / "results").rglob("[0-9]*.json"))

@@ -6,10 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ssept.decide.compare import compare
-from ssept.decide.saved import Run
 from ssept.files import write_json, written_file
 from ssept.report.compare import comparison_markdown, comparison_table
-from ssept.report.runs import read_results, run_files
+from ssept.results.cells import Run
+from ssept.results.files import read_results, run_files
 
 HELP = "compare saved runs cell by cell, by their ratios to the baseline inside each run"
 STDOUT = Path("-")

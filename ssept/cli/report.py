@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ssept.report.runs import read_run
 from ssept.report.table import matrix_report
+from ssept.results.files import read_run
 
 HELP = "print the table of a saved run"
 

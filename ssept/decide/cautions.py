@@ -3,7 +3,7 @@
 import json
 
 from ssept.decide.conditions import differences, machine, packages
-from ssept.decide.saved import ONE_CORE, Baseline, Run, baseline_of, cells_of
+from ssept.results.cells import ONE_CORE, Baseline, Run, baseline_of, cells_of
 
 
 def why_no_ratio(measure: str, first: Baseline, other: Baseline) -> str:

@@ -12,8 +12,8 @@ from string import ascii_uppercase
 
 from ssept.decide.conditions import conditions, differences, machine
 from ssept.decide.pairs import Labelled, Pair, matrix_pair, plain_pair
-from ssept.decide.saved import Run
 from ssept.errors import SseptError
+from ssept.results.cells import Run
 
 LABELS = (*ascii_uppercase, *map("".join, product(ascii_uppercase, repeat=2)))
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ssept.decide.saved import SHORT, Run, baseline_of, options_text
+from ssept.results.cells import SHORT, Run, baseline_of, options_text
 
 UNKNOWN = "–"
 # The fingerprint's software; all the rest of it is the machine.

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ssept.decide.cautions import cautions, why_no_ratio
-from ssept.decide.saved import (
+from ssept.metrics import Estimate
+from ssept.results.cells import (
     ACCURACY,
     SERVED,
     Benchmark,
@@ -16,7 +17,6 @@ from ssept.decide.saved import (
     cells_of,
     selected,
 )
-from ssept.metrics import Estimate
 
 # Verdicts on a change below, at and above nothing. Milliseconds of sequential runs get none.
 UNTOLD = "cannot be told apart"
