@@ -11,9 +11,10 @@ from fixtures.triton import ALL, ALONE, INT8_TOPK, PLAIN, SERVED, TOPK, TWO
 from fixtures.variants import Artifacts
 from ssept.data.dataset import Dataset, left_padded
 from ssept.errors import ServerError
+from ssept.estimate import Estimate
 from ssept.evaluation import accuracy, full_ranks
 from ssept.measure.statistics import hodges_lehmann
-from ssept.metrics import Estimate, IntArray
+from ssept.metrics import IntArray
 from ssept.providers import PROVIDERS
 from ssept.providers.session import Session
 from ssept.serving.triton.client import PROTOCOLS, Client

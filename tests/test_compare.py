@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ssept.cli import main
 from ssept.decide.compare import compare
 from ssept.decide.pairs import UNTOLD, Pair, Row, difference, ratio
-from ssept.metrics import Estimate
+from ssept.estimate import Estimate
 from ssept.report.compare import comparison_markdown, comparison_table
 from ssept.results.cells import Run
 from ssept.results.files import read_results

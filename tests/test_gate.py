@@ -25,7 +25,7 @@ from ssept.decide.gate.shares import share
 from ssept.decide.gate.sides import Side
 from ssept.decide.gate.suite import Suite, run_suite
 from ssept.errors import GateError
-from ssept.metrics import Estimate
+from ssept.estimate import Estimate
 from ssept.report.gate import gate_markdown, gate_table
 from ssept.variants import build
 from tests.matrix import environment

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ssept.decide.cautions import cautions, why_no_ratio
-from ssept.metrics import Estimate
+from ssept.estimate import Estimate
 from ssept.results.cells import (
     ACCURACY,
     SERVED,
@@ -106,12 +106,7 @@ def ratio(first: Estimate, other: Estimate) -> Estimate:
     Args:
         first, other: values and ends above 0.
     """
-    logs = (
-        Estimate(math.log(each.value), math.log(each.low), math.log(each.high))
-        for each in (first, other)
-    )
-    change = difference(*logs)
-    return Estimate(math.exp(change.value), math.exp(change.low), math.exp(change.high))
+    return difference(first.map(math.log), other.map(math.log)).map(math.exp)
 
 
 def matrix_pair(first: Labelled, other: Labelled, select: str, *, absolute: bool) -> Pair:
