@@ -1,63 +1,63 @@
-"""What saved runs hold: cells, what was measured of them, and the baseline of their ratios."""
+"""Saved runs as they are compared and shown: cells, what was measured of them, the baseline."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from ssept.results.schema import (
+    ACCURACY,
+    LATENCY,
+    ONE_CORE,
+    REAL_LENGTHS,
+    Accuracy,
+    Benchmark,
+    Content,
+    Facts,
+    PlainBenchmark,
+    PlainContent,
+    ServedRatio,
+    Timed,
+)
 from ssept.variants import CUSTOM
 
-Facts = dict[str, Any]
-Benchmark = dict[str, Any]
 SHORT = 12  # of a hash's digits: enough to tell two apart
-ACCURACY = "accuracy"
-SERVED = "served ratio"  # of two servers under one load
-ONE_CORE = "edge"  # always one thread on one core, the baseline's calls too
 
 
-@dataclass(frozen=True)
-class Run:
-    """A saved run.
+class Combination(NamedTuple):
+    """A variant on a provider."""
 
-    Attributes:
-        path: where it was read.
-        content: pytest-benchmark's JSON, with the part `ssept` where the matrix wrote it.
-    """
+    variant: str
+    provider: str
 
-    path: Path
-    content: dict[str, Any]
-
-    @property
-    def of_matrix(self) -> bool:
-        """Whether it holds cells and their ratios to a baseline."""
-        return "ssept" in self.content
-
-    @property
-    def benchmarks(self) -> list[Benchmark]:
-        """As pytest-benchmark saved them."""
-        found: list[Benchmark] = self.content["benchmarks"]
-        return found
-
-    @property
-    def facts(self) -> list[Facts]:
-        """What the matrix says of each benchmark."""
-        return [benchmark["extra_info"] for benchmark in self.benchmarks]
-
-    @property
-    def commit(self) -> str:
-        """The code's short commit, and whether uncommitted changes were measured."""
-        about = self.content.get("commit_info") or {}
-        commit = str(about.get("id") or "no commit")[:SHORT]
-        return f"{commit} dirty" if about.get("dirty") else commit
-
-    @property
-    def threads(self) -> set[int]:
-        """Those of the cells that may have more than one."""
-        return {facts["threads"] for facts in self.facts if facts["measure"] != ONE_CORE}
+    def __str__(self) -> str:
+        return "-".join(self)
 
 
-@dataclass(frozen=True)
-class Cell:
+class Measure(NamedTuple):
+    """What was measured of a cell, as far as a summary keeps it apart."""
+
+    kind: str
+    batch: int | None = None
+    split: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind.removesuffix('_lengths')} {self.batch or self.split or ''}".strip()
+
+
+def measure_of(facts: Facts) -> Measure:
+    """What facts are about: latencies by their batch, accuracies by their split."""
+    if isinstance(facts, Accuracy):
+        return Measure(facts.measure, split=facts.split)
+    if isinstance(facts, Timed) and facts.measure in (LATENCY, REAL_LENGTHS):
+        return Measure(facts.measure, facts.batch)
+    return Measure(facts.measure)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellKey:
     """What makes two measurements the same one.
 
     Attributes:
@@ -67,39 +67,31 @@ class Cell:
         load: of a server: which load, and against which other one.
     """
 
-    variant: str
-    provider: str
-    measure: str
-    batch: int | None
+    combination: Combination
+    measure: Measure
     params: str
     threads: int
     options: str
-    call: str | None
-    length: int | None
-    load: str | None
-
-    @property
-    def pair(self) -> str:
-        """Variant and provider, as in the ids of tests."""
-        return f"{self.variant}-{self.provider}"
+    call: str | None = None
+    length: int | None = None
+    batch: int | None = None
+    load: str | None = None
 
     @property
     def name(self) -> str:
-        """The pair, and what is not the default of the matrix."""
+        """The combination, and what is not the default of the matrix."""
         threads = f"threads {self.threads}" if self.threads != 1 else ""
-        return ", ".join(filter(None, (self.pair, threads, options_text(json.loads(self.options)))))
+        options = options_text(json.loads(self.options))
+        return ", ".join(filter(None, (str(self.combination), threads, options)))
 
     @property
     def what(self) -> str:
         """What was measured, as the summary of a run calls it."""
-        if self.measure == ACCURACY:
+        if self.measure.kind == ACCURACY:
             return "NDCG@10"
-        if self.load is not None:
-            return self.load
-        kind = self.measure.removesuffix("_lengths")
-        return f"{kind} {self.batch}" if self.measure in ("latency", "real_lengths") else kind
+        return self.load or str(self.measure)
 
-    def settings_beside(self, other: "Cell") -> str:
+    def settings_beside(self, other: "CellKey") -> str:
         """Those settings of this cell that are others than another's."""
         names = ("threads", "options", "call", "length")
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
@@ -111,57 +103,77 @@ class Baseline:
     """What the ratios of a run are relative to; None where the run does not tell.
 
     Attributes:
-        pair: variant and provider.
+        combination: variant and provider.
         checkpoint_sha256: of the model.
         file_sha256: of the model file itself, which an exporter may change for one checkpoint.
         threads: of its calls, and of the cells' unless `ssept tune` chose theirs.
     """
 
-    pair: str
+    combination: Combination
     checkpoint_sha256: str | None
     file_sha256: str | None
     threads: int | None
 
 
-def baseline_of(run: Run) -> Baseline:
-    """The baseline of a run of the matrix.
+@dataclass(frozen=True)
+class Run:
+    """A saved run of any project that uses pytest-benchmark, and where it was read."""
 
-    The file does not say the baseline's threads: they are those of the cells where all agree.
-    """
-    pair: str = run.content["ssept"]["baseline"]
-    variant = pair.partition("-")[0]
-    # The file of --onnx is a model of its own beside those of the checkpoint.
-    related = [facts for facts in run.facts if (facts["variant"] == CUSTOM) == (variant == CUSTOM)]
-    files = [facts["artifact_sha256"] for facts in related if facts["variant"] == variant]
-    threads = sorted(run.threads)
-    return Baseline(
-        pair,
-        related[0]["checkpoint_sha256"] if related else None,
-        files[0] if files else None,
-        threads[0] if len(threads) == 1 else None,
-    )
+    path: Path
+    content: PlainContent
 
+    @property
+    def benchmarks(self) -> Sequence[PlainBenchmark]:
+        """As pytest-benchmark saved them."""
+        return self.content.benchmarks
 
-def cells_of(run: Run, select: str) -> dict[Cell, Benchmark]:
-    """What can be compared of a run: speed against a baseline, and accuracy on the test split.
-
-    Args:
-        run: of the matrix.
-        select: only tests in whose id this stands, in capitals or not.
-    """
-    found = {}
-    for benchmark in run.benchmarks:
-        facts = benchmark["extra_info"]
-        accuracy = facts["measure"] == ACCURACY and facts["split"] == "test"
-        speed = "speedup" in facts or facts["measure"] == SERVED
-        if (speed or accuracy) and selected(benchmark["name"], select):
-            found[_cell(benchmark)] = benchmark
-    return found
+    @property
+    def commit(self) -> str:
+        """The code's short commit, and whether uncommitted changes were measured."""
+        about = self.content.commit_info
+        commit = ((about and about.id) or "no commit")[:SHORT]
+        return f"{commit} dirty" if about and about.dirty else commit
 
 
-def selected(name: str, select: str) -> bool:
-    """Whether a test's name holds this text, in capitals or not, as pytest's -k takes it."""
-    return select.lower() in name.lower()
+@dataclass(frozen=True)
+class MatrixRun(Run):
+    """A saved run of the matrix: cells, and their ratios to a baseline."""
+
+    content: Content
+
+    @property
+    def benchmarks(self) -> Sequence[Benchmark]:
+        """As the matrix saved them."""
+        return self.content.benchmarks
+
+    @property
+    def facts(self) -> list[Facts]:
+        """What the matrix says of each benchmark."""
+        return [benchmark.extra_info for benchmark in self.benchmarks]
+
+    @cached_property
+    def threads(self) -> set[int]:
+        """Those of the cells that may have more than one."""
+        return {facts.threads for facts in self.facts if facts.measure != ONE_CORE}
+
+    @cached_property
+    def baseline(self) -> Baseline:
+        """The baseline; its threads, which the file does not say, where all cells agree."""
+        variant, _, provider = self.content.ssept.baseline.partition("-")
+        # The file of --onnx is a model of its own beside those of the checkpoint.
+        related = [one for one in self.facts if (one.variant == CUSTOM) == (variant == CUSTOM)]
+        files = [one.artifact_sha256 for one in related if one.variant == variant]
+        return Baseline(
+            Combination(variant, provider),
+            related[0].checkpoint_sha256 if related else None,
+            files[0] if files else None,
+            next(iter(self.threads)) if len(self.threads) == 1 else None,
+        )
+
+    @cached_property
+    def cells(self) -> dict[CellKey, Benchmark]:
+        """What can be compared: speed against a baseline, and accuracy on the test split."""
+        return {_key(each): each for each in self.benchmarks if _comparable(each.extra_info)}
 
 
 def options_text(options: dict[str, Any]) -> str:
@@ -169,17 +181,22 @@ def options_text(options: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in sorted(options.items()))
 
 
-def _cell(benchmark: Benchmark) -> Cell:
-    facts = benchmark["extra_info"]
-    return Cell(
-        facts["variant"],
-        facts["provider"],
-        facts["measure"],
-        facts.get("batch"),
-        json.dumps(benchmark.get("params"), sort_keys=True),
-        facts["threads"],
-        json.dumps(facts["options"], sort_keys=True),
-        facts.get("call"),
-        facts.get("length"),
-        f"against {facts['against']}, {facts['load']}" if facts["measure"] == SERVED else None,
+def _comparable(facts: Facts) -> bool:
+    on_test = isinstance(facts, Accuracy) and facts.split == "test"
+    return on_test or isinstance(facts, Timed | ServedRatio)
+
+
+def _key(benchmark: Benchmark) -> CellKey:
+    facts = benchmark.extra_info
+    key = CellKey(
+        combination=Combination(facts.variant, facts.provider),
+        measure=measure_of(facts),
+        params=json.dumps(benchmark.params, sort_keys=True),
+        threads=facts.threads,
+        options=json.dumps(facts.options, sort_keys=True),
     )
+    if isinstance(facts, Timed):
+        return replace(key, call=facts.call, length=facts.length, batch=facts.batch)
+    if isinstance(facts, ServedRatio):
+        return replace(key, load=f"against {facts.against}, {facts.load}")
+    return key

@@ -1,4 +1,4 @@
-"""Saved runs: found in folders, read, or refused with the reason."""
+"""Files of saved runs: found in folders, read or refused with the reason, written whole."""
 
 import json
 import re
@@ -6,21 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ssept.errors import SseptError
-
-SCHEMA = 1
-# What the matrix says of each benchmark, whatever it measures.
-OF_A_CELL = {
-    *("variant", "provider", "threads", "options", "measure", "size_bytes"),
-    *("checkpoint_sha256", "data_hash", "artifact_sha256"),
-}
-OF_A_RUN = {"schema", "baseline", "outcomes", "not_applicable"}
+from ssept.errors import RunError
+from ssept.files import write_json
+from ssept.results.cells import MatrixRun, Run
+from ssept.results.schema import SCHEMA, Content, PlainContent
+from ssept.results.typed import refusal, typed
 
 _NUMBERED = re.compile(r"(\d+)_.*\.json")
-
-
-class RunError(SseptError):
-    """A results file that cannot be read."""
 
 
 def run_files(paths: Iterable[Path]) -> list[Path]:
@@ -47,56 +39,82 @@ def run_files(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-def read_run(path: Path) -> dict[str, Any]:
-    """The content of a results file of the matrix.
+def read_run(path: Path) -> Run:
+    """Read a results file: of the matrix, or, without a part `ssept`, of any project.
 
     Raises:
-        RunError: the file is missing or broken, of another schema, or saved by pytest-benchmark
-            without the matrix.
+        RunError: the file is missing or broken, of another schema of the matrix, or holds nothing.
     """
-    run = _read(path)
-    if "ssept" not in run:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: no such results file") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: not a results file: {error}") from error
+    run = run_of(path, content)
+    if not run.benchmarks:
+        raise RunError(f"{path}: benchmarks is empty; expected one or more results: measure again")
+    return run
+
+
+def read_matrix_run(path: Path) -> MatrixRun:
+    """Read a results file of the matrix.
+
+    Raises:
+        RunError: as `read_run`; or pytest-benchmark saved it without the matrix.
+    """
+    run = read_run(path)
+    if not isinstance(run, MatrixRun):
         raise RunError(
-            f"{path}: {len(run['benchmarks'])} plain pytest-benchmark results; they hold neither "
+            f"{path}: {len(run.benchmarks)} plain pytest-benchmark results; they hold neither "
             "cells nor ratios to a baseline"
         )
     return run
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    """The content of a results file: of the matrix, or, without a part `ssept`, of any project.
+def run_of(path: Path, content: Any) -> Run:
+    """Check the content of a results file, as JSON values.
+
+    Args:
+        path: of the file, for the messages.
+        content: what it holds.
 
     Raises:
-        RunError: the file is missing or broken, or of another schema of the matrix.
+        RunError: naming the first field that is not as the schema has it.
     """
-    run = _read(path)
-    if "ssept" in run:
-        _check(path, "ssept", run["ssept"], OF_A_RUN)
-    for place, benchmark in enumerate(run["benchmarks"]):
-        where = f"benchmarks[{place}]"
-        _check(path, where, benchmark, {"name", "fullname", "extra_info", "stats"})
-        _check(path, f"{where}.stats", benchmark["stats"], {"median", "q1", "q3"})
-        if "ssept" in run:
-            _check(path, f"{where}.extra_info", benchmark["extra_info"], OF_A_CELL)
-    return run
-
-
-def _check(path: Path, where: str, value: Any, needed: set[str]) -> None:
-    if not isinstance(value, dict) or not needed <= value.keys():
-        raise RunError(
-            f"{path}: not a results file: expected {', '.join(sorted(needed))} in {where}"
-        )
-
-
-def _read(path: Path) -> dict[str, Any]:
     try:
-        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        len(run["benchmarks"])
-        schema = run["ssept"].get("schema") if "ssept" in run else SCHEMA
-    except FileNotFoundError as error:
-        raise RunError(f"{path}: no such results file") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{path}: not a results file: {error!r}") from error
-    if schema != SCHEMA:
-        raise RunError(f"{path}: schema {schema}; this version reads {SCHEMA}: measure again")
+        if not isinstance(content, dict) or "ssept" not in content:
+            run = Run(path, typed(PlainContent, content))
+        else:
+            _check_schema(content["ssept"])
+            run = MatrixRun(path, typed(Content, content))
+        _check_names(run)
+    except (RunError, RecursionError) as error:
+        raise RunError(f"{path}: {error}") from error
     return run
+
+
+def write_run(path: Path, content: dict[str, Any]) -> None:
+    """Write a results file, whole or not at all.
+
+    Raises:
+        RunError: `read_run` would refuse it.
+    """
+    run_of(path, content)
+    write_json(path, content)
+
+
+def _check_schema(about: Any) -> None:
+    schema = about.get("schema", SCHEMA) if isinstance(about, dict) else SCHEMA
+    if schema != SCHEMA:
+        raise refusal(schema, "ssept.schema", f"{SCHEMA}, which this version reads: measure again")
+
+
+def _check_names(run: Run) -> None:
+    """Refuse a file that names a test twice: which of the two would be meant?"""
+    seen: set[str] = set()
+    for place, benchmark in enumerate(run.benchmarks):
+        if benchmark.fullname in seen:
+            where = f"benchmarks[{place}].fullname"
+            raise refusal(benchmark.fullname, where, "a name that no other benchmark has")
+        seen.add(benchmark.fullname)
