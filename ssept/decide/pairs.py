@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from ssept.decide.cautions import cautions, why_no_ratio
@@ -32,7 +32,7 @@ SEQUENTIAL = "sequential runs, no common baseline"
 ABSENT = "not selected, or the run ended before it"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One figure of a cell in two runs.
 
@@ -164,7 +164,7 @@ def plain_pair(first: Labelled[Run], other: Labelled[Run], select: str, *, absol
     rows = [
         _row(name, MEDIAN, MS, _quartiles(a[name]), _quartiles(b[name]), change=_plain_ratio)
         if absolute
-        else Row(name, MEDIAN, MS, None, None, why_not=SEQUENTIAL)
+        else Row(cell=name, what=MEDIAN, unit=MS, first=None, other=None, why_not=SEQUENTIAL)
         for name in a
         if name in b
     ]
@@ -189,13 +189,13 @@ def _row(
     why: str = "",
 ) -> Row:
     """The change of a figure, unless `why` says why not, and the verdict on it."""
-    why = why or (TOO_FEW if first is None or other is None else "")
+    row = Row(cell=cell, what=what, unit=unit, first=first, other=other)
     if why or first is None or other is None:
-        return Row(cell, what, unit, first, other, why_not=why)
+        return replace(row, why_not=why or TOO_FEW)
     found = change(first, other)
     none = 0 if unit == NDCG else 1
     verdict = verdicts and verdicts[1 + (found.low > none) - (found.high < none)]
-    return Row(cell, what, unit, first, other, found, verdict)
+    return replace(row, change=found, verdict=verdict)
 
 
 def _speed(cell: CellKey, first: Facts, other: Facts, why: str) -> Row:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from tabulate import tabulate
 
 from ssept.estimate import Estimate
-from ssept.results.cells import Combination, MatrixRun, Measure, measure_of
+from ssept.results.cells import Combination, MatrixRun, MeasureKey, measure_key
 from ssept.results.schema import (
     ACCURACY,
     LATENCY,
@@ -29,12 +29,12 @@ from ssept.results.schema import (
 )
 
 Kind = TypeVar("Kind", bound=Facts)
-CellFacts = Mapping[Measure, Facts]  # of one cell, in the order of the run
+CellFacts = Mapping[MeasureKey, Facts]  # of one cell, in the order of the run
 Cells = dict[Combination, CellFacts]
 Column = Callable[[CellFacts], str]
 NOTHING = "–"
 UNTOLD = "~"
-SMALLEST_BATCH = Measure(REAL_LENGTHS, 1)
+SMALLEST_BATCH = MeasureKey(REAL_LENGTHS, 1)
 
 
 def matrix_report(run: MatrixRun) -> str:
@@ -53,10 +53,10 @@ def matrix_report(run: MatrixRun) -> str:
 
 def _cells(run: MatrixRun) -> Cells:
     """The facts of each cell by what they measure, in the order of the run."""
-    cells: dict[Combination, dict[Measure, Facts]] = defaultdict(dict)
+    cells: dict[Combination, dict[MeasureKey, Facts]] = defaultdict(dict)
     for facts in run.facts:
         if not facts.measure.startswith(SERVED):
-            cells[Combination(facts.variant, facts.provider)][measure_of(facts)] = facts
+            cells[Combination(facts.variant, facts.provider)][measure_key(facts)] = facts
     return dict(cells)
 
 
@@ -67,13 +67,15 @@ def _table(cells: Cells, baseline: Combination) -> str:
     columns = {
         "MB": lambda cell: f"{_first(cell).size_bytes / 1e6:,.2f}",
         "NDCG@10": _column(
-            Accuracy, Measure(ACCURACY, split="test"), lambda own: f"{own.full.ndcg.value:,.4f}"
+            Accuracy, MeasureKey(ACCURACY, split="test"), lambda own: f"{own.full.ndcg.value:,.4f}"
         ),
         "Δ %": _column(
-            Budget, Measure("budget"), lambda own: f"{100 * own.ndcg_change.value:+.2f}"
+            Budget, MeasureKey("budget"), lambda own: f"{100 * own.ndcg_change.value:+.2f}"
         ),
-        "top 10": _column(Agreement, Measure("agreement"), lambda own: f"{own.top10_overlap:,.3f}"),
-        **{f"×b{batch}": _speedup(Measure(LATENCY, batch)) for batch in _batches(cells)},
+        "top 10": _column(
+            Agreement, MeasureKey("agreement"), lambda own: f"{own.top10_overlap:,.3f}"
+        ),
+        **{f"×b{batch}": _speedup(MeasureKey(LATENCY, batch)) for batch in _batches(cells)},
     }
     names = [f"{name} *" if name == baseline else str(name) for name in cells]
     return _tabulated(names, cells, columns) + _legend(cells, baseline)
@@ -82,15 +84,15 @@ def _table(cells: Cells, baseline: Combination) -> str:
 def _times(cells: Cells) -> str:
     """Times of this machine, memory, and the proof of use."""
     batches = _batches(cells)
-    smallest = Measure(LATENCY, batches[0]) if batches else Measure(LATENCY)
+    smallest = MeasureKey(LATENCY, batches[0]) if batches else MeasureKey(LATENCY)
     columns = {
         "p50": _column(Timed, smallest, lambda own: _number(own.p50_ms, 3)),
         "p95": _column(Timed, smallest, lambda own: _number(own.p95_ms, 3)),
         "p99": _column(Timed, smallest, lambda own: _number(own.p99_ms, 3)),
-        "FPS": _column(Timed, Measure("throughput"), lambda own: _number(own.fps, 0)),
-        "cold s": _column(Footprint, Measure("footprint"), lambda own: _number(own.total_s, 2)),
+        "FPS": _column(Timed, MeasureKey("throughput"), lambda own: _number(own.fps, 0)),
+        "cold s": _column(Footprint, MeasureKey("footprint"), lambda own: _number(own.total_s, 2)),
         "peak MB": _column(
-            Footprint, Measure("footprint"), lambda own: _number(own.peak_rss_bytes / 1e6, 0)
+            Footprint, MeasureKey("footprint"), lambda own: _number(own.peak_rss_bytes / 1e6, 0)
         ),
         "ran on": lambda cell: _placement(_first(cell).placement),
     }
@@ -108,17 +110,17 @@ def _batches(cells: Cells) -> list[int]:
 def _more(cells: Cells) -> str:
     """One core, real lengths, several sessions, cost: what was asked for of these."""
     columns = {
-        "edge p50": _column(Timed, Measure(ONE_CORE), lambda own: _number(own.p50_ms, 3)),
+        "edge p50": _column(Timed, MeasureKey(ONE_CORE), lambda own: _number(own.p50_ms, 3)),
         "real p50": _column(Timed, SMALLEST_BATCH, lambda own: _number(own.p50_ms, 3)),
         "real ×": _speedup(SMALLEST_BATCH),
         "sessions": _column(
-            Concurrency, Measure("concurrency"), lambda own: _number(own.sessions, 0)
+            Concurrency, MeasureKey("concurrency"), lambda own: _number(own.sessions, 0)
         ),
         "scaling": _column(
-            Concurrency, Measure("concurrency"), lambda own: _number(own.scaling, 2)
+            Concurrency, MeasureKey("concurrency"), lambda own: _number(own.scaling, 2)
         ),
         "cost/M": _column(
-            Timed, Measure("throughput"), lambda own: _number(own.cost_per_million, 4)
+            Timed, MeasureKey("throughput"), lambda own: _number(own.cost_per_million, 4)
         ),
     }
     table = _tabulated([*map(str, cells)], cells, columns)
@@ -128,7 +130,7 @@ def _more(cells: Cells) -> str:
     )
 
 
-def _column(kind: type[Kind], measure: Measure, shown: Callable[[Kind], str]) -> Column:
+def _column(kind: type[Kind], measure: MeasureKey, shown: Callable[[Kind], str]) -> Column:
     """A column of what was measured of each cell; a dash for a cell without that measure."""
 
     def column(cell: CellFacts) -> str:
@@ -138,7 +140,7 @@ def _column(kind: type[Kind], measure: Measure, shown: Callable[[Kind], str]) ->
     return column
 
 
-def _speedup(measure: Measure) -> Column:
+def _speedup(measure: MeasureKey) -> Column:
     return _column(Timed, measure, lambda own: _ratio(own.speedup) if own.speedup else NOTHING)
 
 

@@ -36,7 +36,7 @@ class Combination(NamedTuple):
         return "-".join(self)
 
 
-class Measure(NamedTuple):
+class MeasureKey(NamedTuple):
     """What was measured of a cell, as far as a summary keeps it apart."""
 
     kind: str
@@ -47,13 +47,13 @@ class Measure(NamedTuple):
         return f"{self.kind.removesuffix('_lengths')} {self.batch or self.split or ''}".strip()
 
 
-def measure_of(facts: Facts) -> Measure:
+def measure_key(facts: Facts) -> MeasureKey:
     """What facts are about: latencies by their batch, accuracies by their split."""
     if isinstance(facts, Accuracy):
-        return Measure(facts.measure, split=facts.split)
+        return MeasureKey(facts.measure, split=facts.split)
     if isinstance(facts, Timed) and facts.measure in (LATENCY, REAL_LENGTHS):
-        return Measure(facts.measure, facts.batch)
-    return Measure(facts.measure)
+        return MeasureKey(facts.measure, facts.batch)
+    return MeasureKey(facts.measure)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class CellKey:
     """
 
     combination: Combination
-    measure: Measure
+    measure: MeasureKey
     params: str
     threads: int
     options: str
@@ -190,7 +190,7 @@ def _key(benchmark: Benchmark) -> CellKey:
     facts = benchmark.extra_info
     key = CellKey(
         combination=Combination(facts.variant, facts.provider),
-        measure=measure_of(facts),
+        measure=measure_key(facts),
         params=json.dumps(benchmark.params, sort_keys=True),
         threads=facts.threads,
         options=json.dumps(facts.options, sort_keys=True),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ssept.results.typed import Natural, NotNegative
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Machine:
     """What stays the same from run to run; None where the machine does not say.
 
@@ -42,7 +42,7 @@ class Machine:
     nvidia: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fingerprint(Machine):
     """The machine, and what software ran on it."""
 
