@@ -50,6 +50,7 @@ UNLOADED, HALF = 0.1, 0.5  # of the largest rate
 LIMIT_MS = 10
 CEILING_START = 20_000  # requests a second, to look for what the clients can do
 CONCURRENCY = 8
+pytestmark = pytest.mark.cell(VARIANT, NAME)
 by_concurrency = partial(pytest.mark.parametrize, "concurrency", ids=lambda n: f"c{n:02}")
 
 
@@ -292,7 +293,8 @@ def test_against_baseline(
         results[name].append(wrk.measure(*loads[name], concurrency, CLOSED_SECONDS))
         return results[name][-1].rate
 
-    note_ratio(benchmark, local, "baseline", f"{concurrency} at a time", rate)
+    load = f"{concurrency} at a time"
+    note_ratio(benchmark, facts(local), load, rate, against="baseline")
     benchmark.extra_info["results"] = {
         name: [result.facts() for result in found] for name, found in results.items()
     }
@@ -328,7 +330,7 @@ def test_against_triton(
         return figures[name][-1].inferences_per_s
 
     load = f"{concurrency} at a time, batch 1"
-    note_ratio(benchmark, local, INT8_TOPK, load, rate)
+    note_ratio(benchmark, facts(local), load, rate, against=INT8_TOPK)
     benchmark.extra_info |= {
         "figures": {name: [asdict(one) for one in found] for name, found in figures.items()},
         "repeated": repeated,

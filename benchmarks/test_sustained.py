@@ -13,6 +13,7 @@ from ssept.providers.session import Session
 PARTS = 6
 
 
+@pytest.mark.cell
 def test_sustained(
     baseline_cell: Cell,
     timed_call: Callable[[Session, Any, Any], Any],

@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fixtures.triton import ALL, ALONE, INT8_TOPK, PLAIN, SERVED, TOPK, TWO
+from fixtures.served import note_ratio
+from fixtures.triton import ALL, ALONE, HEAD, INT8_TOPK, PLAIN, PROVIDER, SERVED, TOPK, TWO
 from fixtures.variants import Artifacts
 from ssept.data.dataset import Dataset, left_padded
 from ssept.errors import ServerError
 from ssept.evaluation import accuracy, full_ranks
-from ssept.measure.statistics import hodges_lehmann
-from ssept.metrics import Estimate, IntArray
+from ssept.metrics import IntArray
 from ssept.providers import PROVIDERS
 from ssept.providers.session import Session
 from ssept.serving.triton.client import PROTOCOLS, Client
@@ -34,8 +34,8 @@ RATIOS = {  # the models, and sequences in a request
     "instances": (TWO, TOPK, 1),
 }
 CONCURRENCY = 8
-PAIRS = 8  # the fewest that give a 99 % interval
 RATE_SHARE = 0.5
+pytestmark = pytest.mark.cell(HEAD, PROVIDER)
 
 
 @pytest.fixture(autouse=True)
@@ -140,28 +140,13 @@ def test_request_rate(triton_server: Server, artifacts: Artifacts, benchmark: An
 def test_ratio(name: str, triton_server: Server, artifacts: Artifacts, benchmark: Any) -> None:
     """Throughput of two models at the same concurrency, by turns, the order swapped each turn."""
     served, against, batch = RATIOS[name]
-    logs: list[float] = []
-    loads = [
-        Load(triton_server.http, model, batch=batch, concurrency=CONCURRENCY)
-        for model in (served, against)
-    ]
+    load = Load(triton_server.http, served, batch=batch, concurrency=CONCURRENCY)
 
-    def pair() -> None:
-        order = loads if len(logs) % 2 else loads[::-1]
-        found = {load.model: measure(load).inferences_per_s for load in order}
-        logs.append(float(np.log(found[served] / found[against])))
+    def rate(model: str) -> float:
+        return measure(replace(load, model=model)).inferences_per_s
 
-    benchmark.pedantic(pair, rounds=PAIRS)
-    centre = hodges_lehmann(np.array(logs))
-    ratio = Estimate(*(float(np.exp(end)) for end in (centre.value, centre.low, centre.high)))
-    benchmark.extra_info |= SERVED[served].facts(artifacts.get(SERVED[served].variant)) | {
-        "measure": "served ratio",
-        "served": served,
-        "against": against,
-        "load": described(loads[0]),
-        "pairs": PAIRS,
-        "ratio": asdict(ratio),
-    }
+    model = SERVED[served].facts(artifacts.get(SERVED[served].variant))
+    note_ratio(benchmark, model, described(load), rate, served=served, against=against)
 
 
 def test_gpu(triton_server: Server, artifacts: Artifacts, benchmark: Any) -> None:

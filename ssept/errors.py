@@ -28,6 +28,10 @@ class FallbackError(ProviderError):
     """A provider was asked for, and another one would run all or a part of the graph."""
 
 
+class RunError(SseptError):
+    """A saved run that cannot be read; the message names the file and the field."""
+
+
 class GateError(SseptError):
     """The gate could not measure: a side that is not there, cannot be installed or fails to run."""
 

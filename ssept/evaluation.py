@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ssept.data.dataset import Cases, Dataset, left_padded
+from ssept.estimate import Estimate
 from ssept.metrics import (
-    Estimate,
     FloatArray,
     IntArray,
     bootstrap_mean,

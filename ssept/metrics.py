@@ -11,26 +11,18 @@ is the published figure, and the bootstrap below says how far another draw of us
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ssept.estimate import Estimate
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 # Users drawn per step of the bootstrap: 8 MB of indices, however many users there are.
 _DRAWS_PER_STEP = 1 << 20
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its confidence interval; the ends are infinite where the data set no bound."""
-
-    value: float
-    low: float
-    high: float
 
 
 def midranks(

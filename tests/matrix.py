@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssept.results.cells import MatrixRun
+from ssept.results.files import run_of
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -40,6 +43,21 @@ class Run:
             for entry in self.saved["ssept"]["outcomes"]
             if entry["outcome"] == outcome
         }
+
+
+def saved_run(*facts: dict[str, Any]) -> MatrixRun:
+    """A saved run of benchmarks with these facts, and nothing else of note."""
+    common = {"variant": "onnx", "provider": "cpu", "threads": 1, "options": {}, "size_bytes": 1}
+    common |= dict.fromkeys(("checkpoint_sha256", "data_hash", "artifact_sha256"), "a" * 64)
+    benchmarks = [
+        {"name": f"test_{place}", "fullname": f"t.py::test_{place}", "extra_info": common | own}
+        | {"stats": {"median": 1.0, "q1": 1.0, "q3": 1.0}}
+        for place, own in enumerate(facts)
+    ]
+    about = {"schema": 1, "baseline": "onnx-cpu", "outcomes": [], "not_applicable": []}
+    run = run_of(Path("run.json"), {"benchmarks": benchmarks, "ssept": about})
+    assert isinstance(run, MatrixRun)
+    return run
 
 
 def command(results: Path, *options: str | Path) -> list[str]:

@@ -14,16 +14,19 @@ from hypothesis import strategies as st
 from ssept.cli import main
 from ssept.decide.compare import compare
 from ssept.decide.pairs import UNTOLD, Pair, Row, difference, ratio
-from ssept.decide.saved import Run
-from ssept.metrics import Estimate
+from ssept.estimate import Estimate
 from ssept.report.compare import comparison_markdown, comparison_table
-from ssept.report.runs import read_results
+from ssept.results.files import read_run
+from ssept.results.files import run_of as checked
 from tests.matrix import ROOT
 
 SAVED = sorted((ROOT / "results").rglob("[0-9]*.json"))
 MACHINE = {
-    **{"cpu": "A64", "architecture": "x86_64", "cores": 2, "governor": "performance"},
-    **{"memory_bytes": 8_000_000_000, "system": "Linux-6", "python": "3.11.7"},
+    **{"cpu": "A64", "architecture": "x86_64", "board": None, "cores": 2, "cpus": 2},
+    **{"cpus_allowed": 2, "instruction_sets": ["avx2"], "smt": False, "virtualised": False},
+    **{"cgroup_cpu_quota": None, "cgroup_memory_bytes": None, "governor": "performance"},
+    **{"boost": None, "memory_bytes": 8_000_000_000, "nvidia": False},
+    **{"system": "Linux-6", "python": "3.11.7"},
     "packages": {"numpy": "2.4.6", "onnxruntime": "1.24.1"},
 }
 
@@ -47,7 +50,8 @@ def cell(
     }
     params: dict[str, Any] = {"cell": [variant, provider]}
     if measure == "accuracy":
-        full = {"ndcg": {"value": ndcg, "low": ndcg - 0.01, "high": ndcg + 0.01}}
+        low, high = max(0.0, ndcg - 0.01), min(1.0, ndcg + 0.01)
+        full = {"ndcg": {"value": ndcg, "low": low, "high": high}}
         extra |= {"split": "test", "full": full}
         params["split"] = suffix = "test"
     else:
@@ -87,12 +91,12 @@ def plain_run(*tests: dict[str, Any], node: str = "n") -> dict[str, Any]:
 
 def compared(*contents: dict[str, Any], **options: Any) -> Pair:
     """What compare says of the first two runs."""
-    runs = [Run(Path(f"{place}.json"), content) for place, content in enumerate(contents)]
+    runs = [checked(Path(f"{place}.json"), content) for place, content in enumerate(contents)]
     return compare(runs, **options).pairs[0]
 
 
 def shown(*contents: dict[str, Any], **options: Any) -> str:
-    runs = [Run(Path(f"{place}.json"), content) for place, content in enumerate(contents)]
+    runs = [checked(Path(f"{place}.json"), content) for place, content in enumerate(contents)]
     return comparison_table(compare(runs, **options))
 
 
@@ -222,7 +226,7 @@ def test_a_run_against_itself_says_nothing_changed(run: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("path", SAVED, ids=lambda path: path.name[:4])
 def test_a_real_run_against_itself_says_nothing_changed(path: Path) -> None:
-    content = read_results(path)
+    content = json.loads(path.read_text(encoding="utf-8"))
     pair = compared(content, content)
     assert nothing_changed(pair)
     assert len({(row.cell, row.what) for row in pair.rows}) >= 4
@@ -264,9 +268,10 @@ def test_the_data_of_a_bare_state_dict_are_unknown() -> None:
 def test_cells_of_one_side_are_listed_with_the_reason() -> None:
     test = cell("latency", "onnx-cuda")["name"]
     lost = cell("latency", "onnx-cpu")["name"]
+    about = {"variant": "onnx", "provider": "any"}
     outcomes = [
-        *[{"test": test, "outcome": "skipped", "reason": "no CUDA here"}],
-        *[{"test": lost, "outcome": "failed", "reason": "it broke"}],
+        about | {"test": test, "outcome": "skipped", "reason": "no CUDA here"},
+        about | {"test": lost, "outcome": "failed", "reason": "it broke"},
     ]
     first = run_of(
         cell(),
@@ -378,7 +383,7 @@ def test_too_few_calls_give_no_change() -> None:
 
 
 def test_an_interrupted_run_is_compared_for_what_it_has() -> None:
-    content = read_results(SAVED[0])
+    content = json.loads(SAVED[0].read_text(encoding="utf-8"))
     part = copy.deepcopy(content)
     part["benchmarks"] = part["benchmarks"][:40]
     part["ssept"]["outcomes"] = part["ssept"]["outcomes"][:40]
@@ -470,7 +475,7 @@ def test_a_run_of_the_matrix_and_one_without_its_part() -> None:
     assert row.first.value == pytest.approx(100)
 
 
-def test_select_takes_part_of_a_test_id(saved: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_k_takes_an_expression_on_test_ids(saved: Any, capsys: pytest.CaptureFixture[str]) -> None:
     a = saved(run_of(cell(), cell(batch=8), cell(pair="onnx-cpu")), "a.json")
     assert main(["compare", str(a), str(a), "-k", "OpenVINO-b001", "--json", "-"]) == 0
     (pair,) = json.loads(capsys.readouterr().out)["pairs"]
@@ -480,6 +485,12 @@ def test_select_takes_part_of_a_test_id(saved: Any, capsys: pytest.CaptureFixtur
     ]
     assert main(["compare", str(a), str(a), "-k", "tensorrt"]) == 1
     assert "'tensorrt'" in capsys.readouterr().err
+    expression = "not (openvino or b008)"
+    assert main(["compare", str(a), str(a), "-k", expression, "--json", "-"]) == 0
+    (pair,) = json.loads(capsys.readouterr().out)["pairs"]
+    assert {row["cell"] for row in pair["rows"]} == {"onnx-cpu"}
+    assert main(["compare", str(a), str(a), "-k", "openvino and"]) == 1
+    assert "it ends too early" in capsys.readouterr().err
 
 
 def test_a_folder_stands_for_its_runs_by_number(
@@ -518,12 +529,14 @@ def test_everything_is_written(
 BROKEN = {
     "no such results file": None,
     "not a results file": "{",
-    "schema 99; this version reads 1": json.dumps({"benchmarks": [], "ssept": {"schema": 99}}),
-    "expected extra_info, fullname, name, stats in benchmarks[0]": '{"benchmarks": [1]}',
-    "expected baseline, not_applicable, outcomes, schema in ssept": json.dumps(
+    "schema is 99; expected 1, which this version reads": json.dumps(
+        {"benchmarks": [], "ssept": {"schema": 99}}
+    ),
+    "benchmarks[0] is 1; expected an object": '{"benchmarks": [1]}',
+    "ssept.baseline is missing; expected text": json.dumps(
         {"benchmarks": [], "ssept": {"schema": 1}}
     ),
-    "variant in benchmarks[0].extra_info": json.dumps(run_of(plain("t.py::test_a", 1))),
+    "benchmarks[0].extra_info.measure is missing": json.dumps(run_of(plain("t.py::test_a", 1))),
 }
 
 
@@ -558,8 +571,8 @@ def test_no_line_is_wider_than_a_terminal(run: dict[str, Any], p50_ms: float) ->
     options = cell("edge", options={"load_config": "x" * 120}, speedup=(150, 123.4, 180))
     for test in (long, options):
         run["benchmarks"].append(test)
-    first = Run(Path("folder/" * 20) / "0001_a.json", run)
-    second = Run(Path("b.json"), run_of(*run["benchmarks"], plain_cell_with_long_name()))
+    first = checked(Path("folder/" * 20) / "0001_a.json", run)
+    second = checked(Path("b.json"), run_of(*run["benchmarks"], plain_cell_with_long_name()))
     table = comparison_table(compare([first, second], absolute=True))
     assert max(map(len, table.splitlines())) <= 100
 
@@ -569,7 +582,7 @@ def plain_cell_with_long_name() -> dict[str, Any]:
 
 
 def test_the_saved_runs_fit_a_terminal_and_markdown() -> None:
-    comparison = compare([Run(path, read_results(path)) for path in SAVED], absolute=True)
+    comparison = compare([read_run(path) for path in SAVED], absolute=True)
     assert len(comparison.pairs) == len(SAVED) - 1
     assert max(map(len, comparison_table(comparison).splitlines())) <= 100
     assert comparison_markdown(comparison).count("\n## ") == len(SAVED) - 1
@@ -578,7 +591,7 @@ def test_the_saved_runs_fit_a_terminal_and_markdown() -> None:
 def test_real_runs_of_two_packages() -> None:
     """The first run and the edge run: one checkpoint, two versions of ONNX Runtime."""
     edge = next(path for path in SAVED if path.name.startswith("0005"))
-    pair = compared(read_results(SAVED[0]), read_results(edge))
+    pair = compare([read_run(SAVED[0]), read_run(edge)]).pairs[0]
     assert row_of_cell(pair, "onnx-cpu", "latency 1").verdict == UNTOLD
     assert row_of_cell(pair, "onnx-cpu", "NDCG@10").verdict == UNTOLD
     assert {"torch-torch", "onnx-openvino"} <= {one.cell for one in pair.one_sided}

@@ -17,6 +17,7 @@ from ssept.serving.load import connections, loadgen, open_loop, wrk
 from ssept.serving.load.bodies import predict_bodies
 from ssept.serving.load.result import Percentiles, Result
 from ssept.serving.load.search import largest_rate, within
+from tests.matrix import saved_run
 
 BODIES = [b'{"user": %d}' % number for number in range(7)]
 SLOW_SECONDS = 0.02
@@ -337,15 +338,12 @@ def test_the_report_has_a_row_for_each_load() -> None:
         ("wrk", "8 at a time", result_of(4321, 9.87)),
         ("own", "2 times", result_of(5, None, errors={"503": 1234}, late_mean_ms=2.5)),
     ]
-    benchmarks = [
-        {
-            "extra_info": {"measure": "served requests", "served": "fastapi"}
-            | {"client": client, "load": load, "result": result.facts()}
-        }
+    facts = [
+        {"measure": "served requests", "served": "fastapi"}
+        | {"client": client, "load": load, "result": result.facts()}
         for client, load, result in loads
     ]
-    empty = {"baseline": "onnx-cpu", "outcomes": [], "not_applicable": []}
-    report = matrix_report({"benchmarks": benchmarks, "ssept": empty})
+    report = matrix_report(saved_run(*facts))
     rows = [line.split() for line in report.splitlines() if line.startswith("fastapi")]
     assert rows[0] == ["fastapi", "wrk", "8", "at", "a", "time", "4,321", "1.00", "9.87", "–"]
     assert rows[1][-6:] == ["!", "1.00", "–", "2.50", "1,234", "503"]

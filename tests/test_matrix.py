@@ -141,9 +141,9 @@ def test_a_saved_run_is_shown_again(full: Run, capsys: pytest.CaptureFixture[str
     ("text", "message"),
     [
         ("{", "not a results file"),
-        ("{}", "not a results file"),
-        ('{"benchmarks": [1]}', "1 plain pytest-benchmark results"),
-        ('{"benchmarks": [], "ssept": {"schema": 99}}', "schema 99; this version reads 1"),
+        ("{}", "benchmarks is missing; expected a list"),
+        ('{"benchmarks": [1]}', "benchmarks[0] is 1; expected an object"),
+        ('{"benchmarks": [], "ssept": {"schema": 99}}', "schema is 99; expected 1"),
     ],
 )
 def test_results_of_others_are_refused_with_the_reason(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ssept import metrics
+from ssept.estimate import Estimate
 
 K = 10
 
@@ -285,14 +286,14 @@ def test_relative_change_agrees_with_the_delta_method() -> None:
 
 def test_where_nothing_differs_nothing_changed_however_few_the_hits() -> None:
     base = np.array([0.0, 0.0, 0.5])
-    assert metrics.bootstrap_relative_change(base, base.copy()) == metrics.Estimate(0, 0, 0)
+    assert metrics.bootstrap_relative_change(base, base.copy()) == Estimate(0, 0, 0)
 
 
 def test_too_few_hits_leave_a_relative_change_open() -> None:
     base, head = np.zeros(20), np.zeros(20)
     base[0] = head[0] = head[1] = 1.0
     estimate = metrics.bootstrap_relative_change(base, head)
-    assert estimate == metrics.Estimate(1.0, -np.inf, np.inf)
+    assert estimate == Estimate(1.0, -np.inf, np.inf)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
+from ssept.estimate import Estimate
 from ssept.measure.statistics import (
     MINIMUM_SAMPLES,
     block_medians,
@@ -17,7 +18,6 @@ from ssept.measure.statistics import (
     paired_ratio,
     percentile,
 )
-from ssept.metrics import Estimate
 
 FloatArray = NDArray[np.float64]
 

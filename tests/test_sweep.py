@@ -17,7 +17,7 @@ from ssept.cli import main
 from ssept.data.dataset import load_dataset
 from ssept.data.formats import COLUMNS
 from ssept.decide.sweep.search import FP32, ROUNDS, File, Found, LayerSet, geometric_mean, search
-from ssept.metrics import Estimate
+from ssept.estimate import Estimate
 from ssept.report.sweep import sweep_table
 from ssept.variants import fused, topk
 from tests.conftest import untrained

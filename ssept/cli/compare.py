@@ -6,10 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ssept.decide.compare import compare
-from ssept.decide.saved import Run
 from ssept.files import write_json, written_file
 from ssept.report.compare import comparison_markdown, comparison_table
-from ssept.report.runs import read_results, run_files
+from ssept.results.files import read_run, run_files
 
 HELP = "compare saved runs cell by cell, by their ratios to the baseline inside each run"
 STDOUT = Path("-")
@@ -34,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-k",
         dest="select",
-        metavar="SUBSTRING",
-        help="only cells with this in their test id, in capitals or not, as openvino-b001",
+        default="",
+        metavar="EXPRESSION",
+        help="only cells whose test id fits, as 'openvino and not b064'",
     )
     parser.add_argument(
         "--absolute",
@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    runs = [Run(path, read_results(path)) for path in run_files(arguments.runs)]
-    comparison = compare(runs, select=arguments.select or "", absolute=arguments.absolute)
+    runs = [read_run(path) for path in run_files(arguments.runs)]
+    comparison = compare(runs, select=arguments.select, absolute=arguments.absolute)
     if arguments.markdown:
         with written_file(arguments.markdown) as temporary:
             temporary.write_text(comparison_markdown(comparison), encoding="utf-8")

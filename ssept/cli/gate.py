@@ -20,6 +20,7 @@ from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
 from ssept.decide.gate.shares import EXPECTED, share
 from ssept.errors import GateError, SseptError
+from ssept.expressions import chosen
 from ssept.files import write_json, written_file
 from ssept.model.store import checkpoint_for
 from ssept.variants import CUSTOM
@@ -214,7 +215,7 @@ def _suite(arguments: argparse.Namespace, base: "Side", head: "Side") -> "Suite"
 
 def _cells(arguments: argparse.Namespace, base: "Side", head: "Side") -> list["Cell"]:
     """The cells of all variants, providers and batch sizes that -k takes."""
-    from ssept.decide.gate.cells import Cell, chosen
+    from ssept.decide.gate.cells import Cell
 
     cells = [
         Cell(variant, provider, batch)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ssept.errors import GateError
+from ssept.expressions import chosen
 from ssept.files import write_json, written_file
 from ssept.model.store import shipped_folder
 from ssept.providers import PROVIDERS
@@ -141,7 +142,7 @@ def _conditions(arguments: argparse.Namespace) -> Mapping[str, "Condition"]:
 
 def _cells(arguments: argparse.Namespace) -> list["Cell"]:
     """The cells of the providers that run here, less what -k leaves out."""
-    from ssept.decide.gate.cells import Cell, chosen
+    from ssept.decide.gate.cells import Cell
     from ssept.decide.gate.conditions import BATCH_SIZES
 
     cells = [

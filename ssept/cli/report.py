@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ssept.report.runs import read_run
 from ssept.report.table import matrix_report
+from ssept.results.files import read_matrix_run
 
 HELP = "print the table of a saved run"
 
@@ -12,4 +12,4 @@ HELP = "print the table of a saved run"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("file", type=Path, help="a results file of the matrix")
-    parser.set_defaults(run=lambda arguments: print(matrix_report(read_run(arguments.file))))
+    parser.set_defaults(run=lambda arguments: print(matrix_report(read_matrix_run(arguments.file))))

@@ -113,7 +113,11 @@ def read_items(folder: Path) -> pd.DataFrame:
     Raises:
         DataError: the folder or a line of the items file is not as expected.
     """
-    format_ = detect(folder)
+    return items_of(detect(folder), folder)
+
+
+def items_of(format_: Format, folder: Path) -> pd.DataFrame:
+    """The items of a folder whose format is known; a frame as `read_items`."""
     path = format_.items_path(folder)
     return _item_frame(folder, ()) if path is None else format_.read_items(path)
 

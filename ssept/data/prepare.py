@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,7 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ssept.data.filters import drop_repeats, k_core, keep_rated
-from ssept.data.formats import COLUMNS, Format, detect, read_items, read_ratings
+from ssept.data.formats import COLUMNS, Format, detect, items_of
 from ssept.data.split import TIE_RULE, Split, global_time, leave_one_out, sort_by_time
 from ssept.errors import DataError
 from ssept.files import cache_folder, locked, sha256, sha256_json, write_json, written_folder
@@ -23,8 +24,26 @@ SPLITS: dict[str, Callable[[pd.DataFrame], Split]] = {
     "leave-one-out": leave_one_out,
     "global-time": global_time,
 }
-UNFILTERED = {"split": "leave-one-out", "min_rating": None, "min_user": 0, "min_item": 0}
 BLOCK_ROWS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `prepare` keeps of the ratings, and how it splits them."""
+
+    split: str = "leave-one-out"
+    min_rating: float | None = None
+    min_user: int = 0
+    min_item: int = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder of raw ratings; its format was detected, and its files were hashed, once."""
+
+    folder: Path
+    format: Format
+    files: list[dict[str, Any]]
 
 
 def prepare(
@@ -56,28 +75,8 @@ def prepare(
     Raises:
         DataError: the source, the options or `out` are not as expected; `out` is then as before.
     """
-    format_ = detect(source)
-    _check_split(source, format_, split)
-    _check_replaceable(out)
-    ratings, filters = _filtered(
-        read_ratings(source, progress=progress), min_rating, min_user, min_item
-    )
-    if ratings.empty:
-        raise DataError(
-            f"{source}: the filters leave no ratings (min_rating={min_rating}, "
-            f"min_user={min_user}, min_item={min_item}); loosen them"
-        )
-    items = read_items(source)
-    description = {
-        "name": source.resolve().name,
-        "format": format_.name,
-        "sources": [_source(path) for path in format_.sources(source)],
-        "notes": _notes(format_, source, ratings, items),
-        "filters": filters,
-    }
-    parts = SPLITS[split](sort_by_time(ratings))
-    del ratings
-    return write_prepared(out, parts, items, description, progress=progress)
+    options = Options(split=split, min_rating=min_rating, min_user=min_user, min_item=min_item)
+    return _prepare(_source(source), out, options, progress)
 
 
 def prepared(
@@ -97,26 +96,20 @@ def prepared(
     Raises:
         DataError: as `prepare`; or options are given for a source that is already split.
     """
-    options: dict[str, Any] = {
-        "split": split,
-        "min_rating": min_rating,
-        "min_user": min_user,
-        "min_item": min_item,
-    }
+    options = Options(split=split, min_rating=min_rating, min_user=min_user, min_item=min_item)
     if all((source / name).is_file() for name in SPLIT_FILES):
-        if options != UNFILTERED:
+        if options != Options():
             raise DataError(
-                f"{source}: is already split, so the options {options} cannot apply; "
+                f"{source}: is already split, so the options {asdict(options)} cannot apply; "
                 "leave them out, or give a folder of raw ratings"
             )
         return source
-    format_ = detect(source)
-    sources = [_source(path) for path in format_.sources(source)]
-    key = sha256_json([SCHEMA, TIE_RULE, format_.name, sources, options])
+    raw = _source(source)
+    key = sha256_json([SCHEMA, TIE_RULE, raw.format.name, raw.files, asdict(options)])
     out = cache_folder() / "data" / f"{source.resolve().name}-{key[:12]}"
     with locked(out.with_name(f".{out.name}.lock")):
         if not all((out / name).is_file() for name in FILES):
-            prepare(source, out, progress=progress, **options)
+            _prepare(raw, out, options, progress)
     return out
 
 
@@ -167,6 +160,38 @@ def write_prepared(
     return manifest
 
 
+def _source(folder: Path) -> Source:
+    format_ = detect(folder)
+    files = [
+        {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in format_.sources(folder)
+    ]
+    return Source(folder, format_, files)
+
+
+def _prepare(source: Source, out: Path, options: Options, progress: bool) -> dict[str, Any]:
+    folder, format_ = source.folder, source.format
+    _check_split(folder, format_, options.split)
+    _check_replaceable(out)
+    ratings, filters = _filtered(format_.read_ratings(folder, progress), options)
+    if ratings.empty:
+        raise DataError(
+            f"{folder}: the filters leave no ratings (min_rating={options.min_rating}, "
+            f"min_user={options.min_user}, min_item={options.min_item}); loosen them"
+        )
+    items = items_of(format_, folder)
+    description = {
+        "name": folder.resolve().name,
+        "format": format_.name,
+        "sources": source.files,
+        "notes": _notes(format_, folder, ratings, items),
+        "filters": filters,
+    }
+    parts = SPLITS[options.split](sort_by_time(ratings))
+    del ratings
+    return write_prepared(out, parts, items, description, progress=progress)
+
+
 def _check_split(source: Path, format_: Format, split: str) -> None:
     if split not in SPLITS:
         raise DataError(f"split {split!r} is not known; expected one of {', '.join(SPLITS)}")
@@ -200,22 +225,16 @@ def _check_replaceable(out: Path) -> Path:
     return out
 
 
-def _filtered(
-    ratings: pd.DataFrame, min_rating: float | None, min_user: int, min_item: int
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _filtered(ratings: pd.DataFrame, options: Options) -> tuple[pd.DataFrame, dict[str, Any]]:
     """What the filters keep, and the manifest's account of them."""
     ratings, repeats = drop_repeats(ratings)
-    ratings, low = keep_rated(ratings, min_rating)
-    ratings, rare = k_core(ratings, min_user, min_item)
+    ratings, low = keep_rated(ratings, options.min_rating)
+    ratings, rare = k_core(ratings, options.min_user, options.min_item)
     return ratings, {
         "repeats": {"keep": "latest", "dropped": repeats},
-        "min_rating": {"value": min_rating, "dropped": low},
-        "k_core": {"min_user": min_user, "min_item": min_item, "dropped": rare},
+        "min_rating": {"value": options.min_rating, "dropped": low},
+        "k_core": {"min_user": options.min_user, "min_item": options.min_item, "dropped": rare},
     }
-
-
-def _source(path: Path) -> dict[str, Any]:
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _notes(format_: Format, source: Path, ratings: pd.DataFrame, items: pd.DataFrame) -> list[str]:

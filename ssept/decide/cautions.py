@@ -1,15 +1,14 @@
 """What to keep in mind where the ratios of two runs are compared, and where they cannot be."""
 
-import json
-
 from ssept.decide.conditions import differences, machine, packages
-from ssept.decide.saved import ONE_CORE, Baseline, Run, baseline_of, cells_of
+from ssept.results.cells import Baseline, MatrixRun
+from ssept.results.schema import ONE_CORE, Timed
 
 
 def why_no_ratio(measure: str, first: Baseline, other: Baseline) -> str:
     """Why two runs took a measure against different things; empty where they did not."""
-    if first.pair != other.pair:
-        return f"the baselines differ: {first.pair}, {other.pair}"
+    if first.combination != other.combination:
+        return f"the baselines differ: {first.combination}, {other.combination}"
     checkpoints = {first.checkpoint_sha256, other.checkpoint_sha256}
     if None in checkpoints:
         return "a run does not say what checkpoint its baseline is of"
@@ -21,14 +20,14 @@ def why_no_ratio(measure: str, first: Baseline, other: Baseline) -> str:
     return ""
 
 
-def cautions(first: Run, other: Run, *, changed: bool) -> list[str]:
+def cautions(first: MatrixRun, other: MatrixRun, *, changed: bool) -> list[str]:
     """Whole sentences on how far the ratios of two runs of the matrix can be trusted.
 
     Args:
         first, other: the runs.
         changed: whether a change of any ratio is given; else only why there can be none.
     """
-    baselines = baseline_of(first), baseline_of(other)
+    baselines = first.baseline, other.baseline
     if why := why_no_ratio("", *baselines):
         but = "" if why_no_ratio(ONE_CORE, *baselines) else f" but of {ONE_CORE}"
         return [f"No ratios are compared{but}: {why}."]
@@ -54,22 +53,21 @@ def cautions(first: Run, other: Run, *, changed: bool) -> list[str]:
     return found
 
 
-def _changed_baseline(first: Run, other: Run) -> list[str]:
-    files = {baseline_of(run).file_sha256 for run in (first, other)} - {None}
+def _changed_baseline(first: MatrixRun, other: MatrixRun) -> list[str]:
+    files = {run.baseline.file_sha256 for run in (first, other)} - {None}
     parts = {
         "the baseline's file": len(files) > 1,
-        "the machine": differences([machine(run, matrix=True) for run in (first, other)]),
+        "the machine": differences([machine(run) for run in (first, other)]),
         "packages": differences([packages(run) for run in (first, other)]),
     }
     return [name for name, differs in parts.items() if differs]
 
 
-def _baseline_against_itself(run: Run) -> list[float]:
+def _baseline_against_itself(run: MatrixRun) -> list[float]:
     """The ratios that a run measured of its baseline's own cell."""
-    baseline = baseline_of(run)
     return [
-        test["extra_info"]["speedup"]["value"]
-        for cell, test in cells_of(run, "").items()
-        if cell.pair == baseline.pair and json.loads(cell.options) == {}
-        if test["extra_info"].get("speedup")
+        facts.speedup.value
+        for facts in (test.extra_info for test in run.cells.values())
+        if (facts.variant, facts.provider) == run.baseline.combination and not facts.options
+        if isinstance(facts, Timed) and facts.speedup
     ]

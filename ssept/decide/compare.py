@@ -10,15 +10,21 @@ from dataclasses import dataclass
 from itertools import product
 from string import ascii_uppercase
 
-from ssept.decide.conditions import conditions, differences, machine
+from ssept.decide.conditions import (
+    conditions,
+    differences,
+    machine,
+    plain_conditions,
+    plain_machine,
+)
 from ssept.decide.pairs import Labelled, Pair, matrix_pair, plain_pair
-from ssept.decide.saved import Run
 from ssept.errors import SseptError
+from ssept.results.cells import MatrixRun, Run
 
 LABELS = (*ascii_uppercase, *map("".join, product(ascii_uppercase, repeat=2)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class About:
     """A compared run: its label, file, time, commit and number of benchmarks."""
 
@@ -50,7 +56,7 @@ def compare(runs: Sequence[Run], *, select: str = "", absolute: bool = False) ->
 
     Args:
         runs: two or more, of the matrix or of any other project that uses pytest-benchmark.
-        select: only cells in whose test id this stands, in capitals or not; the full name, where
+        select: only cells whose test id this expression takes, as `chosen`; the full name, where
             one of two runs is not of the matrix.
         absolute: with times in milliseconds.
 
@@ -70,10 +76,11 @@ def compare(runs: Sequence[Run], *, select: str = "", absolute: bool = False) ->
     if not any(pair.rows or pair.one_sided for pair in pairs):
         raise SseptError(
             f"nothing to compare in {', '.join(str(run.path) for run in runs[:2])}: no measured "
-            f"speed or accuracy{f' with {select!r} in its test id' if select else ''}"
+            f"speed or accuracy{f' that -k {select!r} takes' if select else ''}"
         )
-    matrix = all(run.of_matrix for run in runs)
-    found = differences([conditions(run, matrix=matrix) for run in runs])
+    of_matrix = _all_of_matrix(runs)
+    known = map(conditions, of_matrix) if of_matrix else map(plain_conditions, runs)
+    found = differences([*known])
     return Comparison(
         [_about(each) for each in labelled],
         {name: dict(zip(LABELS, values, strict=False)) for name, values in found.items()},
@@ -81,20 +88,29 @@ def compare(runs: Sequence[Run], *, select: str = "", absolute: bool = False) ->
     )
 
 
-def _pair(first: Labelled, other: Labelled, select: str, *, absolute: bool) -> Pair:
-    both_of_matrix = first.run.of_matrix and other.run.of_matrix
-    return (matrix_pair if both_of_matrix else plain_pair)(first, other, select, absolute=absolute)
+def _pair(first: Labelled[Run], other: Labelled[Run], select: str, *, absolute: bool) -> Pair:
+    a, b = first.run, other.run
+    if isinstance(a, MatrixRun) and isinstance(b, MatrixRun):
+        cells = Labelled(first.label, a), Labelled(other.label, b)
+        return matrix_pair(*cells, select, absolute=absolute)
+    return plain_pair(first, other, select, absolute=absolute)
 
 
-def _about(labelled: Labelled) -> About:
+def _all_of_matrix(runs: Sequence[Run]) -> list[MatrixRun]:
+    """The runs if all are of the matrix; else none."""
+    found = [run for run in runs if isinstance(run, MatrixRun)]
+    return found if len(found) == len(runs) else []
+
+
+def _about(labelled: Labelled[Run]) -> About:
     run = labelled.run
     return About(
-        labelled.label,
-        str(run.path),
-        str(run.content.get("datetime", "")),
-        run.commit,
-        len(run.benchmarks),
-        run.of_matrix,
+        label=labelled.label,
+        file=str(run.path),
+        datetime=run.content.datetime,
+        commit=run.commit,
+        benchmarks=len(run.benchmarks),
+        of_matrix=isinstance(run, MatrixRun),
     )
 
 
@@ -104,8 +120,8 @@ def _check_machines(runs: Sequence[Run]) -> None:
     Raises:
         SseptError: naming what differs.
     """
-    matrix = all(run.of_matrix for run in runs)
-    known = [machine(run, matrix=matrix) for run in runs]
+    of_matrix = _all_of_matrix(runs)
+    known = [*map(machine, of_matrix)] if of_matrix else [*map(plain_machine, runs)]
     for run, found in zip(runs, known, strict=True):
         if not found:
             raise SseptError(f"{run.path}: does not say its machine: --absolute cannot be trusted")

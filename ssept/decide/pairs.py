@@ -2,21 +2,22 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from ssept.decide.cautions import cautions, why_no_ratio
-from ssept.decide.saved import (
+from ssept.estimate import Estimate
+from ssept.expressions import chosen
+from ssept.results.cells import CellKey, MatrixRun, Run
+from ssept.results.schema import (
     ACCURACY,
-    SERVED,
+    Accuracy,
     Benchmark,
-    Cell,
     Facts,
-    Run,
-    baseline_of,
-    cells_of,
-    selected,
+    PlainBenchmark,
+    ServedRatio,
+    Timed,
 )
-from ssept.metrics import Estimate
 
 # Verdicts on a change below, at and above nothing. Milliseconds of sequential runs get none.
 UNTOLD = "cannot be told apart"
@@ -31,7 +32,7 @@ SEQUENTIAL = "sequential runs, no common baseline"
 ABSENT = "not selected, or the run ended before it"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One figure of a cell in two runs.
 
@@ -76,12 +77,15 @@ class Pair:
     notes: list[str]
 
 
+AnyRun = TypeVar("AnyRun", bound=Run, covariant=True)
+
+
 @dataclass(frozen=True)
-class Labelled:
+class Labelled(Generic[AnyRun]):
     """A run and the label that it has in the comparison."""
 
     label: str
-    run: Run
+    run: AnyRun
 
 
 def difference(first: Estimate, other: Estimate) -> Estimate:
@@ -106,33 +110,34 @@ def ratio(first: Estimate, other: Estimate) -> Estimate:
     Args:
         first, other: values and ends above 0.
     """
-    logs = (
-        Estimate(math.log(each.value), math.log(each.low), math.log(each.high))
-        for each in (first, other)
-    )
-    change = difference(*logs)
-    return Estimate(math.exp(change.value), math.exp(change.low), math.exp(change.high))
+    return difference(first.map(math.log), other.map(math.log)).map(math.exp)
 
 
-def matrix_pair(first: Labelled, other: Labelled, select: str, *, absolute: bool) -> Pair:
+def matrix_pair(
+    first: Labelled[MatrixRun], other: Labelled[MatrixRun], select: str, *, absolute: bool
+) -> Pair:
     """Two runs of the matrix, cell by cell.
 
     Args:
         first, other: the runs.
-        select: as `cells_of` takes it.
+        select: only tests whose name this expression takes, as `chosen`.
         absolute: with the median times of both, in milliseconds.
     """
-    a, b = cells_of(first.run, select), cells_of(other.run, select)
-    baselines = baseline_of(first.run), baseline_of(other.run)
+    a, b = (
+        {key: test for key, test in each.run.cells.items() if chosen(test.name, select)}
+        for each in (first, other)
+    )
+    baselines = first.run.baseline, other.run.baseline
     both = [cell for cell in a if cell in b]
     rows: list[Row] = []
     for name in dict.fromkeys(cell.name for cell in both):
-        facts = [(c, a[c]["extra_info"], b[c]["extra_info"]) for c in both if c.name == name]
-        timed = [each for each in facts if each[0].measure != ACCURACY]
-        rows += [_accuracy(*each) for each in facts if each[0].measure == ACCURACY]
-        rows += [_speed(*each, why_no_ratio(each[0].measure, *baselines)) for each in timed]
+        named = [cell for cell in both if cell.name == name]
+        cells = [(cell, a[cell].extra_info, b[cell].extra_info) for cell in named]
+        timed = [each for each in cells if each[0].measure.kind != ACCURACY]
+        rows += [_accuracy(*each) for each in cells if each[0].measure.kind == ACCURACY]
+        rows += [_speed(*each, why_no_ratio(each[0].measure.kind, *baselines)) for each in timed]
         rows += [_median(*each) for each in timed if absolute]
-        rows.append(_size(*facts[0]))
+        rows.append(_size(*cells[0]))
     one_sided = [
         OneSided(mine.label, cell.name, cell.what, _absence(cell, test, theirs.run, there))
         for mine, here, theirs, there in ((first, a, other, b), (other, b, first, a))
@@ -144,22 +149,22 @@ def matrix_pair(first: Labelled, other: Labelled, select: str, *, absolute: bool
     return Pair(first.label, other.label, rows, one_sided, notes)
 
 
-def plain_pair(first: Labelled, other: Labelled, select: str, *, absolute: bool) -> Pair:
+def plain_pair(first: Labelled[Run], other: Labelled[Run], select: str, *, absolute: bool) -> Pair:
     """Two runs of which one is not of the matrix, by the full names of their benchmarks.
 
     Args:
         first, other: the runs.
-        select: only benchmarks in whose full name this stands, in capitals or not.
+        select: only benchmarks whose full name this expression takes, as `chosen`.
         absolute: with medians and quartiles in milliseconds; else there is nothing to compare.
     """
     a, b = (
-        {test["fullname"]: test for test in run.benchmarks if selected(test["fullname"], select)}
-        for run in (first.run, other.run)
+        {test.fullname: test for test in each.run.benchmarks if chosen(test.fullname, select)}
+        for each in (first, other)
     )
     rows = [
         _row(name, MEDIAN, MS, _quartiles(a[name]), _quartiles(b[name]), change=_plain_ratio)
         if absolute
-        else Row(name, MEDIAN, MS, None, None, why_not=SEQUENTIAL)
+        else Row(cell=name, what=MEDIAN, unit=MS, first=None, other=None, why_not=SEQUENTIAL)
         for name in a
         if name in b
     ]
@@ -184,65 +189,70 @@ def _row(
     why: str = "",
 ) -> Row:
     """The change of a figure, unless `why` says why not, and the verdict on it."""
-    why = why or (TOO_FEW if first is None or other is None else "")
+    row = Row(cell=cell, what=what, unit=unit, first=first, other=other)
     if why or first is None or other is None:
-        return Row(cell, what, unit, first, other, why_not=why)
+        return replace(row, why_not=why or TOO_FEW)
     found = change(first, other)
     none = 0 if unit == NDCG else 1
     verdict = verdicts and verdicts[1 + (found.low > none) - (found.high < none)]
-    return Row(cell, what, unit, first, other, found, verdict)
+    return replace(row, change=found, verdict=verdict)
 
 
-def _speed(cell: Cell, first: Facts, other: Facts, why: str) -> Row:
-    key = "ratio" if cell.measure == SERVED else "speedup"
-    found = (_estimate(facts[key]) for facts in (first, other))
+def _speed(cell: CellKey, first: Facts, other: Facts, why: str) -> Row:
+    found = (_speedup(facts) for facts in (first, other))
     return _row(cell.name, cell.what, RATIO, *found, change=ratio, verdicts=FASTER, why=why)
 
 
-def _median(cell: Cell, first: Facts, other: Facts) -> Row:
+def _speedup(facts: Facts) -> Estimate | None:
+    """How many times as fast as what was timed by turns with it."""
+    if isinstance(facts, ServedRatio):
+        return facts.ratio
+    return facts.speedup if isinstance(facts, Timed) else None
+
+
+def _median(cell: CellKey, first: Facts, other: Facts) -> Row:
     """Of the calls, in milliseconds: a change without a verdict, the machine may have drifted."""
-    found = (_estimate(facts.get("p50_ms")) for facts in (first, other))
+    found = (facts.p50_ms if isinstance(facts, Timed) else None for facts in (first, other))
     return _row(cell.name, f"{cell.what} p50", MS, *found, change=ratio)
 
 
-def _accuracy(cell: Cell, first: Facts, other: Facts) -> Row:
-    data = [facts["data_hash"] for facts in (first, other)]
-    why = "" if data[0] == data[1] else "other data"
-    if not all(data):
+def _accuracy(cell: CellKey, first: Facts, other: Facts) -> Row:
+    why = "" if first.data_hash == other.data_hash else "other data"
+    if not (first.data_hash and other.data_hash):
         why = "the model does not say of which data it is"
-    found = (_estimate(facts["full"]["ndcg"]) for facts in (first, other))
+    found = (facts.full.ndcg if isinstance(facts, Accuracy) else None for facts in (first, other))
     return _row(cell.name, cell.what, NDCG, *found, change=difference, verdicts=BETTER, why=why)
 
 
-def _size(cell: Cell, first: Facts, other: Facts) -> Row:
-    found = (_exactly(facts["size_bytes"]) for facts in (first, other))
+def _size(cell: CellKey, first: Facts, other: Facts) -> Row:
+    found = (_exactly(facts.size_bytes) for facts in (first, other))
     return _row(cell.name, "size", BYTES, *found, change=_plain_ratio, verdicts=LARGER)
-
-
-def _estimate(found: dict[str, float] | None) -> Estimate | None:
-    return Estimate(**found) if found else None
 
 
 def _exactly(value: float) -> Estimate:
     return Estimate(value, value, value)
 
 
-def _quartiles(benchmark: Benchmark) -> Estimate:
-    stats = benchmark["stats"]
-    return Estimate(*(stats[name] * 1e3 for name in ("median", "q1", "q3")))
+def _quartiles(benchmark: PlainBenchmark) -> Estimate:
+    stats = benchmark.stats
+    return Estimate(stats.median * 1e3, stats.q1 * 1e3, stats.q3 * 1e3)
 
 
 def _plain_ratio(first: Estimate, other: Estimate) -> Estimate:
     return _exactly(other.value / first.value)
 
 
-def _absence(cell: Cell, test: Benchmark, run: Run, there: Iterable[Cell]) -> str:
+def _absence(cell: CellKey, test: Benchmark, run: MatrixRun, there: Iterable[CellKey]) -> str:
     """Why `run` has no such cell."""
-    about = run.content["ssept"]
-    for entry in about["outcomes"]:
-        if entry["test"] == test["name"] and entry["outcome"] != "measured":
-            return f"{entry['outcome']}: {entry['reason']}"
+    about = run.content.ssept
+    for entry in about.outcomes:
+        if entry.test == test.name and entry.outcome != "measured":
+            return f"{entry.outcome}: {entry.reason}"
     for near in there:
-        if (near.pair, near.measure, near.params) == (cell.pair, cell.measure, cell.params):
+        if (near.combination, near.measure, near.params) == (
+            cell.combination,
+            cell.measure,
+            cell.params,
+        ):
             return f"measured with {near.settings_beside(cell)}"
-    return "not applicable" if cell.pair in about["not_applicable"] else ABSENT
+    return "not applicable" if str(cell.combination) in about.not_applicable else ABSENT

@@ -12,10 +12,10 @@ import optuna
 
 from ssept.artifacts import Artifact
 from ssept.errors import ProviderError
+from ssept.estimate import Estimate
 from ssept.measure.latency import paired_times
 from ssept.measure.settings import Settings, Value
 from ssept.measure.statistics import paired_ratio
-from ssept.metrics import Estimate
 from ssept.providers import PROVIDERS
 from ssept.providers.session import Session
 
@@ -122,7 +122,7 @@ class Tuner:
         )
         ratio = paired_ratio(default_ns, cell_ns, confidence=CONFIDENCE)
         scale = choice.batch / self.default.batch
-        return Estimate(ratio.value * scale, ratio.low * scale, ratio.high * scale)
+        return ratio.map(lambda end: end * scale)
 
     def objective(self, trial: optuna.Trial, space: Space) -> float:
         """A quick look at one point; one seen before keeps its first figure."""

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ssept.estimate import Estimate
 from ssept.measure.statistics import MINIMUM_SAMPLES, paired_ratio, percentile
-from ssept.metrics import Estimate
 
 Call = Callable[[], Any]
 Nanoseconds = npt.NDArray[np.float64]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ssept.metrics import Estimate
+from ssept.estimate import Estimate
 
 FloatArray = NDArray[np.float64]
 
@@ -132,8 +132,7 @@ def paired_ratio(
         if not ((times > 0) & np.isfinite(times)).all():
             raise ValueError(f"a time of the {side} is not positive and finite")
     medians = block_medians(np.log(baseline / cell), min(blocks, max(1, baseline.size // 5)))
-    centre = hodges_lehmann(medians, confidence)
-    return Estimate(*(float(np.exp(end)) for end in (centre.value, centre.low, centre.high)))
+    return hodges_lehmann(medians, confidence).map(np.exp)
 
 
 def _rejected_walsh_averages(n: int, confidence: float) -> int:

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from ssept.decide.compare import About, Comparison
 from ssept.decide.pairs import BYTES, MEDIAN, MS, NDCG, RATIO, SEQUENTIAL, UNTOLD, Pair, Row
-from ssept.metrics import Estimate
+from ssept.estimate import Estimate
 
 WIDTH = 100
 NOTHING = "–"

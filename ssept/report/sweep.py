@@ -5,7 +5,7 @@ import textwrap
 from tabulate import tabulate
 
 from ssept.decide.sweep.search import Found, LayerSet, Trial
-from ssept.metrics import Estimate
+from ssept.estimate import Estimate
 
 WIDTH = 100
 UNTOLD = "~"

@@ -11,8 +11,9 @@ from ssept.decide.gate.findings import Finding, Measure, Verdict
 from ssept.decide.gate.plan import Plan
 from ssept.decide.gate.prepare import BASE, HEAD, ROLES, Model, Prepared, VariantOnProvider
 from ssept.decide.gate.process import Pair, Worker, WorkerError
+from ssept.estimate import Estimate
 from ssept.evaluation import full_ranks, mean_per_user
-from ssept.metrics import Estimate, FloatArray, IntArray, bootstrap_relative_change, ndcg
+from ssept.metrics import FloatArray, IntArray, bootstrap_relative_change, ndcg
 
 TOP_K = 10
 CONFIDENCE = 0.98  # a loss is looked for on one side, at 1 %

@@ -8,7 +8,7 @@ from typing import Any
 
 from ssept.decide.gate.plan import Plan
 from ssept.decide.gate.sides import Side
-from ssept.metrics import Estimate
+from ssept.estimate import Estimate
 
 SCHEMA = 1
 

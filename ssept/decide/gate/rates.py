@@ -13,7 +13,7 @@ from ssept.decide.gate.conditions import CONDITIONS, Counts
 from ssept.decide.gate.findings import Verdict, interval
 from ssept.decide.gate.records import Record, file_of, identity, machine_of, read
 from ssept.decide.gate.rivals import RULES, WAYS
-from ssept.metrics import Estimate
+from ssept.estimate import Estimate
 
 CONFIDENCE = 0.95
 

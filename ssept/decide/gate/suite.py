@@ -19,7 +19,6 @@ from ssept.decide.gate.sides import Side
 from ssept.decide.gate.verdict import Trial
 from ssept.errors import GateError
 from ssept.measure.machine import fingerprint
-from ssept.metrics import Estimate
 
 INTERRUPTED = "interrupted"
 
@@ -118,7 +117,7 @@ def _latency(timing: Timing, name: str, trial: Trial) -> Finding:
     assert trial.verdict
     change = trial.looks[-1].log_ratio if trial.looks else None
     if change:
-        change = Estimate(*(math.expm1(end) for end in (change.value, change.low, change.high)))
+        change = change.map(math.expm1)
     stretches = timing.stretches[name]
     details = {
         "looks": [asdict(look) | {"log_ratio": interval(look.log_ratio)} for look in trial.looks],

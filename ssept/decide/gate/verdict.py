@@ -12,8 +12,9 @@ from scipy import stats
 
 from ssept.decide.gate.findings import Verdict
 from ssept.decide.gate.plan import Plan
+from ssept.estimate import Estimate
 from ssept.measure.statistics import hodges_lehmann
-from ssept.metrics import Estimate, FloatArray
+from ssept.metrics import FloatArray
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from ssept.decide.gate.accuracy import TOP_K, chosen_cases
 from ssept.decide.sweep.kept import FILES, RATIOS, Measurements, Record
 from ssept.decide.sweep.search import FP32, File, LayerSet
 from ssept.errors import SseptError
+from ssept.estimate import Estimate
 from ssept.evaluation import full_ranks, mean_per_user
 from ssept.measure.latency import paired_times
 from ssept.measure.statistics import paired_ratio
-from ssept.metrics import Estimate, FloatArray, bootstrap_relative_change, ndcg
+from ssept.metrics import FloatArray, bootstrap_relative_change, ndcg
 from ssept.providers import PROVIDERS
 from ssept.providers.session import Ids, Session
 from ssept.variants import CUSTOM

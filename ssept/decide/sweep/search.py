@@ -21,7 +21,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ssept.metrics import Estimate
+from ssept.estimate import Estimate
 
 LayerSet = frozenset[str]
 Progress = Callable[[str, int, int], None]
@@ -149,7 +149,7 @@ def geometric_mean(ratios: Sequence[Estimate]) -> Estimate:
     below, above = (
         math.hypot(*distances) / len(ratios) for distances in (value - low, high - value)
     )
-    return Estimate(*(float(np.exp(end)) for end in (mean, mean - below, mean + above)))
+    return Estimate(mean, mean - below, mean + above).map(np.exp)
 
 
 def search(sets: Sets, max_loss: float, progress: Progress) -> Found:

@@ -1,0 +1,270 @@
+"""The schema of a saved run: pytest-benchmark's JSON, and what the matrix adds to it.
+
+A field without a default must be there. What a file holds beyond these fields nobody here reads.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from ssept.results.provenance import CommitInfo, MachineInfo
+from ssept.results.typed import (
+    AnyEstimate,
+    Count,
+    Natural,
+    NotNegative,
+    Number,
+    Positive,
+    PositiveEstimate,
+    Share,
+    ShareEstimate,
+)
+
+SCHEMA = 1
+ACCURACY, LATENCY, REAL_LENGTHS = "accuracy", "latency", "real_lengths"
+ONE_CORE = "edge"  # always one thread on one core, the baseline's calls too
+SERVED = "served"  # begins the measures of a model behind a server
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the matrix says of each benchmark, whatever it measures.
+
+    Attributes:
+        measure: what was measured.
+        variant, provider: of which cell.
+        threads: that a call may use.
+        options: of the provider, where they are not the defaults.
+        checkpoint, checkpoint_sha256, data_hash: what the model was made of.
+        artifact_sha256, size_bytes: of the model file.
+        placement: how many nodes of the graph ran where.
+    """
+
+    measure: str
+    variant: str
+    provider: str
+    threads: Count
+    options: dict[str, Any]
+    checkpoint: str | None = None
+    checkpoint_sha256: str
+    data_hash: str
+    artifact_sha256: str
+    size_bytes: Count
+    placement: dict[str, Natural] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed(Facts):
+    """Calls timed beside the baseline's; None where there were too few for a figure."""
+
+    batch: Count
+    speedup: PositiveEstimate | None
+    p50_ms: PositiveEstimate | None = None
+    p95_ms: PositiveEstimate | None = None
+    p99_ms: PositiveEstimate | None = None
+    fps: Positive | None = None
+    cost_per_million: NotNegative | None = None
+    call: str | None = None
+    length: Count | None = None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How well a model ranks."""
+
+    ndcg: ShareEstimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy(Facts):
+    """Over the whole catalog."""
+
+    split: str
+    full: Ranking
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(Facts):
+    """The change of NDCG@10 against the baseline."""
+
+    ndcg_change: AnyEstimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement(Facts):
+    """How much of torch's best ten is among a cell's own."""
+
+    top10_overlap: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint(Facts):
+    """A cold start in a process of its own."""
+
+    total_s: NotNegative
+    peak_rss_bytes: NotNegative
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concurrency(Facts):
+    """Sessions side by side."""
+
+    sessions: Count
+    scaling: NotNegative
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sustained(Facts):
+    """A load without a pause."""
+
+    calls: Natural
+    seconds: Positive
+    slowdown: NotNegative
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadFigures:
+    """Sequences a second, and parts of the time of a request in µs."""
+
+    inferences_per_s: NotNegative
+    p50_us: NotNegative
+    p99_us: NotNegative
+    latency_us: NotNegative
+    queue_us: NotNegative
+    compute_input_us: NotNegative
+    compute_infer_us: NotNegative
+    compute_output_us: NotNegative
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedLoad(Facts):
+    """A load on a model server, and its own account of it."""
+
+    served: str
+    protocol: str
+    load: str
+    figures: LoadFigures
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Latencies of requests; None where there were too few."""
+
+    p50_ms: NotNegative | None
+    p99_ms: NotNegative | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestFigures:
+    """Requests as their client saw them."""
+
+    rate: NotNegative
+    latency: Percentiles
+    late_mean_ms: Number | None
+    client_bound: bool
+    errors: dict[str, Natural]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedRequests(Facts):
+    """A load on the HTTP server."""
+
+    served: str
+    client: str
+    load: str
+    result: RequestFigures
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedRatio(Facts):
+    """Two servers under one load, by turns."""
+
+    served: str
+    against: str
+    load: str
+    ratio: PositiveEstimate
+
+
+MEASURES: dict[str, type[Facts]] = {
+    **dict.fromkeys((LATENCY, REAL_LENGTHS, ONE_CORE, "throughput"), Timed),
+    ACCURACY: Accuracy,
+    "budget": Budget,
+    "agreement": Agreement,
+    "footprint": Footprint,
+    "concurrency": Concurrency,
+    "sustained": Sustained,
+    f"{SERVED} load": ServedLoad,
+    f"{SERVED} requests": ServedRequests,
+    f"{SERVED} ratio": ServedRatio,
+}
+
+
+def _facts_of(value: Any) -> type[Facts]:
+    """The record for these facts; what another test timed by the same loop is compared too."""
+    measure = value.get("measure") if isinstance(value, dict) else None
+    other = Timed if isinstance(value, dict) and "speedup" in value else Facts
+    return MEASURES.get(measure, other) if isinstance(measure, str) else Facts
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Of the timed rounds, in seconds."""
+
+    median: Positive
+    q1: Positive
+    q3: Positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainBenchmark:
+    """A benchmark of any project."""
+
+    name: str
+    fullname: str
+    stats: Stats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark(PlainBenchmark):
+    """A benchmark of the matrix; `params` is what the test was parametrised with."""
+
+    params: Any = None
+    extra_info: Annotated[Facts, _facts_of]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a test of a cell ended: "measured", "skipped" or "failed", and why."""
+
+    test: str
+    variant: str
+    provider: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class About:
+    """The matrix's own part of a run; a cell is named `variant-provider`."""
+
+    schema: Count
+    baseline: str
+    outcomes: tuple[Outcome, ...]
+    not_applicable: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainContent:
+    """A file that pytest-benchmark saved for any project."""
+
+    benchmarks: tuple[PlainBenchmark, ...]
+    datetime: str = ""
+    machine_info: MachineInfo | None = None
+    commit_info: CommitInfo | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content(PlainContent):
+    """A file that the matrix saved."""
+
+    benchmarks: tuple[Benchmark, ...]
+    ssept: About
