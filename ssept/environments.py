@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ssept.children import isolated
 from ssept.errors import SseptError
 from ssept.files import cache_folder, locked, sha256_json
 
@@ -74,7 +75,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="ssept-") as folder:
         try:
             done = subprocess.run(  # noqa: S603
-                [python, "-I", script],
+                isolated(script, python=python),
                 input=json.dumps(request),
                 cwd=folder,
                 capture_output=True,
@@ -125,9 +126,9 @@ def virtual_environment(folder: Path, install: Sequence[str]) -> Path:
     scratch.mkdir(parents=True)
     try:
         for command in (
-            [sys.executable, "-I", "-m", "venv", "--clear", str(folder)],
+            isolated("-m", "venv", "--clear", folder),
             # Wheels alone: a source package would run its own build, with tools that may be absent.
-            [str(_python(folder)), "-I", *pip, "--only-binary=:all:", *install],
+            isolated(*pip, "--only-binary=:all:", *install, python=_python(folder)),
         ):
             done = subprocess.run(  # noqa: S603
                 command,
