@@ -30,7 +30,8 @@ def environment(name: str, requirements: Path, megabytes: int) -> Path:
     Args:
         name: the tool's, for the folder and the messages.
         requirements: a requirements file that pins every package, what the tool's packages need
-            included: nothing is resolved, so that the environment is the same on every day.
+            included, with the hashes of its files: nothing is resolved, so that the environment is
+            the same on every day, and nothing else can be put in its place on the way.
         megabytes: about how much disk it takes, for the message.
 
     Raises:
@@ -47,12 +48,19 @@ def environment(name: str, requirements: Path, megabytes: int) -> Path:
 
 
 def pinned(requirements: Path, *names: str) -> dict[str, str]:
-    """The named packages of a requirements file with their versions: "neural-compressor 2.6"."""
+    """The named packages of a requirements file with their versions: "neural-compressor 2.6".
+
+    Of several lines for a package, the one that is for this Python counts.
+    """
+    from packaging.requirements import Requirement  # not needed where nothing is built
+
     pins = {}
     for line in requirements.read_text(encoding="utf-8").splitlines():
-        name, _, rest = line.partition("==")
-        if name in names:
-            pins[name] = f"{name} {rest.partition(';')[0].strip()}"
+        if not line.startswith(names):
+            continue
+        pin = Requirement(line.rstrip("\\ "))  # without its hashes, which are lines of their own
+        if pin.name in names and (pin.marker is None or pin.marker.evaluate()):
+            pins[pin.name] = f"{pin.name} {str(pin.specifier).removeprefix('==')}"
     return pins
 
 
@@ -149,7 +157,8 @@ def _make(folder: Path, name: str, requirements: Path, megabytes: int) -> None:
     message = f"ssept: making the environment {name}: once, about {megabytes} MB"
     print(message, file=sys.stderr, flush=True)
     try:
-        virtual_environment(folder, ["--no-deps", "--requirement", str(requirements)])
+        whole = ("--no-deps", "--require-hashes", "--requirement", str(requirements))
+        virtual_environment(folder, whole)
     except SseptError as error:
         version = ".".join(map(str, sys.version_info[:2]))
         raise SseptError(
