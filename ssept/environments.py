@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ssept.children import isolated
 from ssept.errors import SseptError
 from ssept.files import cache_folder, locked, sha256_json
 
@@ -29,7 +30,8 @@ def environment(name: str, requirements: Path, megabytes: int) -> Path:
     Args:
         name: the tool's, for the folder and the messages.
         requirements: a requirements file that pins every package, what the tool's packages need
-            included: nothing is resolved, so that the environment is the same on every day.
+            included, with the hashes of its files: nothing is resolved, so that the environment is
+            the same on every day, and nothing else can be put in its place on the way.
         megabytes: about how much disk it takes, for the message.
 
     Raises:
@@ -46,12 +48,19 @@ def environment(name: str, requirements: Path, megabytes: int) -> Path:
 
 
 def pinned(requirements: Path, *names: str) -> dict[str, str]:
-    """The named packages of a requirements file with their versions: "neural-compressor 2.6"."""
+    """The named packages of a requirements file with their versions: "neural-compressor 2.6".
+
+    Of several lines for a package, the one that is for this Python counts.
+    """
+    from packaging.requirements import Requirement  # not needed where nothing is built
+
     pins = {}
     for line in requirements.read_text(encoding="utf-8").splitlines():
-        name, _, rest = line.partition("==")
-        if name in names:
-            pins[name] = f"{name} {rest.partition(';')[0].strip()}"
+        if not line.startswith(names):
+            continue
+        pin = Requirement(line.rstrip("\\ "))  # without its hashes, which are lines of their own
+        if pin.name in names and (pin.marker is None or pin.marker.evaluate()):
+            pins[pin.name] = f"{pin.name} {str(pin.specifier).removeprefix('==')}"
     return pins
 
 
@@ -74,7 +83,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="ssept-") as folder:
         try:
             done = subprocess.run(  # noqa: S603
-                [python, "-I", script],
+                isolated(script, python=python),
                 input=json.dumps(request),
                 cwd=folder,
                 capture_output=True,
@@ -125,9 +134,9 @@ def virtual_environment(folder: Path, install: Sequence[str]) -> Path:
     scratch.mkdir(parents=True)
     try:
         for command in (
-            [sys.executable, "-I", "-m", "venv", "--clear", str(folder)],
+            isolated("-m", "venv", "--clear", folder),
             # Wheels alone: a source package would run its own build, with tools that may be absent.
-            [str(_python(folder)), "-I", *pip, "--only-binary=:all:", *install],
+            isolated(*pip, "--only-binary=:all:", *install, python=_python(folder)),
         ):
             done = subprocess.run(  # noqa: S603
                 command,
@@ -148,7 +157,8 @@ def _make(folder: Path, name: str, requirements: Path, megabytes: int) -> None:
     message = f"ssept: making the environment {name}: once, about {megabytes} MB"
     print(message, file=sys.stderr, flush=True)
     try:
-        virtual_environment(folder, ["--no-deps", "--requirement", str(requirements)])
+        whole = ("--no-deps", "--require-hashes", "--requirement", str(requirements))
+        virtual_environment(folder, whole)
     except SseptError as error:
         version = ".".join(map(str, sys.version_info[:2]))
         raise SseptError(

@@ -33,8 +33,9 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def requirements(tmp_path: Path) -> Path:
+    (tmp_path / "elsewhere").mkdir()
     path = tmp_path / "tiny.txt"
-    path.write_text("# what the tool needs\ntiny==1.0\n")
+    path.write_text(f"# what the tool needs\n{write_wheel(tmp_path / 'elsewhere')}\n")
     return path
 
 
@@ -169,5 +170,9 @@ def test_a_tool_that_fails_is_told_with_its_last_words(
 
 def test_pins_are_read_by_name(tmp_path: Path) -> None:
     path = tmp_path / "pins.txt"
-    path.write_text('# a\nonnx==1.18.0\nonnx-x==2\nnumpy==1.26.4; python_version < "3.13"\n')
+    path.write_text(
+        "# a\nonnx==1.18.0 \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\nonnx-x==2\n"
+        'numpy==1.26.4 ; python_version >= "3.10" \\\n    --hash=sha256:22\n'
+        'numpy==1.0 ; python_version < "3.10" \\\n    --hash=sha256:33\n'
+    )
     assert pinned(path, "onnx", "numpy") == {"onnx": "onnx 1.18.0", "numpy": "numpy 1.26.4"}

@@ -6,19 +6,23 @@ from pathlib import Path
 
 import pytest
 
+from ssept.files import sha256
 
-def write_wheel(folder: Path, name: str = "tiny", version: str = "1.0", text: str = "") -> None:
-    """A package of one module, `text`."""
+
+def write_wheel(folder: Path, name: str = "tiny", version: str = "1.0", text: str = "") -> str:
+    """Write a package of one module, `text`; returns it as a requirement with its hash."""
     about = f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(f"{name}.py", text or "ANSWER = 42\n")
-        wheel.writestr(
-            f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        )
-        wheel.writestr(
-            f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        wheel.writestr(f"{about}/RECORD", f"{name}.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n")
+    files = {
+        f"{name}.py": text or "ANSWER = 42\n",
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/RECORD": f"{name}.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n",
+    }
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        for file, content in files.items():
+            wheel.writestr(zipfile.ZipInfo(file), content)  # which has no time: the same each time
+    return f"{name}=={version} --hash=sha256:{sha256(path)}"
 
 
 def install_only_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ssept.artifacts import Artifact, artifact_from, artifact_to
+from ssept.children import command
 from ssept.errors import ProviderError
 from ssept.providers.options import Value
 
@@ -62,8 +63,8 @@ def cold_start(
         "options": dict(options or {}),
         "started_s": time.monotonic(),
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "ssept.measure.cold_start"],
+    done = subprocess.run(  # noqa: S603 - this module
+        command("ssept.measure.cold_start"),
         input=json.dumps(request),
         capture_output=True,
         text=True,

@@ -5,13 +5,13 @@ import functools
 import json
 import os
 import subprocess
-import sys
 import time
 import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ssept.children import isolated
 from ssept.errors import ServerError
 
 KEEPER = Path(__file__).with_name("keeper.py")
@@ -66,7 +66,7 @@ class Kept(ABC):
             "afterwards": [[*words] for words in afterwards],
         }
         self._keeper = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-I", KEEPER],
+            isolated(KEEPER),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

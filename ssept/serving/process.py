@@ -3,10 +3,10 @@
 import contextlib
 import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ssept.children import command
 from ssept.serving.kept import ADDRESS, DIRECT, HTTP_SECONDS, Kept
 from ssept.serving.settings import Settings, to_environment
 
@@ -27,9 +27,9 @@ class Server(Kept):
 
     def __init__(self, settings: Settings, arguments: Sequence[str], log: Path) -> None:
         """Start it, with more arguments of `ssept serve`."""
-        command = [sys.executable, "-m", "ssept.cli", "serve", f"--host={ADDRESS}", *arguments]
+        program = command("ssept.cli", "serve", f"--host={ADDRESS}", *arguments)
         variables = os.environ | to_environment(settings)
-        super().__init__("ssept serve", command, variables, log)
+        super().__init__("ssept serve", program, variables, log)
 
     @property
     def http(self) -> str:

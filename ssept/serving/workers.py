@@ -23,6 +23,7 @@ from typing import IO
 
 from prometheus_client import multiprocess
 
+from ssept.children import command
 from ssept.errors import ServerError, SseptError
 from ssept.serving.server import configure_logging, describe, refuse_new
 from ssept.serving.server import serve as answer
@@ -110,7 +111,7 @@ class Supervisor:
         reader, writer = os.pipe()
         arguments = (self._listener.fileno(), writer, os.getpid(), int(self._access_log))
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "ssept.serving.workers", *map(str, arguments)],
+            command("ssept.serving.workers", *arguments),
             pass_fds=(self._listener.fileno(), writer),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for this process, which passes it on

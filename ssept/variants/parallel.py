@@ -3,26 +3,31 @@
 Processes and not threads: torch's exporter, `logging` and `warnings` keep global state. Each is
 the leader of a process group, and ends with all that it started when this process ends, however
 that happens; what it has not finished is not in the cache.
+
+`python -m ssept.variants.parallel ANSWER` is such a process: it reads a request from standard
+input, and writes to the file descriptor ANSWER, which it inherits. `multiprocessing` would start
+it with the current folder first in `sys.path`.
 """
 
 import contextlib
-import multiprocessing
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 
 from ssept.artifacts import Artifact
+from ssept.children import command
 from ssept.errors import SseptError
 from ssept.variants import VARIANTS, build, cache_entry, find
 
-SPAWN = multiprocessing.get_context("spawn")
 TOLD_EVERY_SECONDS = 1.0
 
 Result = Artifact | SseptError
@@ -51,8 +56,6 @@ def build_all(
     building: Callable[[list[str]], None] = lambda _: None,
 ) -> Iterator[Outcome]:
     """The variants of a checkpoint as they get ready; one that fails does not stop the others.
-
-    A script that calls this needs `if __name__ == "__main__"`: its processes are spawned.
 
     Args:
         checkpoint, data: as for `build`.
@@ -128,13 +131,21 @@ class _Job:
 
     def __init__(self, checkpoint: Path, variant: str, data: Path | None) -> None:
         self.variant = variant
-        self.answer, sender = SPAWN.Pipe(duplex=False)
+        self.answer, sender = Pipe(duplex=False)
         self._started = time.monotonic()
-        self._process: SpawnProcess = SPAWN.Process(
-            target=_build_apart, args=(sender, checkpoint, variant, data), daemon=True
-        )
-        self._process.start()
-        sender.close()
+        request = {"checkpoint": checkpoint, "variant": variant, "data": data}
+        with sender:
+            self._process = subprocess.Popen(  # noqa: S603 - this module
+                command("ssept.variants.parallel", sender.fileno()),
+                pass_fds=[sender.fileno()],
+                stdin=subprocess.PIPE,  # whose end tells it that this process has ended
+                text=True,
+                start_new_session=True,  # Ctrl-C reaches this process alone
+            )
+        assert self._process.stdin
+        with contextlib.suppress(BrokenPipeError):  # it may have died already
+            self._process.stdin.write(json.dumps(request, default=str) + "\n")
+            self._process.stdin.flush()
 
     def outcome(self) -> Outcome:
         """How it ended, once there is something to read from `answer`."""
@@ -143,18 +154,20 @@ class _Job:
         except EOFError:  # it died; a traceback, if that is why, stands on standard error
             self.kill()
             result = SseptError(
-                f"{self.variant}: the process that built it ended with {self._process.exitcode}"
+                f"{self.variant}: the process that built it ended with {self._process.returncode}"
             )
-        self._process.join()
+        self._close()
         return Outcome(self.variant, result, time.monotonic() - self._started)
 
     def kill(self) -> None:
         """End the process and all that it started."""
-        assert self._process.pid is not None
-        with contextlib.suppress(ProcessLookupError):  # it does not lead its group yet
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.join()
+        self._close()
+
+    def _close(self) -> None:
+        self._process.communicate()
+        self.answer.close()
 
 
 def _ended(running: list[_Job]) -> list[Outcome]:
@@ -166,22 +179,27 @@ def _ended(running: list[_Job]) -> list[Outcome]:
     return [job.outcome() for job in done]
 
 
-def _build_apart(sender: Connection, checkpoint: Path, variant: str, data: Path | None) -> None:
-    """What the process of a job does: build, and send the artifact or the error."""
-    os.setpgid(0, 0)  # Ctrl-C reaches the parent alone
+def main() -> None:
+    """Build what the request asks for, and send the artifact or the error."""
+    request = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    checkpoint, data = Path(request["checkpoint"]), request["data"]
     result: Result
     try:
-        result = build(checkpoint, variant, data)
+        result = build(checkpoint, request["variant"], Path(data) if data is not None else None)
     except SseptError as error:
         result = error
     except OSError as error:
         result = SseptError(f"{error.filename or 'a file'}: {error.strerror}")
-    sender.send(result)
+    with Connection(int(sys.argv[1]), readable=False) as answer:
+        answer.send(result)
 
 
 def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent:
-        parent.join()
+    while os.read(sys.stdin.fileno(), 1):  # no lock of `sys.stdin`'s is held at this one's own end
+        pass
     os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

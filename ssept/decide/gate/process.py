@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssept.children import command
 from ssept.decide.gate.sides import Side
 from ssept.errors import GateError
 
@@ -37,7 +38,7 @@ class Worker:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._pending = b""
         self._process = subprocess.Popen(  # noqa: S603 - the side's own Python
-            [side.python, WORKER],
+            command(WORKER, python=side.python),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

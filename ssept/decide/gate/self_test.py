@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssept.children import isolated
 from ssept.decide.gate.cells import Cell
 from ssept.decide.gate.conditions import TOLERANCE, Condition
 from ssept.decide.gate.packages import HERE, versions
@@ -135,7 +135,7 @@ def _hogs(number: int) -> Iterator[list["subprocess.Popen[bytes]"]]:
         for _ in range(number):
             # Ctrl-C is for this process, which ends them; if it is killed, the system does.
             hog = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, HOG, str(os.getpid())], start_new_session=True
+                isolated(HOG, os.getpid()), start_new_session=True
             )
             stack.callback(hog.wait)
             stack.callback(hog.kill)

@@ -44,9 +44,9 @@ class Side:
         """All environment variables for the worker, so that it imports this side's ssept.
 
         PYTHONPATH comes before an editable install, whether that is a path file or an import
-        hook. PYTHONSAFEPATH keeps the script's own folder from coming before both. Python 3.10
-        knows neither it nor `-P`: keep modules that shadow others away from the worker's script.
-        `-I` and `-E` would make Python ignore these variables.
+        hook. PYTHONSAFEPATH keeps the current folder from coming before both, also in what the
+        worker starts; `ssept.children` sees to that for the worker itself, also in Python 3.10,
+        which does not know it. `-I` and `-E` would make Python ignore these variables.
         """
         variables = os.environ | {"PYTHONSAFEPATH": "1"}
         if self.tree is None:

@@ -197,8 +197,6 @@ class Worker:
 def main() -> None:
     """Answer requests until there are no more."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if not getattr(sys.flags, "safe_path", False):
-        del sys.path[0]  # this file's folder; Python 3.10 cannot be told to leave it out
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not be taken for an answer
     worker = Worker()

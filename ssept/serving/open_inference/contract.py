@@ -31,6 +31,9 @@ BYTES = (b"content-type", b"application/octet-stream")
 # Load generators send the same JSON part again and again, and reading it takes most of the time
 # that is spent here. Only short ones are remembered, so that nobody can fill the memory.
 REMEMBERED, REMEMBERED_BYTES = 128, 2048
+# Of the longest request that a model takes: each number as JSON, "-9223372036854775808, ", and all
+# the rest: names, shapes, parameters and an id.
+NUMBER_BYTES, REST_BYTES = 22, 4096
 Asked = tuple[tuple[Tensor, bool], ...]  # outputs, each with whether it is wanted as bytes
 
 
@@ -65,12 +68,16 @@ class Contract:
         name: of the model.
         tensors: its inputs and outputs, without the batch axis.
         max_batch: the most sequences in a request.
+        max_bytes: the longest body that such a request can have; a longer one is not worth
+            reading, and takes the server's other clients the time to do so.
     """
 
     def __init__(self, name: str, tensors: Interface, max_batch: int) -> None:
         self.name = name
         self.tensors = tensors
         self.max_batch = max_batch
+        numbers = max_batch * sum(math.prod(tensor.dims) for tensor in tensors.inputs)
+        self.max_bytes = numbers * NUMBER_BYTES + REST_BYTES
         self._inputs = {tensor.name: tensor for tensor in tensors.inputs}
         self._outputs = {tensor.name: tensor for tensor in tensors.outputs}
         self._remembered = lru_cache(REMEMBERED)(self._plan)

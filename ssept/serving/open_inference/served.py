@@ -66,15 +66,17 @@ class Served:
         Raises:
             RefusedError: something is wrong with it, or it gets no turn in time.
         """
-        headers, limit = dict(scope["headers"]), self._service.settings.max_body_bytes
+        headers, contract = dict(scope["headers"]), self.contract
+        limit = min(contract.max_bytes, self._service.settings.max_body_bytes)
         body = await read_body(scope, receive, limit)
         if encoding := headers.get(b"content-encoding"):
             body = decompressed(body, encoding, limit)
-        answer, told = await self._answer(body, headers.get(HEADER_LENGTH))
+        answer, told = await self._answer(contract, body, headers.get(HEADER_LENGTH))
         return await respond(send, 200, answer, told)
 
-    async def _answer(self, body: bytes, header_length: bytes | None) -> tuple[bytes, Headers]:
-        contract = self.contract
+    async def _answer(
+        self, contract: Contract, body: bytes, header_length: bytes | None
+    ) -> tuple[bytes, Headers]:
         plan, users, sequences = contract.read(body, header_length)
         arrays: dict[str, npt.NDArray[Any]] = {}
         for k, found in zip(plan.calls, await self._run(plan.calls, users, sequences), strict=True):

@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NoReturn
 
 import numpy as np
@@ -125,8 +126,13 @@ def read_values(tensor: Tensor, given: dict[str, Any], count: int, offset: int) 
 
 def _bytes(tensor: Tensor, data: Any, count: int) -> bytes:
     """Values that stand in JSON, flat or nested."""
-    flat = np.asarray(data if isinstance(data, list) else [None], object).ravel()
-    if set(map(type, flat)) != {int}:
+    flat: list[Any] = data if isinstance(data, list) else [None]
+    for _ in tensor.dims:  # a list for each axis within one for the batch's, or one for all
+        # What is too long is refused before anything is made of it.
+        if len(flat) > count or set(map(type, flat)) != {list} or len(set(map(len, flat))) > 1:
+            break
+        flat = list(chain.from_iterable(flat))
+    if len(flat) <= count and set(map(type, flat)) != {int}:
         wrong(
             f"{tensor.name}: data is {shown(data)}; expected whole numbers, flat or in lists of "
             "equal length"
@@ -134,7 +140,7 @@ def _bytes(tensor: Tensor, data: Any, count: int) -> bytes:
     if len(flat) != count:
         wrong(f"{tensor.name}: data has {len(flat)} values; expected {count} for its shape")
     try:
-        return flat.astype(INT64).tobytes()
+        return np.array(flat, INT64).tobytes()
     except OverflowError:
         wrong(f"{tensor.name}: data has a number outside {datatype_of(tensor)}")
 

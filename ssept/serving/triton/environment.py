@@ -18,7 +18,7 @@ from ssept.errors import ServerError
 FOLDER = Path(__file__).parent
 REQUIREMENTS = FOLDER / "requirements" / "triton.txt"
 MEGABYTES = 350
-PYTHONS = ((3, 10), (3, 12))
+PYTHONS = ((3, 11), (3, 12))  # of an onnxruntime without known faults, and of a numpy below 2
 BACKEND = FOLDER / "backend" / "model.py"
 # What perf_analyzer is linked with, under the names that the wheel of the server gives them.
 LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
@@ -103,7 +103,8 @@ def tools() -> Tools:
         first, last = (".".join(map(str, bound)) for bound in PYTHONS)
         raise ServerError(
             f"this is Python {'.'.join(map(str, version))}, and the tritonserver of PyPI needs one "
-            f"of {first} to {last}, the last with a numpy below 2; or use its container: --docker"
+            f"of {first} to {last}, those with a safe onnxruntime and a numpy below 2; or use its "
+            "container: --docker"
         )
     return Tools(environment("triton", REQUIREMENTS, MEGABYTES))
 
