@@ -2,19 +2,18 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from ssept.errors import ServerError
+from ssept.installation import shipped_checkpoint
 from ssept.measure.settings import Settings as SessionSettings
 from ssept.measure.settings import read_settings
-from ssept.model.store import shipped_folder
 from ssept.providers import PROVIDERS, applicable
 from ssept.variants import CUSTOM, VARIANTS
 
-DEFAULT_CHECKPOINT = "SSE_PT10kemb.safetensors"
 DATA_VARIABLE = "MOVIELENS_DATA_DIR"
 LARGEST = 10**9  # of any number; what is larger is a slip
 
@@ -47,7 +46,7 @@ class Settings:
             for all.
     """
 
-    model: Path = shipped_folder() / DEFAULT_CHECKPOINT
+    model: Path = field(default_factory=shipped_checkpoint)
     variants: tuple[str, ...] = ("fused_topk",)
     provider: str = "cpu"
     threads: int = 1
