@@ -45,6 +45,15 @@ def own_cache(guard: Guard) -> Path:
     return guard.cache
 
 
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    monkeypatch.setenv("SSEPT_CACHE_DIR", str(cache))
+    return cache
+
+
 def shared_folder(guard: Guard, name: str, make: Callable[[Path], object]) -> Path:
     """A folder that is made once for all workers.
 
@@ -73,6 +82,27 @@ def tool_environment(guard: Guard, name: str, requirements: Path, megabytes: int
     with suppress(FileExistsError):
         (guard.cache / "environments").symlink_to(cache / "environments")
     return python
+
+
+@pytest.fixture(scope="session")
+def neural_compressor(guard: Guard) -> Path:
+    from ssept.variants.neural_compressor import MEGABYTES, REQUIREMENTS
+
+    return tool_environment(guard, "neural-compressor", REQUIREMENTS, MEGABYTES)
+
+
+@pytest.fixture(scope="session")
+def nncf(guard: Guard) -> Path:
+    from ssept.variants.nncf import MEGABYTES, REQUIREMENTS
+
+    return tool_environment(guard, "nncf", REQUIREMENTS, MEGABYTES)
+
+
+@pytest.fixture(scope="session")
+def triton_tools(guard: Guard) -> Path:
+    from ssept.serving.triton.environment import MEGABYTES, REQUIREMENTS
+
+    return tool_environment(guard, "triton", REQUIREMENTS, MEGABYTES)
 
 
 @pytest.fixture(scope="session")

@@ -113,6 +113,7 @@ def test_the_description_loads_nothing_from_elsewhere(server: Live) -> None:
         assert server.ask("GET", path).status == 404
 
 
+@pytest.mark.slow
 def test_the_server_does_what_it_says(server: Live, tmp_path: Path) -> None:
     pytest.importorskip("schemathesis", reason="schemathesis, which needs Python 3.11")
     before = answered(server)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from ssept.providers import PROVIDERS, applicable
 from ssept.variants import CUSTOM, VARIANTS
 
 DATA_VARIABLE = "MOVIELENS_DATA_DIR"
+DEFAULT_MODEL = shipped_checkpoint()
 LARGEST = 10**9  # of any number; what is larger is a slip
 
 
@@ -46,7 +47,7 @@ class Settings:
             for all.
     """
 
-    model: Path = field(default_factory=shipped_checkpoint)
+    model: Path = DEFAULT_MODEL
     variants: tuple[str, ...] = ("fused_topk",)
     provider: str = "cpu"
     threads: int = 1
