@@ -1,7 +1,9 @@
-"""What several test files share: small data, a small checkpoint, and the real data if there."""
+"""What several test files share: small data, a small checkpoint, tools with their own packages."""
 
 import os
 import signal
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,12 @@ import torch
 
 from ssept.data.dataset import Dataset, load_dataset
 from ssept.data.synthetic import prepare_synthetic
-from ssept.files import cache_folder
+from ssept.environments import environment
+from ssept.errors import SseptError
+from ssept.files import locked, written_folder
 from ssept.model.checkpoint import Checkpoint, save_checkpoint
 from ssept.model.network import SSEPT, SSEPTConfig
+from tests.guard import GUARD, Guard, begin
 
 USERS, ITEMS = 40, 300
 
@@ -23,17 +28,81 @@ for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tests neither read nor fill the user's cache."""
-    folder = tmp_path_factory.mktemp("cache")
-    # Tool environments take minutes to make and are named by what they hold: they are shared.
-    environments = cache_folder() / "environments"
-    environments.mkdir(parents=True, exist_ok=True)
-    (folder / "environments").symlink_to(environments)
-    os.environ["SSEPT_CACHE_DIR"] = str(folder)
-    os.environ.pop("MOVIELENS_DATA_DIR", None)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what is the user's from the tests, before they are imported."""
+    begin(config)
+
+
+@pytest.fixture(scope="session")
+def guard(pytestconfig: pytest.Config) -> Guard:
+    """The session's own home, cache and variables, see tests/guard.py."""
+    return pytestconfig.stash[GUARD]
+
+
+@pytest.fixture(scope="session")
+def own_cache(guard: Guard) -> Path:
+    """The cache of the session; what a test wants to count in it, another may have built."""
+    return guard.cache
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    monkeypatch.setenv("SSEPT_CACHE_DIR", str(cache))
+    return cache
+
+
+def shared_folder(guard: Guard, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that is made once for all workers.
+
+    Args:
+        guard: the session's.
+        name: of the folder.
+        make: fills a folder.
+    """
+    folder = guard.shared / name
+    with locked(folder.with_name(f"{name}.lock")):
+        if not folder.exists():
+            with written_folder(folder) as temporary:
+                make(temporary)
     return folder
+
+
+def tool_environment(guard: Guard, name: str, requirements: Path, megabytes: int) -> Path:
+    """A tool's own environment, for slow tests: kept in the user's cache, since it is large."""
+    try:
+        with guard.users_environment() as cache:
+            python = environment(name, requirements, megabytes)
+    except SseptError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    with suppress(FileExistsError):
+        (guard.cache / "environments").symlink_to(cache / "environments")
+    return python
+
+
+@pytest.fixture(scope="session")
+def neural_compressor(guard: Guard) -> Path:
+    from ssept.variants.neural_compressor import MEGABYTES, REQUIREMENTS
+
+    return tool_environment(guard, "neural-compressor", REQUIREMENTS, MEGABYTES)
+
+
+@pytest.fixture(scope="session")
+def nncf(guard: Guard) -> Path:
+    from ssept.variants.nncf import MEGABYTES, REQUIREMENTS
+
+    return tool_environment(guard, "nncf", REQUIREMENTS, MEGABYTES)
+
+
+@pytest.fixture(scope="session")
+def triton_tools(guard: Guard) -> Path:
+    from ssept.serving.triton.environment import MEGABYTES, REQUIREMENTS
+
+    return tool_environment(guard, "triton", REQUIREMENTS, MEGABYTES)
 
 
 @pytest.fixture(scope="session")

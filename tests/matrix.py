@@ -73,6 +73,7 @@ def command(results: Path, *options: str | Path) -> list[str]:
         "-p",
         "no:cacheprovider",
         "-pno:xdist",
+        "-pno:schemathesis",  # whose import takes longer than all else
         f"--benchmark-storage=file://{results}",
         *map(str, options),
     ]

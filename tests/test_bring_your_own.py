@@ -28,8 +28,19 @@ def weights(small_checkpoint: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(small_checkpoint).model.state_dict()
 
 
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize(
+    ("wrapper", "prefix"),
+    [
+        (None, ""),
+        ("state_dict", "module."),
+        *(
+            pytest.param(wrapper, prefix, marks=pytest.mark.slow)
+            for wrapper, prefix in (
+                (None, "module."), ("state_dict", ""), ("model", ""), ("model", "module.")
+            )
+        ),
+    ],
+)  # fmt: skip
 def test_a_pth_runs_as_its_checkpoint_does(
     tmp_path: Path,
     small_checkpoint: Path,
@@ -150,6 +161,7 @@ def test_a_foreign_file_is_understood_by_its_shapes(
         np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_foreign_file_runs_through_the_whole_matrix(
     tmp_path: Path, foreign: Path, small_folder: Path
 ) -> None:
@@ -171,6 +183,7 @@ def test_a_foreign_file_runs_through_the_whole_matrix(
     assert run.saved["ssept"]["baseline"] == "custom-cpu"
 
 
+@pytest.mark.slow
 def test_beside_a_checkpoint_it_is_compared_with_torch(
     tmp_path: Path, foreign: Path, small_folder: Path, small_checkpoint: Path
 ) -> None:
@@ -230,6 +243,7 @@ def test_a_broken_or_missing_file_is_named(tmp_path: Path) -> None:
         describe(tmp_path / "broken.onnx")
 
 
+@pytest.mark.slow
 def test_built_artifacts_are_copied_and_measured_without_the_checkpoint(
     tmp_path: Path,
     small_checkpoint: Path,

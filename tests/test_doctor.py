@@ -1,7 +1,6 @@
 """`ssept doctor`: what it reads of other machines, its verdicts, and broken environments."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -499,17 +498,3 @@ def test_seconds_must_be_a_time(seconds: str, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         main(["doctor", f"--seconds={seconds}"])
     assert f"{seconds}: expected seconds above 0" in capsys.readouterr().err
-
-
-def test_without_psutil_it_says_what_to_install(tmp_path: Path) -> None:
-    (tmp_path / "psutil.py").write_text("raise ModuleNotFoundError('gone', name='psutil')\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "ssept.cli", "doctor"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=dict(os.environ) | {"PYTHONPATH": str(tmp_path)},
-    )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "ssept: error: doctor needs psutil: install the bench extra\n"

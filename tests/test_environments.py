@@ -46,6 +46,7 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_an_environment_is_made_once_and_its_tool_answers(
     shelf: Path, requirements: Path, script: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,6 +61,7 @@ def test_an_environment_is_made_once_and_its_tool_answers(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_parallel_callers_make_it_once(
     shelf: Path, requirements: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,6 +72,7 @@ def test_parallel_callers_make_it_once(
     assert capfd.readouterr().err.count("making the environment") == 1
 
 
+@pytest.mark.slow
 def test_other_requirements_are_another_environment_and_a_lost_python_is_replaced(
     shelf: Path, requirements: Path, script: Path
 ) -> None:
@@ -86,6 +89,7 @@ def test_other_requirements_are_another_environment_and_a_lost_python_is_replace
     assert bare.exists()
 
 
+@pytest.mark.slow
 def test_a_package_that_cannot_be_had_is_told_and_can_be_had_later(
     shelf: Path, requirements: Path
 ) -> None:
@@ -96,6 +100,7 @@ def test_a_package_that_cannot_be_had_is_told_and_can_be_had_later(
     assert environment("tiny", requirements, 20).exists()
 
 
+@pytest.mark.slow
 def test_a_build_that_was_killed_is_made_again(
     shelf: Path, requirements: Path, script: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def test_accuracy_of_real_files(
     assert found.details["users"] == len(small.cases("test"))
 
 
+@pytest.mark.slow
 def test_models_of_other_data_are_not_measured(
     tmp_path: Path, small: Dataset, small_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -206,6 +206,7 @@ def test_all_conditions_fit_into_a_terminal() -> None:
     assert max(map(len, self_test_text(found).splitlines())) <= 100
 
 
+@pytest.mark.slow
 def test_a_real_suite_is_kept_once_and_can_be_judged_again(
     tmp_path: Path, small_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -391,6 +391,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "shelf"
 
 
+@pytest.mark.slow
 def test_a_tree_with_other_requirements_gets_an_environment_and_nothing_else_changes(
     repository: Path, runs: Path, shelf: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -413,6 +414,7 @@ def test_a_tree_with_other_requirements_gets_an_environment_and_nothing_else_cha
     assert_nothing_left(runs, repository)
 
 
+@pytest.mark.slow
 def test_packages_that_cannot_stay_are_chosen_by_pip(
     shelf: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -425,6 +427,7 @@ def test_packages_that_cannot_stay_are_chosen_by_pip(
     assert sorted(path.name for path in tree.iterdir()) == ["pyproject.toml", "ssept"]
 
 
+@pytest.mark.slow
 def test_a_requirement_that_cannot_be_had_is_told_with_what_pip_said(
     repository: Path, runs: Path, shelf: Path
 ) -> None:
@@ -434,6 +437,7 @@ def test_a_requirement_that_cannot_be_had_is_told_with_what_pip_said(
     assert_nothing_left(runs, repository)
 
 
+@pytest.mark.slow
 def test_an_installation_that_is_ended_leaves_nothing(
     repository: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ def test_devices_are_counted_as_cuda_does(
     assert nvml.asked_for == [asked_for]
 
 
+@pytest.mark.slow
 def test_only_cells_on_a_gpu_say_what_it_did(
     small_folder: Path, small_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -246,6 +246,7 @@ def test_an_item_that_was_not_scored_is_no_error_of_a_score() -> None:
     assert math.isnan(score_error(np.array([1.0, math.nan]), np.array([1.5, 3.0])))
 
 
+@pytest.mark.slow
 def test_the_matrix_measures_it_and_its_recall(
     small_folder: Path, small_checkpoint: Path, artifact: Artifact, small: Dataset, tmp_path: Path
 ) -> None:

@@ -91,6 +91,7 @@ def test_real_histories_are_shorter_than_the_longest(full: Run) -> None:
     assert 0 < facts["mean_length"] < 50
 
 
+@pytest.mark.slow
 def test_a_price_gives_a_cost_and_load_without_pause_a_slowdown(
     tmp_path: Path, options: list[str]
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_price_gives_a_cost_and_load_without_pause_a_slowdown(
     assert "sustained: " in run.output
 
 
+@pytest.mark.slow
 def test_golden_outputs_catch_a_changed_model(
     tmp_path: Path, small: Dataset, options: list[str]
 ) -> None:
@@ -197,6 +199,7 @@ def test_the_saved_run_is_read_and_compared_by_pytest_benchmark(
     assert done.stdout.count("test_latency[onnx-cpu-b001]") >= 2
 
 
+@pytest.mark.slow
 def test_k_openvino_runs_openvino_cells_only(tmp_path: Path, options: list[str]) -> None:
     run = run_matrix(tmp_path, *options, "-k", "openvino")
     assert run.code == 0, run.output
@@ -220,6 +223,7 @@ def test_without_require_it_is_skipped(tmp_path: Path, options: list[str]) -> No
     assert "p50" not in run.output  # no table where nothing was measured
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "provider", "test", "reason"),
     [
@@ -307,6 +311,7 @@ def test_a_checkpoint_of_other_data_is_refused(
     assert "ssept train" in run.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_keeps_what_it_measured(
     tmp_path: Path, options: list[str], how: signal.Signals

@@ -1,6 +1,5 @@
 """NNCF's INT8: close to float32 on every provider of ONNX files, and all of it in INT8."""
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -12,11 +11,11 @@ from onnx import numpy_helper
 import ssept
 from ssept.artifacts import Artifact
 from ssept.data.dataset import Dataset, left_padded
-from ssept.environments import environment
-from ssept.errors import SseptError
 from ssept.providers import PROVIDERS
 from ssept.variants import VARIANTS, build
 from tests.conftest import batch, untrained
+
+pytestmark = pytest.mark.slow
 
 PROVIDERS_OF_ONNX = ("cpu", "openvino", "openvino_native")
 SEVEN_BITS = 64
@@ -26,26 +25,13 @@ WEIGHTS = 11
 TABLES = 3  # users, and items twice: to look up and to multiply with
 
 
-@pytest.fixture(scope="session")
-def tool(own_cache: Path) -> None:
-    """Its environment, kept in the user's cache over all runs of the tests: it is large."""
-    from ssept.variants.nncf import MEGABYTES, REQUIREMENTS
-
-    try:
-        environment("nncf", REQUIREMENTS, MEGABYTES)
-    except SseptError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-
-
 @pytest.fixture(scope="module")
 def checkpoint(small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return untrained(small, tmp_path_factory.mktemp("c") / "full.safetensors")
 
 
 @pytest.fixture(scope="module")
-def artifact(tool: None, checkpoint: Path, small_folder: Path) -> Artifact:
+def artifact(nncf: Path, checkpoint: Path, small_folder: Path) -> Artifact:
     return build(checkpoint, "nncf", small_folder)
 
 

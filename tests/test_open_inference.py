@@ -552,6 +552,8 @@ def test_the_description_has_every_path_and_the_models_names(server: Live) -> No
     assert post(server, example).status == 200
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("triton_tools")
 @needs_server
 @pytest.mark.parametrize(
     "arguments",
@@ -572,6 +574,8 @@ def test_perf_analyzer_runs_with_the_commands_for_triton(
     assert "Avg request latency:" in said
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("triton_tools")
 @needs_server
 def test_perf_analyzer_gives_the_times_in_the_queue_and_in_the_model(server: Live) -> None:
     figures = measure(Load(address(server), NAME, "http", 2, 3))

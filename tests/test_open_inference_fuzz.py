@@ -283,6 +283,7 @@ class Sender:
         self._connect()
 
 
+@pytest.mark.slow
 def test_broken_requests_are_refused_and_nothing_grows(server: Server) -> None:
     chance = random.Random(0)
     process = psutil.Process(server.pid)

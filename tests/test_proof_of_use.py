@@ -136,6 +136,7 @@ def test_operators_that_openvino_leaves_are_named(quantized: Path) -> None:
         ssept.load(quantized, provider="openvino")
 
 
+@pytest.mark.slow
 def test_a_cell_fails_with_the_operators_named(
     quantized: Path, small_folder: Path, tmp_path: Path
 ) -> None:
@@ -204,6 +205,7 @@ def test_each_shape_has_a_cuda_graph_of_its_own(small_checkpoint: Path) -> None:
     assert len({first, second, third}) == 3
 
 
+@pytest.mark.slow
 def test_torch_compile_is_one_graph_and_agrees_with_eager(
     small_checkpoint: Path, small: Dataset
 ) -> None:
@@ -226,6 +228,7 @@ def test_torch_compile_that_would_run_eagerly_is_refused(small_checkpoint: Path)
         ssept.load(small_checkpoint, "torch", "torch_compile")
 
 
+@pytest.mark.slow
 def test_torch_compile_that_cannot_compile_says_why(
     small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

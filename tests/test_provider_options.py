@@ -191,6 +191,7 @@ def test_tensorrt_keeps_the_engines_of_each_model_apart(
     assert all(Path(folder).is_relative_to(own_cache) for folder in folders)
 
 
+@pytest.mark.slow
 def test_the_matrix_takes_options_and_says_so(
     tmp_path: Path, small_folder: Path, small_checkpoint: Path
 ) -> None:

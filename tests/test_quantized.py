@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +18,12 @@ import ssept
 from ssept.artifacts import Artifact, read_artifacts
 from ssept.data.dataset import Dataset, left_padded
 from ssept.data.synthetic import prepare_synthetic
-from ssept.environments import environment
-from ssept.errors import DataError, SseptError
-from ssept.files import cache_folder
+from ssept.errors import DataError
 from ssept.model.checkpoint import load_checkpoint
 from ssept.variants import VARIANTS, build
 from ssept.variants.calibration import calibration_of
 from tests.conftest import ITEMS, USERS, batch, untrained
 
-CACHE = cache_folder()  # the user's own, as long as no test has begun
 COMPRESSED = ("quant_dynamic", "quant_static", "quant_static_aggressive")
 ONNXRUNTIME = ("ort_dynamic", "ort_static")
 QUANTIZED = (*COMPRESSED, *ONNXRUNTIME)
@@ -35,26 +31,10 @@ STATIC = ("quant_static", "quant_static_aggressive", "ort_static")
 LENGTH = 50
 
 
-@pytest.fixture(scope="session")
-def neural_compressor(own_cache: Path) -> Iterator[None]:
-    """Its environment, kept in the user's cache over all runs of the tests: it is large."""
-    from ssept.variants.neural_compressor import MEGABYTES, REQUIREMENTS
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSEPT_CACHE_DIR", str(CACHE))
-        try:
-            environment("neural-compressor", REQUIREMENTS, MEGABYTES)
-        except SseptError as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(str(error))
-    own = own_cache / "environments"
-    if own.exists():
-        yield
-        return
-    own.symlink_to(CACHE / "environments")
-    yield
-    own.unlink()
+def each(variants: tuple[str, ...]) -> pytest.MarkDecorator:
+    """For each variant; those that need a tool's environment are slow."""
+    slow = [pytest.param(name, marks=pytest.mark.slow) for name in variants if name in COMPRESSED]
+    return pytest.mark.parametrize("variant", [*slow, *sorted(set(variants) - set(COMPRESSED))])
 
 
 @pytest.fixture
@@ -74,7 +54,7 @@ def model_of(artifact: Artifact) -> onnx.GraphProto:
 
 
 @pytest.mark.usefixtures("tool")
-@pytest.mark.parametrize("variant", QUANTIZED)
+@each(QUANTIZED)
 def test_the_top_10_and_the_file_are_what_they_should_be(
     checkpoint: Path, small: Dataset, small_folder: Path, variant: str
 ) -> None:
@@ -97,7 +77,7 @@ def test_the_top_10_and_the_file_are_what_they_should_be(
 
 
 @pytest.mark.usefixtures("tool")
-@pytest.mark.parametrize("variant", QUANTIZED)
+@each(QUANTIZED)
 def test_every_batch_and_length_runs_and_ids_stay_guarded(
     checkpoint: Path, small: Dataset, small_folder: Path, variant: str
 ) -> None:
@@ -114,7 +94,7 @@ def test_every_batch_and_length_runs_and_ids_stay_guarded(
 
 
 @pytest.mark.usefixtures("tool")
-@pytest.mark.parametrize("variant", STATIC)
+@each(STATIC)
 def test_scores_are_not_rounded_to_256_levels(
     checkpoint: Path, small: Dataset, small_folder: Path, variant: str
 ) -> None:
@@ -125,6 +105,7 @@ def test_scores_are_not_rounded_to_256_levels(
     assert len(np.unique(scores)) > 0.9 * small.items
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("neural_compressor")
 @pytest.mark.parametrize("variant", COMPRESSED)
 def test_tables_are_looked_up_in_int8(
@@ -143,6 +124,7 @@ def test_tables_are_looked_up_in_int8(
     assert len(tables) == (2 if variant == "quant_static_aggressive" else 3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("neural_compressor")
 def test_the_aggressive_file_is_the_smallest(checkpoint: Path, small_folder: Path) -> None:
     sizes = {
@@ -153,6 +135,7 @@ def test_the_aggressive_file_is_the_smallest(checkpoint: Path, small_folder: Pat
     assert max(sizes["quant_dynamic"], sizes["quant_static"]) < 0.5 * sizes["onnx"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("neural_compressor")
 def test_more_blocks_and_heads_can_be_quantized_too(
     small: Dataset, small_folder: Path, tmp_path: Path
@@ -232,17 +215,19 @@ def test_a_bare_state_dict_is_calibrated_on_what_it_is_given(
         build(tmp_path / "own.pth", "ort_static", fewer)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("neural_compressor")
 def test_a_build_killed_in_the_middle_goes_on(
-    small: Dataset, small_folder: Path, tmp_path: Path, own_cache: Path
+    small: Dataset, small_folder: Path, tmp_path: Path, own_cache: Path, empty_cache: Path
 ) -> None:
+    (empty_cache / "environments").symlink_to(own_cache / "environments")
     path = untrained(small, tmp_path / "killed.safetensors", item_dim=6, user_dim=4)
     build(path, "onnx")
     program = (
         "import sys; from pathlib import Path; from ssept.variants import build\n"
         "build(Path(sys.argv[1]), 'quant_static', Path(sys.argv[2]))"
     )
-    artifacts = own_cache / "artifacts"
+    artifacts = empty_cache / "artifacts"
     before = set(artifacts.iterdir())
     process = subprocess.Popen(
         [sys.executable, "-c", program, path, small_folder], start_new_session=True

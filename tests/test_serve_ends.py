@@ -69,6 +69,7 @@ def ended(server: Server) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 @WORKERS
 @pytest.mark.parametrize("time", TIMES)
 def test_told_to_end_under_load_it_answers_all_that_arrived(
@@ -143,6 +144,7 @@ def test_told_twice_it_ends_at_once(tmp_path: Path, small_checkpoint: Path) -> N
         assert "ended with 0" in ended(server)
 
 
+@pytest.mark.slow
 @WORKERS
 def test_reloads_under_load_fail_no_request(
     tmp_path: Path, small_checkpoint: Path, workers: int

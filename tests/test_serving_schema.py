@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ssept.model.store import shipped_folder
-from ssept.serving.settings import DEFAULT_CHECKPOINT, Settings
+from ssept.installation import shipped_checkpoint
+from ssept.serving.settings import Settings
 from tests.serving import Live, live
 
 EXAMPLES = int(os.environ.get("SSEPT_TEST_FUZZ", "25"))
@@ -27,7 +27,7 @@ METHODS = ("get", "post", "put", "delete", "patch", "head", "options")
 @pytest.fixture(scope="module")
 def server() -> Iterator[Live]:
     settings = Settings(
-        model=shipped_folder() / DEFAULT_CHECKPOINT,
+        model=shipped_checkpoint(),
         variants=("fused_topk", "onnx"),
         max_wait_ms=10_000,
         deadline_ms=10_000,
@@ -113,6 +113,7 @@ def test_the_description_loads_nothing_from_elsewhere(server: Live) -> None:
         assert server.ask("GET", path).status == 404
 
 
+@pytest.mark.slow
 def test_the_server_does_what_it_says(server: Live, tmp_path: Path) -> None:
     pytest.importorskip("schemathesis", reason="schemathesis, which needs Python 3.11")
     before = answered(server)

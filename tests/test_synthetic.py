@@ -8,7 +8,8 @@ import pytest
 from ssept.data.dataset import Dataset, data_hash, load_dataset
 from ssept.data.synthetic import prepare_synthetic
 from ssept.errors import DataError
-from ssept.model.store import read_about, shipped_folder
+from ssept.installation import shipped_checkpoint
+from ssept.model.store import read_about
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def default(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def test_the_shipped_checkpoint_was_trained_on_exactly_this_data(default: Dataset) -> None:
-    about = read_about(shipped_folder() / "SSE_PT10kemb.safetensors")
+    about = read_about(shipped_checkpoint())
     assert about["data"]["data_hash"] == default.data_hash
     assert (about["config"]["users"], about["config"]["items"]) == (10_000, 10_000)
 

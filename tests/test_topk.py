@@ -14,8 +14,8 @@ import ssept
 from ssept.artifacts import MANIFEST, copy_artifacts, read_artifacts
 from ssept.data.dataset import Dataset
 from ssept.errors import ArtifactError, ProviderError
+from ssept.installation import shipped_checkpoint
 from ssept.model.checkpoint import load_checkpoint, save_checkpoint
-from ssept.model.store import shipped_folder
 from ssept.providers import PROVIDERS
 from ssept.providers.onnxruntime_gpu import GpuSession
 from ssept.providers.onnxruntime_options import SessionOptions
@@ -97,7 +97,7 @@ def test_recommend_is_the_sorted_scores_of_that_session(
 
 @pytest.mark.parametrize(("variant", "provider"), CELLS[:3])
 def test_the_shipped_model_too(variant: str, provider: str) -> None:
-    session = load(shipped_folder() / "SSE_PT10kemb.safetensors", variant, provider)
+    session = load(shipped_checkpoint(), variant, provider)
     model = session.artifact.model
     assert model.items == 10_000
     user, sequence = batch(np.random.default_rng(1), model.users, model.items, 16, 50)

@@ -15,6 +15,8 @@ from ssept.providers import PROVIDERS, budget
 from ssept.providers.session import Session
 from tests.conftest import batch, untrained
 
+pytestmark = pytest.mark.slow  # each session is compiled
+
 CELL = ("torch", "torchao_int8")
 LINEAR_LAYERS = 5  # of a block: query, key, value and the two of the feed-forward network
 FLOAT_PRODUCTS = 2  # of a block: attention's; the scores are one more

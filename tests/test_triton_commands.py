@@ -30,13 +30,15 @@ pytestmark = needs_server
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(triton_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     models = repository(folder / "models")
     with running(models, folder / "server.log", free_ports()) as server:
         yield server
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("triton_tools")
 def test_serve_ends_with_the_error_of_a_broken_repository(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,6 +58,7 @@ def test_serve_refuses_what_are_no_ports(ports: str, capsys: pytest.CaptureFixtu
     assert "expected three port numbers" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "rate"), [("http", None), ("grpc", None), ("http", 50.0)], ids=str
 )
@@ -70,6 +73,7 @@ def test_perf_analyzer_gives_the_servers_times_beside_the_clients(
     assert 0 < figures.queue_us + inside < figures.latency_us
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "batch", "message"),
     [("nobody", 1, "unknown model: 'nobody'"), (NAME, LARGEST_BATCH + 1, "batch-size must be")],
@@ -91,6 +95,7 @@ def test_a_report_without_the_figures_is_refused(tmp_path: Path, text: str) -> N
         read_report(path)
 
 
+@pytest.mark.slow
 def test_perf_runs_perf_analyzer_with_its_own_arguments(
     server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +164,7 @@ def test_no_docker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         start(repository(tmp_path / "models"), tmp_path / "server.log", image=IMAGE)
 
 
+@pytest.mark.slow
 def test_the_matrix_starts_no_server_unasked(
     tmp_path: Path, small_folder: Path, small_checkpoint: Path
 ) -> None:
@@ -168,6 +174,8 @@ def test_the_matrix_starts_no_server_unasked(
     assert "passed" not in run.output
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("triton_tools")
 def test_the_matrix_holds_served_answers_against_those_in_process(
     tmp_path: Path, small_folder: Path, small_checkpoint: Path
 ) -> None:

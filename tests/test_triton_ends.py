@@ -23,7 +23,7 @@ from ssept.serving.triton.server import Server, free_ports, running
 from tests.matrix import ROOT, command, environment
 from tests.triton_files import ITEMS, LENGTH, NAME, matrix_options, needs_server, repository
 
-pytestmark = needs_server
+pytestmark = [needs_server, pytest.mark.slow, pytest.mark.usefixtures("triton_tools")]
 GONE_SECONDS = 60
 
 

@@ -29,7 +29,7 @@ from tests.triton_files import (
     url,
 )
 
-pytestmark = needs_server
+pytestmark = [needs_server, pytest.mark.slow, pytest.mark.usefixtures("triton_tools")]
 TOGETHER = "dynamic_batching { max_queue_delay_microseconds: 20000 }"
 
 

@@ -73,6 +73,7 @@ def test_what_needs_torch_says_so_in_one_line(
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_copied_artifacts_are_measured(
     board: dict[str, str],
     small_checkpoint: Path,

@@ -13,14 +13,13 @@ from tqdm import tqdm
 from ssept.artifacts import Artifact, copy_artifacts
 from ssept.errors import SseptError
 from ssept.files import written_file
+from ssept.installation import shipped_checkpoint
 from ssept.measure.golden import golden_path
-from ssept.model.store import shipped_folder
 from ssept.variants import BASELINE, VARIANTS, build, cache_entry
 from ssept.variants.parallel import Outcome, build_all
 
 HELP = "build the variants of a checkpoint; what is in the cache is not built again"
 BYTES_PER_MEGABYTE = 1e6
-DEFAULT_CHECKPOINT = "SSE_PT10kemb.safetensors"
 BUILT = tuple(name for name, variant in VARIANTS.items() if variant.build)
 DEFAULT = tuple(name for name in BUILT if VARIANTS[name].format == "onnx")  # need no more extras
 UNKNOWN = "–"
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        default=shipped_folder() / DEFAULT_CHECKPOINT,
+        default=shipped_checkpoint(),
         metavar="FILE",
         help="the checkpoint",
     )

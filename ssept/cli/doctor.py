@@ -5,7 +5,6 @@ import dataclasses
 import json
 
 from ssept.cli.arguments import seconds
-from ssept.errors import SseptError
 
 HELP = "look at this machine: what runs here, whether it is quiet enough, what to mend"
 SECONDS = 2.0
@@ -25,10 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    try:
-        from ssept.measure.doctor import blockers_of, examine, render, warnings_of
-    except ModuleNotFoundError as error:
-        raise SseptError(f"doctor needs {error.name}: install the bench extra") from error
+    from ssept.measure.doctor import blockers_of, examine, render, warnings_of
+
     report = examine(arguments.seconds)
     blockers = blockers_of(report)
     if arguments.json:

@@ -19,7 +19,7 @@ from ssept.data.dataset import data_hash, load_dataset
 from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
 from ssept.decide.gate.shares import EXPECTED, share
-from ssept.errors import GateError, SseptError
+from ssept.errors import GateError
 from ssept.expressions import chosen
 from ssept.files import write_json, written_file
 from ssept.model.store import checkpoint_for
@@ -159,12 +159,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _gate(arguments: argparse.Namespace) -> int:
-    try:
-        from ssept.decide.gate.sides import opened
-        from ssept.decide.gate.suite import run_suite
-        from ssept.report.gate import gate_markdown, gate_table
-    except ModuleNotFoundError as error:
-        raise SseptError(f"the gate needs {error.name}: install the bench extra") from error
+    from ssept.decide.gate.sides import opened
+    from ssept.decide.gate.suite import run_suite
+    from ssept.report.gate import gate_markdown, gate_table
+
     try:
         with _ended_by_sigterm(), ExitStack() as stack:
             extras = _extras()

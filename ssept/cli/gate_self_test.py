@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ssept.errors import GateError
 from ssept.expressions import chosen
 from ssept.files import write_json, written_file
-from ssept.model.store import shipped_folder
+from ssept.installation import shipped_checkpoint
 from ssept.providers import PROVIDERS
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 VARIANT = "onnx"
 PROVIDERS_TRIED = ("cpu", "openvino")
-CHECKPOINT = "SSE_PT10kemb.safetensors"
 RESULTS = Path("results/gate")
 INTERRUPTED_STATUS = 3
 # Options of the gate that the self-test takes too, and its own.
@@ -115,7 +114,7 @@ def _wanted(arguments: argparse.Namespace, folder: Path) -> "SelfTest":
     minutes = math.inf if arguments.max_minutes is None else arguments.max_minutes
     if not minutes > 0:
         raise GateError(f"--max-minutes {arguments.max_minutes}: expected minutes above 0")
-    checkpoint = arguments.checkpoint or shipped_folder() / CHECKPOINT
+    checkpoint = arguments.checkpoint or shipped_checkpoint()
     if not checkpoint.is_file():
         raise GateError(f"{checkpoint}: no such file: name a checkpoint with --checkpoint")
     return SelfTest(folder, _conditions(arguments), _cells(arguments), checkpoint, 60 * minutes)

@@ -83,12 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _scale(arguments: argparse.Namespace) -> int:
-    try:
-        from ssept.decide.scale.records import file_of
-        from ssept.report.plot import draw_scale
-        from ssept.report.scale import scale_markdown, scale_table
-    except ImportError as error:
-        raise SseptError(f"measuring needs {error.name}: install the bench extra") from error
+    from ssept.decide.scale.records import file_of
+    from ssept.report.plot import draw_scale
+    from ssept.report.scale import scale_markdown, scale_table
 
     found = _run(_plan(arguments), file_of(arguments.out))
     for where, why in found.unmeasured.items():

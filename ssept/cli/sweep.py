@@ -14,7 +14,7 @@ from ssept.data.dataset import data_hash, load_dataset
 from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
 from ssept.decide.gate.shares import share
-from ssept.errors import CheckpointError, SseptError
+from ssept.errors import CheckpointError
 from ssept.model.store import checkpoint_for, read_about
 from ssept.providers import PROVIDERS
 from ssept.variants import build
@@ -101,12 +101,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _sweep(arguments: argparse.Namespace) -> None:
-    try:
-        from ssept.report.sweep import sweep_table
+    from ssept.report.sweep import sweep_table
 
-        found = _run(_plan(arguments), arguments.out)
-    except ModuleNotFoundError as error:
-        raise SseptError(f"sweeping needs {error.name}: install the bench extra") from error
+    found = _run(_plan(arguments), arguments.out)
     print(f"{sweep_table(found)}\nwritten to {arguments.out}")
 
 

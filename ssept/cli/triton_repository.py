@@ -6,9 +6,8 @@ from pathlib import Path
 
 from ssept.artifacts import Artifact
 from ssept.cli.arguments import positive, positives
-from ssept.cli.build import DEFAULT_CHECKPOINT
 from ssept.errors import SseptError
-from ssept.model.store import shipped_folder
+from ssept.installation import SHIPPED, shipped_checkpoint
 from ssept.serving.triton.config import ACCELERATORS, MODEL, Settings, read_versions
 from ssept.serving.triton.repository import (
     DEFAULT_K,
@@ -43,7 +42,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help=f"the checkpoint (default: the shipped {DEFAULT_CHECKPOINT})",
+        help=f"the checkpoint (default: the shipped {SHIPPED})",
     )
     parser.add_argument(
         "--variant",
@@ -183,5 +182,5 @@ def _artifact(arguments: argparse.Namespace) -> Artifact:
     variant = arguments.variant or DEFAULT_VARIANT
     if variant not in SERVABLE:
         raise SseptError(f"--variant {variant}: expected one of {', '.join(SERVABLE)}")
-    checkpoint = arguments.checkpoint or shipped_folder() / DEFAULT_CHECKPOINT
+    checkpoint = arguments.checkpoint or shipped_checkpoint()
     return build(checkpoint, variant, arguments.data_dir)

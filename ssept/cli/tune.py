@@ -5,14 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ssept.errors import SseptError
+from ssept.installation import shipped_checkpoint
 from ssept.measure.settings import Settings, default_path, write_settings
-from ssept.model.store import shipped_folder
 from ssept.providers import PROVIDERS, load
 
 HELP = "search threads, options and batch size of a variant on a provider, by paired measurement"
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 OBJECTIVES = ("latency", "throughput")
-DEFAULT_CHECKPOINT = "SSE_PT10kemb.safetensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=Path,
-        default=shipped_folder() / DEFAULT_CHECKPOINT,
+        default=shipped_checkpoint(),
         metavar="FILE",
         help="a checkpoint, an ONNX file, or a folder of artifacts",
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from ssept.errors import ProviderError
+from ssept.installation import is_clone
 from ssept.providers import PROVIDERS
 from ssept.variants import ONNXRUNTIME_DISTRIBUTIONS
 
@@ -87,7 +88,8 @@ def diagnose_onnxruntime(
 def _mending(extra: str) -> tuple[str, str]:
     """Uninstall all, install one; with this very Python, which need not be the shell's."""
     pip = (sys.executable, "-m", "pip")
+    ours = ("--editable", f".[{extra}]") if is_clone() else (f"ssept[{extra}]",)
     return (
         shlex.join((*pip, "uninstall", "--yes", *ONNXRUNTIME_DISTRIBUTIONS)),
-        shlex.join((*pip, "install", "--editable", f".[{extra}]")),
+        shlex.join((*pip, "install", *ours)),
     )

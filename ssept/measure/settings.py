@@ -75,7 +75,7 @@ def read_settings(path: Path) -> dict[str, Settings]:
 
 
 def _this_cpu() -> str:
-    # Imported here: it needs psutil of the bench extra, and `ssept --help` does not.
+    # Imported here: `ssept --help` does not need it.
     from ssept.measure.machine import read_machine
 
     return read_machine().cpu

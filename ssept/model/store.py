@@ -9,6 +9,7 @@ import numpy as np
 from ssept.data.dataset import Ids, load_dataset
 from ssept.errors import CheckpointError
 from ssept.files import cache_folder
+from ssept.installation import shipped_folder
 
 SCHEMA = 1
 METADATA_KEY = "ssept"
@@ -79,11 +80,6 @@ def read_ids(path: Path) -> tuple[Ids, Ids]:
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a checkpoint of ssept: {error}") from error
     return users, items
-
-
-def shipped_folder() -> Path:
-    """The checkpoints that come with the repository."""
-    return Path(__file__).parents[2] / "models"
 
 
 def trained_folder() -> Path:

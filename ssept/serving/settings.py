@@ -9,14 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ssept.errors import ServerError
+from ssept.installation import shipped_checkpoint
 from ssept.measure.settings import Settings as SessionSettings
 from ssept.measure.settings import read_settings
-from ssept.model.store import shipped_folder
 from ssept.providers import PROVIDERS, applicable
 from ssept.variants import CUSTOM, VARIANTS
 
-DEFAULT_CHECKPOINT = "SSE_PT10kemb.safetensors"
 DATA_VARIABLE = "MOVIELENS_DATA_DIR"
+DEFAULT_MODEL = shipped_checkpoint()
 LARGEST = 10**9  # of any number; what is larger is a slip
 ANY = "*"  # host or web origin
 HOST = re.compile(r"([^\s:/?#@,\[\]]+|\[[0-9a-f:.]+\])(?::[0-9]*)?", re.IGNORECASE)  # and a port
@@ -52,7 +52,7 @@ class Settings:
             have beside those of this machine itself, separated by commas; * for all.
     """
 
-    model: Path = shipped_folder() / DEFAULT_CHECKPOINT
+    model: Path = DEFAULT_MODEL
     variants: tuple[str, ...] = ("fused_topk",)
     provider: str = "cpu"
     threads: int = 1
