@@ -11,8 +11,8 @@ from ssept.artifacts import Model
 from ssept.data.dataset import Dataset
 from ssept.errors import DataError
 from ssept.files import cache_folder
-from ssept.serving.catalog import catalog_of
-from ssept.serving.titles import Titles, words_of
+from ssept.serving.catalog.catalog import catalog_of
+from ssept.serving.catalog.titles import Titles, words_of
 
 NAMES = [
     "Amélie (2001)",
@@ -97,7 +97,7 @@ def test_histories_are_read_once(
     def unread(_: Path) -> None:
         raise AssertionError("the ratings were parsed again")
 
-    monkeypatch.setattr("ssept.serving.histories.load_dataset", unread)
+    monkeypatch.setattr("ssept.serving.catalog.histories.load_dataset", unread)
     again = catalog_of(small_checkpoint, model_of(small), small_folder)
     np.testing.assert_array_equal(again.history(7), first.history(7))
     assert list((cache_folder() / "histories").iterdir())

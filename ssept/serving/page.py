@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
-from ssept.serving.catalog import UNKNOWN_USER, Catalog
+from ssept.serving.catalog.catalog import UNKNOWN_USER, Catalog
 from ssept.serving.service import Service
 
 FILES = Path(__file__).with_name("static")

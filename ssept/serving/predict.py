@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from ssept.providers.session import Ids
 from ssept.serving import schema
 from ssept.serving.batcher import Job, OverloadedError
-from ssept.serving.catalog import UNKNOWN_USER
+from ssept.serving.catalog.catalog import UNKNOWN_USER
 from ssept.serving.description import Invalid, Problem, describe
 from ssept.serving.engine import Engine
 from ssept.serving.http import (

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictBool, StrictInt
 
-from ssept.serving.catalog import UNKNOWN_USER, Catalog
+from ssept.serving.catalog.catalog import UNKNOWN_USER, Catalog
 from ssept.serving.settings import Settings
 
 DEFAULT_TOP_K = 10

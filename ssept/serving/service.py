@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ssept.errors import SseptError
 from ssept.serving.batcher import Job, Observer
-from ssept.serving.catalog import Catalog, catalog_of
+from ssept.serving.catalog.catalog import Catalog, catalog_of
 from ssept.serving.engine import Engine
 from ssept.serving.http import RETRY_AFTER, RefusedError
 from ssept.serving.settings import Settings

@@ -17,9 +17,9 @@ from ssept.data.synthetic import prepared_synthetic
 from ssept.errors import DataError
 from ssept.model.store import STATE_DICT_SUFFIXES, SUFFIX, read_ids
 from ssept.providers.session import Ids
-from ssept.serving.histories import Histories, read_histories
+from ssept.serving.catalog.histories import Histories, read_histories
+from ssept.serving.catalog.titles import Titles
 from ssept.serving.settings import DATA_VARIABLE
-from ssept.serving.titles import Titles
 
 UNKNOWN_USER = 0  # its embedding is the mean of the trained users'
 NOTHING = np.empty(0, np.int64)

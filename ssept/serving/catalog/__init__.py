@@ -1,0 +1,1 @@
+"""The data set behind a server: its ids, titles and histories."""
