@@ -18,7 +18,7 @@ import uvicorn
 from ssept.model.checkpoint import Checkpoint, save_checkpoint
 from ssept.model.network import SSEPT, SSEPTConfig
 from ssept.serving.app import Application
-from ssept.serving.service import Models
+from ssept.serving.core.registry import Models
 from ssept.serving.settings import Settings
 
 USERS, ITEMS = 20, 60

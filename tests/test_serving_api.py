@@ -10,7 +10,7 @@ import pytest
 
 import ssept
 from ssept.providers.session import Session
-from ssept.serving.service import Models, load_models
+from ssept.serving.core.registry import Models, load_models
 from ssept.serving.settings import Settings
 from tests.serving import ITEMS, USERS, Live, item_id, live, user_id, write_checkpoint
 

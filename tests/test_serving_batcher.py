@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import ssept
-from ssept.serving.batcher import Batcher, Job, OverloadedError
-from ssept.serving.engine import Engine
+from ssept.serving.core.batcher import Batcher, Job, OverloadedError
+from ssept.serving.core.engine import Engine
 from ssept.serving.settings import Settings
 from tests.serving import ITEMS, SECONDS, USERS, write_checkpoint
 

@@ -16,7 +16,7 @@ import pytest
 
 from ssept.providers.session import Session
 from ssept.serving.app import Application
-from ssept.serving.service import Models, load_models
+from ssept.serving.core.registry import Models, load_models
 from ssept.serving.settings import Settings
 from tests.serving import SECONDS, Live, item_id, live, until, user_id, write_checkpoint
 
@@ -404,7 +404,7 @@ def test_a_start_that_fails_is_told_and_nothing_is_served(
     def broken(*_: Any) -> Any:
         raise ArithmeticError("the moon is full")
 
-    monkeypatch.setattr("ssept.serving.service.load_models", broken)
+    monkeypatch.setattr("ssept.serving.core.registry.load_models", broken)
     said = asyncio.run(start())
     assert said["type"] == "lifespan.startup.failed"
     assert "Traceback" in said["message"]

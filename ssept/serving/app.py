@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from ssept.errors import SseptError
 from ssept.serving import open_inference, operations, page, predict
 from ssept.serving.callers import Callers
+from ssept.serving.core.registry import Models, Service, too_much
 from ssept.serving.http import (
     CLOSE,
     NOSNIFF,
@@ -29,7 +30,6 @@ from ssept.serving.http import (
     respond,
     whole,
 )
-from ssept.serving.service import Models, Service, too_much
 from ssept.serving.settings import Settings, from_environment
 
 LOG = logging.getLogger("ssept.serving")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
-from ssept.serving.service import Service
+from ssept.serving.core.registry import Service
 
 ENDS: dict[int | str, dict[str, Any]] = {
     503: {"description": "It ends", "content": {"text/plain": {}}}

@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
 from ssept.serving.catalog.catalog import UNKNOWN_USER, Catalog
-from ssept.serving.service import Service
+from ssept.serving.core.registry import Service
 
 FILES = Path(__file__).with_name("static")
 INDEX = "index.html"

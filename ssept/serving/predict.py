@@ -11,10 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from ssept.providers.session import Ids
 from ssept.serving import schema
-from ssept.serving.batcher import Job, OverloadedError
 from ssept.serving.catalog.catalog import UNKNOWN_USER
+from ssept.serving.core.batcher import Job, OverloadedError
+from ssept.serving.core.engine import Engine
+from ssept.serving.core.registry import Models, Service
 from ssept.serving.description import Invalid, Problem, describe
-from ssept.serving.engine import Engine
 from ssept.serving.http import (
     JSON_TYPE,
     Direct,
@@ -27,7 +28,6 @@ from ssept.serving.http import (
     to_json,
 )
 from ssept.serving.schema import BatchPrediction, BatchRequest, Prediction, PredictRequest
-from ssept.serving.service import Models, Service
 
 PATH, BATCH_PATH = "/predict", "/predict/batch"
 ONE: TypeAdapter[PredictRequest] = TypeAdapter(PredictRequest)

@@ -25,9 +25,9 @@ from prometheus_client import multiprocess
 
 from ssept.children import command
 from ssept.errors import ServerError, SseptError
+from ssept.serving.core.registry import load_models
 from ssept.serving.server import configure_logging, describe, refuse_new
 from ssept.serving.server import serve as answer
-from ssept.serving.service import load_models
 from ssept.serving.settings import Settings, from_environment
 
 LOG = logging.getLogger("ssept.serving")

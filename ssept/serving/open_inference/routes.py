@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from ssept.serving.core.registry import Service
 from ssept.serving.description import describe
 from ssept.serving.http import OPEN_INFERENCE, Direct, Receive, RefusedError, Scope, Send
 from ssept.serving.open_inference import schema
 from ssept.serving.open_inference.contract import VERSION
 from ssept.serving.open_inference.served import SERVER, Served
-from ssept.serving.service import Service
 
 MODEL_PATH, VERSION_PATH = "/models/{model}", "/models/{model}/versions/{version}"
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "statistics"]  # Triton's names

@@ -9,8 +9,9 @@ import numpy.typing as npt
 from ssept.artifacts import TOPK_IDS, TOPK_SCORES
 from ssept.providers import PROVIDERS
 from ssept.providers.session import Ids
-from ssept.serving.batcher import Job, OverloadedError
-from ssept.serving.engine import Engine
+from ssept.serving.core.batcher import Job, OverloadedError
+from ssept.serving.core.engine import Engine
+from ssept.serving.core.registry import Service
 from ssept.serving.http import (
     Headers,
     Receive,
@@ -21,7 +22,6 @@ from ssept.serving.http import (
 )
 from ssept.serving.open_inference.contract import HEADER_LENGTH, VERSION, Contract
 from ssept.serving.open_inference.tensors import datatype_of, decompressed
-from ssept.serving.service import Service
 from ssept.serving.triton.config import MODEL, SCORES, Tensor, interface
 from ssept.serving.triton.repository import DEFAULT_K
 from ssept.variants import CUSTOM

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssept.errors import SseptError
-from ssept.serving.batcher import Job, Observer
 from ssept.serving.catalog.catalog import Catalog, catalog_of
-from ssept.serving.engine import Engine
+from ssept.serving.core.batcher import Job, Observer
+from ssept.serving.core.call_statistics import Statistics
+from ssept.serving.core.engine import Engine
+from ssept.serving.core.telemetry import WORKERS_VARIABLE, Telemetry
 from ssept.serving.http import RETRY_AFTER, RefusedError
 from ssept.serving.settings import Settings
-from ssept.serving.statistics import Statistics
-from ssept.serving.telemetry import WORKERS_VARIABLE, Telemetry
 
 LOG = logging.getLogger("ssept.serving")
 OVERLOADED = {

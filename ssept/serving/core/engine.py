@@ -8,7 +8,7 @@ import numpy as np
 
 import ssept
 from ssept.providers.session import Ids, Session
-from ssept.serving.batcher import Batcher, Job, Observer
+from ssept.serving.core.batcher import Batcher, Job, Observer
 from ssept.serving.settings import Settings
 
 WARM_CALLS = 3  # of each shape

@@ -12,10 +12,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from ssept.serving.batcher import Job
+from ssept.serving.core.batcher import Job
 
 if TYPE_CHECKING:
-    from ssept.serving.service import Service
+    from ssept.serving.core.registry import Service
 
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ssept.serving.batcher import Job
+from ssept.serving.core.batcher import Job
 
 # Places of the numbers, all float64. Sequences of a call and its seconds follow, for each size.
 LAST, SEQUENCES, REQUESTS, FAILED, SUCCESS_S, FAIL_S, QUEUE_S, INFER_S = range(8)

@@ -1,0 +1,1 @@
+"""What answers a request, whatever the protocol: models, sessions, batches and counters."""
