@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ssept.data.dataset import Dataset
-from ssept.serving.page import FILES
+from ssept.serving.http_api.page import FILES
 from ssept.serving.process import running
 from ssept.serving.settings import Settings
 from tests.titled import TITLES, titled_copy

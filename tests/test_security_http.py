@@ -18,8 +18,8 @@ import uvicorn
 
 from ssept.serving import protocol
 from ssept.serving import server as serving
-from ssept.serving.callers import Callers
-from ssept.serving.http import RefusedError, read_body, respond
+from ssept.serving.http_api.asgi import RefusedError, read_body, respond
+from ssept.serving.http_api.callers import Callers
 from ssept.serving.process import Server, running
 from ssept.serving.protocol import Crowd, Protocol
 from ssept.serving.settings import Settings

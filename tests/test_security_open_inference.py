@@ -12,11 +12,11 @@ import numpy as np
 import orjson
 import pytest
 
-from ssept.serving.http import RefusedError
-from ssept.serving.open_inference import contract as contracts
-from ssept.serving.open_inference import tensors
-from ssept.serving.open_inference.contract import Contract
-from ssept.serving.open_inference.tensors import decompressed
+from ssept.serving.http_api.asgi import RefusedError
+from ssept.serving.http_api.v2 import contract as contracts
+from ssept.serving.http_api.v2 import tensors
+from ssept.serving.http_api.v2.codec import Contract
+from ssept.serving.http_api.v2.tensors import decompressed
 from ssept.serving.settings import Settings
 from ssept.serving.triton.config import interface
 from tests.serving import Answer, Live, live, write_checkpoint

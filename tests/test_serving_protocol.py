@@ -9,7 +9,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from ssept.serving import protocol
-from ssept.serving.http import RETRY_AFTER, RefusedError, read_body, respond, whole
+from ssept.serving.http_api.asgi import RETRY_AFTER, RefusedError, read_body, respond, whole
 from ssept.serving.protocol import Crowd, Protocol
 
 SECONDS = 20

@@ -13,10 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from ssept.errors import SseptError
-from ssept.serving import open_inference, operations, page, predict
-from ssept.serving.callers import Callers
 from ssept.serving.core.registry import Models, Service, too_much
-from ssept.serving.http import (
+from ssept.serving.http_api import health as operations
+from ssept.serving.http_api import page, predict
+from ssept.serving.http_api import v2 as open_inference
+from ssept.serving.http_api.asgi import (
     CLOSE,
     NOSNIFF,
     Direct,
@@ -30,6 +31,7 @@ from ssept.serving.http import (
     respond,
     whole,
 )
+from ssept.serving.http_api.callers import Callers
 from ssept.serving.settings import Settings, from_environment
 
 LOG = logging.getLogger("ssept.serving")

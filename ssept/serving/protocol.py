@@ -9,7 +9,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ssept.serving.app import Application
-from ssept.serving.http import CLOSE, RefusedError, whole
+from ssept.serving.http_api.asgi import CLOSE, RefusedError, whole
 
 MOST_HEAD_BYTES = 1 << 16
 HEAD_SECONDS = 10

@@ -13,7 +13,7 @@ from ssept.serving.core.batcher import Job, Observer
 from ssept.serving.core.call_statistics import Statistics
 from ssept.serving.core.engine import Engine
 from ssept.serving.core.telemetry import WORKERS_VARIABLE, Telemetry
-from ssept.serving.http import RETRY_AFTER, RefusedError
+from ssept.serving.http_api.asgi import RETRY_AFTER, RefusedError
 from ssept.serving.settings import Settings
 
 LOG = logging.getLogger("ssept.serving")

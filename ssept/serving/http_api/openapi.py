@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from ssept.serving.http import Handler, Receive, Scope, Send
+from ssept.serving.http_api.asgi import Handler, Receive, Scope, Send
 
 
 class Problem(BaseModel):

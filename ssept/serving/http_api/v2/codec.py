@@ -10,8 +10,8 @@ import numpy.typing as npt
 import orjson
 
 from ssept.providers.session import Ids
-from ssept.serving.http import JSON, Headers, to_json
-from ssept.serving.open_inference.tensors import (
+from ssept.serving.http_api.asgi import JSON, Headers, to_json
+from ssept.serving.http_api.v2.tensors import (
     DTYPES,
     Values,
     datatype_of,

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from ssept.serving.open_inference.tensors import datatype_of
+from ssept.serving.http_api.v2.tensors import datatype_of
 from ssept.serving.triton.config import Interface, Tensor
 
 COUNT = {"type": "integer", "minimum": 0}

@@ -10,13 +10,12 @@ from fastapi import APIRouter
 from pydantic import TypeAdapter, ValidationError
 
 from ssept.providers.session import Ids
-from ssept.serving import schema
 from ssept.serving.catalog.catalog import UNKNOWN_USER
 from ssept.serving.core.batcher import Job, OverloadedError
 from ssept.serving.core.engine import Engine
 from ssept.serving.core.registry import Models, Service
-from ssept.serving.description import Invalid, Problem, describe
-from ssept.serving.http import (
+from ssept.serving.http_api import predict_schema as schema
+from ssept.serving.http_api.asgi import (
     JSON_TYPE,
     Direct,
     Receive,
@@ -27,7 +26,13 @@ from ssept.serving.http import (
     respond,
     to_json,
 )
-from ssept.serving.schema import BatchPrediction, BatchRequest, Prediction, PredictRequest
+from ssept.serving.http_api.openapi import Invalid, Problem, describe
+from ssept.serving.http_api.predict_schema import (
+    BatchPrediction,
+    BatchRequest,
+    Prediction,
+    PredictRequest,
+)
 
 PATH, BATCH_PATH = "/predict", "/predict/batch"
 ONE: TypeAdapter[PredictRequest] = TypeAdapter(PredictRequest)

@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from ssept.providers.session import Ids
-from ssept.serving.http import RefusedError
+from ssept.serving.http_api.asgi import RefusedError
 from ssept.serving.triton.config import Tensor
 
 INT64 = np.dtype("<i8")

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from ssept.serving.core.registry import Service
-from ssept.serving.description import describe
-from ssept.serving.http import OPEN_INFERENCE, Direct, Receive, RefusedError, Scope, Send
-from ssept.serving.open_inference import schema
-from ssept.serving.open_inference.contract import VERSION
-from ssept.serving.open_inference.served import SERVER, Served
+from ssept.serving.http_api.asgi import OPEN_INFERENCE, Direct, Receive, RefusedError, Scope, Send
+from ssept.serving.http_api.openapi import describe
+from ssept.serving.http_api.v2 import schema
+from ssept.serving.http_api.v2.codec import VERSION
+from ssept.serving.http_api.v2.model import SERVER, Served
 
 MODEL_PATH, VERSION_PATH = "/models/{model}", "/models/{model}/versions/{version}"
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "statistics"]  # Triton's names

@@ -1,5 +1,5 @@
 """The Open Inference Protocol, `/v2/…`: the paths and answers of Triton, for its clients."""
 
-from ssept.serving.open_inference.routes import direct, router
+from ssept.serving.http_api.v2.routes import direct, router
 
 __all__ = ["direct", "router"]

@@ -8,7 +8,7 @@ header), or have its own name resolved to 127.0.0.1 (DNS rebinding: its name is 
 from collections.abc import Iterable
 from functools import lru_cache
 
-from ssept.serving.http import CLOSE, RefusedError, Scope
+from ssept.serving.http_api.asgi import CLOSE, RefusedError, Scope
 from ssept.serving.settings import ANY, HOST
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")

@@ -12,7 +12,7 @@ from ssept.providers.session import Ids
 from ssept.serving.core.batcher import Job, OverloadedError
 from ssept.serving.core.engine import Engine
 from ssept.serving.core.registry import Service
-from ssept.serving.http import (
+from ssept.serving.http_api.asgi import (
     Headers,
     Receive,
     Scope,
@@ -20,8 +20,8 @@ from ssept.serving.http import (
     read_body,
     respond,
 )
-from ssept.serving.open_inference.contract import HEADER_LENGTH, VERSION, Contract
-from ssept.serving.open_inference.tensors import datatype_of, decompressed
+from ssept.serving.http_api.v2.codec import HEADER_LENGTH, VERSION, Contract
+from ssept.serving.http_api.v2.tensors import datatype_of, decompressed
 from ssept.serving.triton.config import MODEL, SCORES, Tensor, interface
 from ssept.serving.triton.repository import DEFAULT_K
 from ssept.variants import CUSTOM

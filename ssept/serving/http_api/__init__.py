@@ -1,0 +1,1 @@
+"""The HTTP interface: routes, schemas, the page and the Open Inference Protocol."""
