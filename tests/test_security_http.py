@@ -16,12 +16,12 @@ import psutil
 import pytest
 import uvicorn
 
-from ssept.serving import protocol
-from ssept.serving import server as serving
 from ssept.serving.http_api.asgi import RefusedError, read_body, respond
 from ssept.serving.http_api.callers import Callers
 from ssept.serving.process import Server, running
-from ssept.serving.protocol import Crowd, Protocol
+from ssept.serving.runtime import http_protocol as protocol
+from ssept.serving.runtime import uvicorn_server as serving
+from ssept.serving.runtime.http_protocol import Crowd, Protocol
 from ssept.serving.settings import Settings
 from tests.serving import SECONDS, live, until
 

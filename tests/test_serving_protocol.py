@@ -8,9 +8,9 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from ssept.serving import protocol
 from ssept.serving.http_api.asgi import RETRY_AFTER, RefusedError, read_body, respond, whole
-from ssept.serving.protocol import Crowd, Protocol
+from ssept.serving.runtime import http_protocol as protocol
+from ssept.serving.runtime.http_protocol import Crowd, Protocol
 
 SECONDS = 20
 BUSY = whole(RefusedError(503, "too much", [RETRY_AFTER]), "/predict")

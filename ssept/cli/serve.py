@@ -96,7 +96,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _serve(arguments: argparse.Namespace) -> None:
     try:
-        from ssept.serving import server, workers
+        from ssept.serving.runtime import supervisor as workers
+        from ssept.serving.runtime import uvicorn_server as server
     except ImportError as error:
         if (error.name or "").startswith("ssept"):
             raise

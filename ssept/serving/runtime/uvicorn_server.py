@@ -25,7 +25,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ssept.errors import ServerError
 from ssept.serving.app import Application
 from ssept.serving.core.registry import Models, load_models
-from ssept.serving.protocol import Crowd, Protocol, most_connections
+from ssept.serving.runtime.http_protocol import Crowd, Protocol, most_connections
 from ssept.serving.settings import ANY, Settings
 
 LOG = logging.getLogger("ssept.serving")

@@ -1,6 +1,6 @@
 """Several processes that answer on one address: started, looked after and taken down.
 
-`python -m ssept.serving.workers LISTENER STARTED PARENT ACCESS_LOG` is one of them; LISTENER and
+`python -m ssept.serving.runtime.supervisor LISTENER STARTED PARENT ACCESS_LOG` is one of them; LISTENER and
 STARTED are file descriptors that it inherits, PARENT the process id of the one that started it.
 """
 
@@ -26,8 +26,8 @@ from prometheus_client import multiprocess
 from ssept.children import command
 from ssept.errors import ServerError, SseptError
 from ssept.serving.core.registry import load_models
-from ssept.serving.server import configure_logging, describe, refuse_new
-from ssept.serving.server import serve as answer
+from ssept.serving.runtime.uvicorn_server import configure_logging, describe, refuse_new
+from ssept.serving.runtime.uvicorn_server import serve as answer
 from ssept.serving.settings import Settings, from_environment
 
 LOG = logging.getLogger("ssept.serving")
@@ -68,7 +68,7 @@ class Supervisor:
         """Prepare it.
 
         Args:
-            listener: of `ssept.serving.server.listen_at`.
+            listener: of `ssept.serving.runtime.uvicorn_server.listen_at`.
             count: how many workers.
             access_log: whether they log each request.
             ready: called once, when all of them answer.
@@ -111,7 +111,7 @@ class Supervisor:
         reader, writer = os.pipe()
         arguments = (self._listener.fileno(), writer, os.getpid(), int(self._access_log))
         process = subprocess.Popen(  # noqa: S603
-            command("ssept.serving.workers", *arguments),
+            command("ssept.serving.runtime.supervisor", *arguments),
             pass_fds=(self._listener.fileno(), writer),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for this process, which passes it on
@@ -189,7 +189,7 @@ def serve(
     ready: Callable[[str], None],
     count: int,
 ) -> None:
-    """As `ssept.serving.server.serve`, by several processes.
+    """As `ssept.serving.runtime.uvicorn_server.serve`, by several processes.
 
     Raises:
         SseptError: as there; or a worker does not start.

@@ -1,0 +1,1 @@
+"""The server process: connections, uvicorn and the supervisor of several workers."""
