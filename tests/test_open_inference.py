@@ -18,7 +18,7 @@ import ssept
 from ssept.cli import main
 from ssept.errors import ServerError
 from ssept.providers.session import Session
-from ssept.serving.process import running
+from ssept.serving.launch.ssept_serve import running
 from ssept.serving.settings import Settings
 from ssept.serving.triton.client import Client
 from ssept.serving.triton.perf_analyzer import Load, measure

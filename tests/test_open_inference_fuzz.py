@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 import pytest
 
-from ssept.serving.process import Server, running
+from ssept.serving.launch.ssept_serve import Server, running
 from ssept.serving.settings import Settings
 from tests.serving import write_checkpoint
 

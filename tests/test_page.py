@@ -16,7 +16,7 @@ import pytest
 
 from ssept.data.dataset import Dataset
 from ssept.serving.http_api.page import FILES
-from ssept.serving.process import running
+from ssept.serving.launch.ssept_serve import running
 from ssept.serving.settings import Settings
 from tests.titled import TITLES, titled_copy
 

@@ -18,7 +18,7 @@ import uvicorn
 
 from ssept.serving.http_api.asgi import RefusedError, read_body, respond
 from ssept.serving.http_api.callers import Callers
-from ssept.serving.process import Server, running
+from ssept.serving.launch.ssept_serve import Server, running
 from ssept.serving.runtime import http_protocol as protocol
 from ssept.serving.runtime import uvicorn_server as serving
 from ssept.serving.runtime.http_protocol import Crowd, Protocol

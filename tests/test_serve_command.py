@@ -14,7 +14,7 @@ import pytest
 from ssept.measure.settings import Settings as Tuned
 from ssept.measure.settings import write_settings
 from ssept.providers import PROVIDERS
-from ssept.serving.process import running
+from ssept.serving.launch.ssept_serve import running
 from ssept.serving.settings import Settings
 from tests.matrix import ROOT, run_matrix
 from tests.serve_clients import ADDRESS, ask

@@ -18,7 +18,7 @@ import pytest
 
 from ssept.data.dataset import Dataset
 from ssept.errors import ServerError
-from ssept.serving.process import Server, running
+from ssept.serving.launch.ssept_serve import Server, running
 from ssept.serving.runtime.uvicorn_server import listen_at, refuse_new
 from ssept.serving.settings import Settings
 from tests.conftest import untrained
@@ -227,7 +227,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, small_checkpoi
 OWNER = """
 import sys
 from pathlib import Path
-from ssept.serving.process import running
+from ssept.serving.launch.ssept_serve import running
 from ssept.serving.runtime.uvicorn_server import listen_at, refuse_new
 from ssept.serving.settings import Settings
 with running(Settings(model=Path(sys.argv[1])), Path(sys.argv[2]), workers=2) as server:

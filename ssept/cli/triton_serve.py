@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 from ssept.files import cache_folder
-from ssept.serving.kept import ADDRESS
+from ssept.serving.launch.supervised import ADDRESS
 from ssept.serving.triton.launch import DEFAULT_PORTS, IMAGE, Ports
 from ssept.serving.triton.server import free_ports, running
 

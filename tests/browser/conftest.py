@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ssept.serving.process import running
+from ssept.serving.launch.ssept_serve import running
 from ssept.serving.settings import Settings
 from tests.browser.chromium import PROGRAMS, browser, messages, prefer, resize
 from tests.titled import titled_copy

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from selenium.webdriver.common.keys import Keys
 
-from ssept.serving.process import running
+from ssept.serving.launch.ssept_serve import running
 from ssept.serving.settings import Settings
 from tests.browser.chromium import browser, resize
 from tests.browser.page import Page

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ssept.errors import ServerError
-from ssept.serving.kept import ADDRESS, DIRECT, HTTP_SECONDS, SHOWN_LINES, Kept
+from ssept.serving.launch.supervised import ADDRESS, DIRECT, HTTP_SECONDS, SHOWN_LINES, Kept
 from ssept.serving.triton.launch import DEFAULT_PORTS, Launch, Ports, container, local
 
 # What it logs of a model or a port that it fails with, among errors that mean nothing here.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ssept.children import command
-from ssept.serving.kept import ADDRESS, DIRECT, HTTP_SECONDS, Kept
+from ssept.serving.launch.supervised import ADDRESS, DIRECT, HTTP_SECONDS, Kept
 from ssept.serving.settings import Settings, to_environment
 
 START_SECONDS = 120  # models may have to be built first

@@ -1,0 +1,1 @@
+"""Servers started from another process: supervised, and ended with it."""
