@@ -27,8 +27,8 @@ from ssept.serving.launch.ssept_serve import Server, running
 from ssept.serving.load import loadgen, open_loop, wrk
 from ssept.serving.load.bodies import TOP_K, predict_bodies
 from ssept.serving.load.connections import KINDS, UNSENT
+from ssept.serving.load.max_rate import Probe, largest_rate, within
 from ssept.serving.load.result import Result
-from ssept.serving.load.search import Probe, largest_rate, within
 from ssept.serving.settings import Settings
 from ssept.serving.triton import perf_analyzer
 from ssept.serving.triton.client import Client

@@ -15,8 +15,8 @@ from ssept.errors import LoadError
 from ssept.report.table import matrix_report
 from ssept.serving.load import connections, loadgen, open_loop, wrk
 from ssept.serving.load.bodies import predict_bodies
+from ssept.serving.load.max_rate import largest_rate, within
 from ssept.serving.load.result import Percentiles, Result
-from ssept.serving.load.search import largest_rate, within
 from tests.matrix import saved_run
 
 BODIES = [b'{"user": %d}' % number for number in range(7)]

@@ -11,7 +11,7 @@ import pytest
 
 from ssept.cli import main
 from ssept.errors import LoadError, SseptError
-from ssept.serving.triton.launch import IMAGE
+from ssept.serving.triton.command import IMAGE
 from ssept.serving.triton.perf_analyzer import Load, measure, read_report
 from ssept.serving.triton.server import Server, free_ports, running
 from tests.matrix import run_matrix

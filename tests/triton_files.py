@@ -11,8 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from ssept.serving.triton.command import Ports
 from ssept.serving.triton.environment import PYTHONS
-from ssept.serving.triton.launch import Ports
 from ssept.serving.triton.server import Server, free_ports, running
 from tests.matrix import ROOT
 

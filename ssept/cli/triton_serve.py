@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ssept.files import cache_folder
 from ssept.serving.launch.supervised import ADDRESS
-from ssept.serving.triton.launch import DEFAULT_PORTS, IMAGE, Ports
+from ssept.serving.triton.command import DEFAULT_PORTS, IMAGE, Ports
 from ssept.serving.triton.server import free_ports, running
 
 HELP = "run Triton's server on a model repository until Ctrl-C"

@@ -13,7 +13,7 @@ from typing import Any
 
 from ssept.errors import ServerError
 from ssept.serving.launch.supervised import ADDRESS, DIRECT, HTTP_SECONDS, SHOWN_LINES, Kept
-from ssept.serving.triton.launch import DEFAULT_PORTS, Launch, Ports, container, local
+from ssept.serving.triton.command import DEFAULT_PORTS, Launch, Ports, container, local
 
 # What it logs of a model or a port that it fails with, among errors that mean nothing here.
 FAILURE = re.compile(r'^E\d{4} .*?\] "((?:Poll )?failed .*)"$', re.MULTILINE)
