@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import ssept
-from ssept.decide.gate.sides import Side, opened
+from ssept.decide.gate.sides.side import Side, opened
 from ssept.errors import GateError
 from tests.wheels import install_only_from, write_wheel
 
@@ -36,7 +36,7 @@ ENDED_SECONDS = 60
 # Opens a revision, says where its tree lies, and waits to be ended.
 HOLDER = """
 import signal, sys
-from ssept.decide.gate.sides import opened
+from ssept.decide.gate.sides.side import opened
 with opened(sys.argv[1], extras=("cpu", "train")) as side:
     print(side.tree, flush=True)
     signal.pause()

@@ -11,7 +11,7 @@ from scipy import stats
 from ssept.decide.gate.accuracy import judge_accuracy
 from ssept.decide.gate.findings import Verdict
 from ssept.decide.gate.plan import Plan
-from ssept.decide.gate.verdict import Trials, holm
+from ssept.decide.gate.sequential_test import Trials, holm
 
 TOLERANCE = 0.03
 NOISE = 0.01

@@ -17,7 +17,7 @@ import pytest
 from ssept.decide.gate.cells import Cell
 from ssept.decide.gate.findings import Finding, Measure, Result, Verdict
 from ssept.decide.gate.plan import Plan
-from ssept.decide.gate.sides import Side
+from ssept.decide.gate.sides.side import Side
 from ssept.decide.gate.suite import Suite, run_suite
 
 ENGINE = """
@@ -180,8 +180,8 @@ def test_an_optional_provider_on_neither_side_is_left_out(tmp_path: Path, model:
 
 
 def test_three_times_the_work_is_found(tmp_path: Path, model: Path) -> None:
-    from ssept.decide.gate.prepare import prepare
-    from ssept.decide.gate.run import Timing
+    from ssept.decide.gate.timing import Timing
+    from ssept.decide.gate.workers.prepare import prepare
 
     plan = Plan(alpha=0.2, looks=1, seconds=1, stretch_seconds=0.2, confirmation=2)
     base, head = side(tmp_path / "a"), side(tmp_path / "b")
@@ -210,8 +210,8 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     hanging = side(tmp_path / "a", load="time.sleep(99)")
     program = f"""
 from pathlib import Path
-from ssept.decide.gate.process import Worker
-from ssept.decide.gate.sides import Side
+from ssept.decide.gate.workers.handle import Worker
+from ssept.decide.gate.sides.side import Side
 side = Side("a", Path({sys.executable!r}), Path({str(hanging.tree)!r}), None, {{}})
 worker = Worker("base", side)
 worker.ask("facts", 60)

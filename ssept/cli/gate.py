@@ -28,9 +28,9 @@ from ssept.variants import CUSTOM
 if TYPE_CHECKING:
     from ssept.decide.gate.budgets import Budgets
     from ssept.decide.gate.cells import Cell
-    from ssept.decide.gate.run import Timing
-    from ssept.decide.gate.sides import Side
+    from ssept.decide.gate.sides.side import Side
     from ssept.decide.gate.suite import Suite
+    from ssept.decide.gate.timing import Timing
 
 HELP = "compare two revisions, artifacts folders or ONNX files: slower, less accurate, larger?"
 EPILOG = (
@@ -159,7 +159,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _gate(arguments: argparse.Namespace) -> int:
-    from ssept.decide.gate.sides import opened
+    from ssept.decide.gate.sides.side import opened
     from ssept.decide.gate.suite import run_suite
     from ssept.report.gate import gate_markdown, gate_table
 

@@ -18,8 +18,8 @@ from ssept.providers import PROVIDERS
 
 if TYPE_CHECKING:
     from ssept.decide.gate.cells import Cell
-    from ssept.decide.gate.conditions import Condition
-    from ssept.decide.gate.self_test import SelfTest
+    from ssept.decide.gate.self_test.scenarios import Condition
+    from ssept.decide.gate.self_test.trials import SelfTest
 
 VARIANT = "onnx"
 PROVIDERS_TRIED = ("cpu", "openvino")
@@ -78,8 +78,8 @@ def self_test(arguments: argparse.Namespace) -> int:
     Raises:
         GateError: an argument is wrong, the cells cannot be measured, or a file is damaged.
     """
-    from ssept.decide.gate.rates import rates_in
-    from ssept.decide.gate.self_test import run_self_test
+    from ssept.decide.gate.self_test.rates import rates_in
+    from ssept.decide.gate.self_test.trials import run_self_test
     from ssept.report.self_test import self_test_markdown, self_test_text
 
     folder = arguments.results or RESULTS
@@ -109,7 +109,7 @@ def self_test(arguments: argparse.Namespace) -> int:
 
 
 def _wanted(arguments: argparse.Namespace, folder: Path) -> "SelfTest":
-    from ssept.decide.gate.self_test import SelfTest
+    from ssept.decide.gate.self_test.trials import SelfTest
 
     minutes = math.inf if arguments.max_minutes is None else arguments.max_minutes
     if not minutes > 0:
@@ -121,7 +121,7 @@ def _wanted(arguments: argparse.Namespace, folder: Path) -> "SelfTest":
 
 
 def _conditions(arguments: argparse.Namespace) -> Mapping[str, "Condition"]:
-    from ssept.decide.gate.conditions import CONDITIONS
+    from ssept.decide.gate.self_test.scenarios import CONDITIONS
 
     names = list(CONDITIONS)
     if arguments.conditions:
@@ -142,7 +142,7 @@ def _conditions(arguments: argparse.Namespace) -> Mapping[str, "Condition"]:
 def _cells(arguments: argparse.Namespace) -> list["Cell"]:
     """The cells of the providers that run here, less what -k leaves out."""
     from ssept.decide.gate.cells import Cell
-    from ssept.decide.gate.conditions import BATCH_SIZES
+    from ssept.decide.gate.self_test.scenarios import BATCH_SIZES
 
     cells = [
         Cell(VARIANT, provider, batch)

@@ -7,10 +7,10 @@ from itertools import groupby
 
 from tabulate import tabulate
 
-from ssept.decide.gate.conditions import Counts
 from ssept.decide.gate.findings import Verdict
-from ssept.decide.gate.rates import Alarms, Rates
-from ssept.decide.gate.rivals import IN_SEQUENCE, INTERLEAVED, WAYS
+from ssept.decide.gate.self_test.other_tools import IN_SEQUENCE, INTERLEAVED, WAYS
+from ssept.decide.gate.self_test.rates import Alarms, Rates
+from ssept.decide.gate.self_test.scenarios import Counts
 
 WIDTH = 100
 NOTHING = "–"

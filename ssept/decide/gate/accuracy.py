@@ -9,8 +9,8 @@ import numpy as np
 from ssept.data.dataset import Cases, Dataset
 from ssept.decide.gate.findings import Finding, Measure, Verdict
 from ssept.decide.gate.plan import Plan
-from ssept.decide.gate.prepare import BASE, HEAD, ROLES, Model, Prepared, VariantOnProvider
-from ssept.decide.gate.process import Pair, Worker, WorkerError
+from ssept.decide.gate.workers.handle import Pair, Worker, WorkerError
+from ssept.decide.gate.workers.prepare import BASE, HEAD, ROLES, Model, Prepared, VariantOnProvider
 from ssept.estimate import Estimate
 from ssept.evaluation import full_ranks, mean_per_user
 from ssept.metrics import FloatArray, IntArray, bootstrap_relative_change, ndcg

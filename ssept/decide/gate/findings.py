@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any
 
 from ssept.decide.gate.plan import Plan
-from ssept.decide.gate.sides import Side
+from ssept.decide.gate.sides.side import Side
 from ssept.estimate import Estimate
 
 SCHEMA = 1

@@ -13,10 +13,10 @@ from ssept.decide.gate.budgets import Budgets
 from ssept.decide.gate.cells import Cell
 from ssept.decide.gate.findings import Finding, Measure, Result, Verdict, interval
 from ssept.decide.gate.plan import Plan
-from ssept.decide.gate.prepare import BASE, HEAD, Prepared, prepare
-from ssept.decide.gate.run import Timing
-from ssept.decide.gate.sides import Side
-from ssept.decide.gate.verdict import Trial
+from ssept.decide.gate.sequential_test import Trial
+from ssept.decide.gate.sides.side import Side
+from ssept.decide.gate.timing import Timing
+from ssept.decide.gate.workers.prepare import BASE, HEAD, Prepared, prepare
 from ssept.errors import GateError
 from ssept.measure.machine import fingerprint
 

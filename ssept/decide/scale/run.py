@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ssept.artifacts import Artifact
-from ssept.decide.gate.worktree import commit_of
+from ssept.decide.gate.sides.worktrees import commit_of
 from ssept.decide.scale.models import USERS, models
 from ssept.decide.scale.points import Point
 from ssept.decide.scale.products import products

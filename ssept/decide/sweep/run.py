@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ssept.decide.gate.accuracy import TOP_K
-from ssept.decide.gate.worktree import commit_of
+from ssept.decide.gate.sides.worktrees import commit_of
 from ssept.decide.sweep.kept import Measurements, Record
 from ssept.decide.sweep.measure import MeasuredSets, Plan
 from ssept.decide.sweep.search import Found, LayerSet, Progress, Round, Trial, search

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import FrameType
 
 from ssept.artifacts import MANIFEST
-from ssept.decide.gate.packages import HERE, python_for, versions
-from ssept.decide.gate.worktree import commit_of, own_folder, worktree
+from ssept.decide.gate.sides.interpreter import HERE, python_for, versions
+from ssept.decide.gate.sides.worktrees import commit_of, own_folder, worktree
 from ssept.errors import GateError
 
 ACCEPTED = (

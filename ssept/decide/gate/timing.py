@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ssept.decide.gate.cells import Cell
 from ssept.decide.gate.plan import Plan
-from ssept.decide.gate.prepare import BASE, HEAD, ROLES, Prepared
-from ssept.decide.gate.process import Pair, WorkerError
-from ssept.decide.gate.verdict import Trials
+from ssept.decide.gate.sequential_test import Trials
+from ssept.decide.gate.workers.handle import Pair, WorkerError
+from ssept.decide.gate.workers.prepare import BASE, HEAD, ROLES, Prepared
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from typing import Any
 
 from ssept.children import isolated
 from ssept.decide.gate.cells import Cell
-from ssept.decide.gate.conditions import TOLERANCE, Condition
-from ssept.decide.gate.packages import HERE, versions
-from ssept.decide.gate.prepare import Prepared, prepare
-from ssept.decide.gate.records import file_of, matching, read, record_of
-from ssept.decide.gate.run import Timing
-from ssept.decide.gate.sides import Side
-from ssept.decide.gate.worktree import commit_of
+from ssept.decide.gate.self_test.journal import file_of, matching, read, record_of
+from ssept.decide.gate.self_test.scenarios import TOLERANCE, Condition
+from ssept.decide.gate.sides.interpreter import HERE, versions
+from ssept.decide.gate.sides.side import Side
+from ssept.decide.gate.sides.worktrees import commit_of
+from ssept.decide.gate.timing import Timing
+from ssept.decide.gate.workers.prepare import Prepared, prepare
 from ssept.errors import GateError
 from ssept.files import append_json_line, sha256, sha256_json
 from ssept.measure.machine import fingerprint

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ssept.decide.gate.findings import Finding
-from ssept.decide.gate.prepare import BASE, HEAD
-from ssept.decide.gate.rivals import rivals
-from ssept.decide.gate.run import Stretch, Timing
+from ssept.decide.gate.self_test.other_tools import rivals
 from ssept.decide.gate.suite import latency_findings
+from ssept.decide.gate.timing import Stretch, Timing
+from ssept.decide.gate.workers.prepare import BASE, HEAD
 from ssept.files import read_json_lines
 
 SCHEMA = 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ssept.children import command
-from ssept.decide.gate.sides import Side
+from ssept.decide.gate.sides.side import Side
 from ssept.errors import GateError
 
 WORKER = Path(__file__).with_name("worker.py")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ssept.decide.gate.plan import Plan
-from ssept.decide.gate.process import Pair, WorkerError
-from ssept.decide.gate.sides import Side
+from ssept.decide.gate.sides.side import Side
+from ssept.decide.gate.workers.handle import Pair, WorkerError
 from ssept.errors import GateError
 
 BASE, HEAD = ROLES = ("base", "head")

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ssept.decide.gate.conditions import CONDITIONS, Counts
 from ssept.decide.gate.findings import Verdict, interval
-from ssept.decide.gate.records import Record, file_of, identity, machine_of, read
-from ssept.decide.gate.rivals import RULES, WAYS
+from ssept.decide.gate.self_test.journal import Record, file_of, identity, machine_of, read
+from ssept.decide.gate.self_test.other_tools import RULES, WAYS
+from ssept.decide.gate.self_test.scenarios import CONDITIONS, Counts
 from ssept.estimate import Estimate
 
 CONFIDENCE = 0.95

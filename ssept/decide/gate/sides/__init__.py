@@ -1,0 +1,1 @@
+"""The two sides of a gate: what the user named, made ready to run."""

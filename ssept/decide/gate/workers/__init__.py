@@ -1,0 +1,1 @@
+"""Worker processes of a gate: one a side, started afresh for each pass."""
