@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ssept.cli import main
-from ssept.decide.compare import compare
-from ssept.decide.pairs import UNTOLD, Pair, Row, difference, ratio
+from ssept.decide.compare.comparison import compare
+from ssept.decide.compare.rows import UNTOLD, Pair, Row, difference, ratio
 from ssept.estimate import Estimate
 from ssept.report.compare import comparison_markdown, comparison_table
 from ssept.results.files import read_run

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from ssept.decide.compare import compare
+from ssept.decide.compare.comparison import compare
 from ssept.files import write_json, written_file
 from ssept.report.compare import comparison_markdown, comparison_table
 from ssept.results.files import read_run, run_files

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from tabulate import tabulate
 
-from ssept.decide.compare import About, Comparison
-from ssept.decide.pairs import BYTES, MEDIAN, MS, NDCG, RATIO, SEQUENTIAL, UNTOLD, Pair, Row
+from ssept.decide.compare.comparison import About, Comparison
+from ssept.decide.compare.rows import BYTES, MEDIAN, MS, NDCG, RATIO, SEQUENTIAL, UNTOLD, Pair, Row
 from ssept.estimate import Estimate
 
 WIDTH = 100

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from itertools import product
 from string import ascii_uppercase
 
-from ssept.decide.conditions import (
+from ssept.decide.compare.environment import (
     conditions,
     differences,
     machine,
     plain_conditions,
     plain_machine,
 )
-from ssept.decide.pairs import Labelled, Pair, matrix_pair, plain_pair
+from ssept.decide.compare.rows import Labelled, Pair, matrix_pair, plain_pair
 from ssept.errors import SseptError
 from ssept.results.cells import MatrixRun, Run
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from ssept.decide.cautions import cautions, why_no_ratio
+from ssept.decide.compare.caveats import cautions, why_no_ratio
 from ssept.estimate import Estimate
 from ssept.expressions import chosen
 from ssept.results.cells import CellKey, MatrixRun, Run

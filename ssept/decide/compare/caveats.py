@@ -1,6 +1,6 @@
 """What to keep in mind where the ratios of two runs are compared, and where they cannot be."""
 
-from ssept.decide.conditions import differences, machine, packages
+from ssept.decide.compare.environment import differences, machine, packages
 from ssept.results.cells import Baseline, MatrixRun
 from ssept.results.schema import ONE_CORE, Timed
 

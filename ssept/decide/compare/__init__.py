@@ -1,0 +1,1 @@
+"""Saved runs compared by their ratios to a baseline of the same loop."""
