@@ -19,14 +19,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ssept.artifacts import Artifact, Model, artifact_of, copy_artifacts
 from ssept.cli import main
-from ssept.decide.scale.models import models
+from ssept.decide.scale.gemm import products
+from ssept.decide.scale.journal import file_of, read
+from ssept.decide.scale.onnx_cost import work_of
 from ssept.decide.scale.points import Point, along, points_around
-from ssept.decide.scale.products import products
-from ssept.decide.scale.records import file_of, read
-from ssept.decide.scale.run import Cell
-from ssept.decide.scale.work import work_of
-from ssept.errors import ArtifactError, ProviderError, SseptError
-from ssept.measure.roofline import (
+from ssept.decide.scale.random_models import models
+from ssept.decide.scale.roofline import (
     ARITHMETIC,
     FLOAT32,
     INT8,
@@ -37,6 +35,8 @@ from ssept.measure.roofline import (
     least_time,
     read_bandwidth,
 )
+from ssept.decide.scale.run import Cell
+from ssept.errors import ArtifactError, ProviderError, SseptError
 from ssept.model.checkpoint import load_checkpoint
 from ssept.providers import PROVIDERS
 from ssept.report.plot import draw_scale
@@ -392,7 +392,7 @@ def quick(built: dict[str, Artifact]) -> Iterator[None]:
     """Runs take the models that are built, and look at small products."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ssept.decide.scale.run.models", lambda *_: nullcontext(built))
-        patch.setattr("ssept.decide.scale.products.SIDES", (64,))
+        patch.setattr("ssept.decide.scale.gemm.SIDES", (64,))
         yield
 
 

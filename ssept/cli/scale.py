@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _scale(arguments: argparse.Namespace) -> int:
-    from ssept.decide.scale.records import file_of
+    from ssept.decide.scale.journal import file_of
     from ssept.report.plot import draw_scale
     from ssept.report.scale import scale_markdown, scale_table
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ssept.decide.scale.records import Record, by_point
+from ssept.decide.scale.journal import Record, by_point
 
 Facts = dict[str, Any]
 NOTHING = "–"

@@ -12,16 +12,16 @@ import numpy as np
 
 from ssept.artifacts import Artifact
 from ssept.decide.gate.sides.worktrees import commit_of
-from ssept.decide.scale.models import USERS, models
+from ssept.decide.scale.gemm import products
+from ssept.decide.scale.journal import SCHEMA, Record, by_point, matching, read
+from ssept.decide.scale.onnx_cost import work_of
 from ssept.decide.scale.points import Point
-from ssept.decide.scale.products import products
-from ssept.decide.scale.records import SCHEMA, Record, by_point, matching, read
-from ssept.decide.scale.work import work_of
+from ssept.decide.scale.random_models import USERS, models
+from ssept.decide.scale.roofline import Ceilings, Product, Work, least_time
 from ssept.errors import GateError, SseptError
 from ssept.files import append_json_line
 from ssept.measure.latency import paired_times
 from ssept.measure.machine import fingerprint
-from ssept.measure.roofline import Ceilings, Product, Work, least_time
 from ssept.measure.statistics import paired_ratio
 from ssept.providers import PROVIDERS, applicable
 from ssept.providers.session import Ids, Session

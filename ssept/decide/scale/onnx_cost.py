@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ssept.artifacts import TOPK_IDS, TOPK_SCORES, Artifact, model_files
+from ssept.decide.scale.roofline import FLOAT32, INT8, Work
 from ssept.errors import ArtifactError, SseptError
-from ssept.measure.roofline import FLOAT32, INT8, Work
 from ssept.providers.onnxruntime_session import Feeds, feeds, refusals
 from ssept.providers.session import Ids
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ssept.decide.scale.roofline import FLOAT32, INT8, Product
 from ssept.errors import SseptError
-from ssept.measure.roofline import FLOAT32, INT8, Product
 
 # Rows, columns and depth: the small ones fit the L2 cache, the large ones keep many threads busy.
 SIDES = (256, 384, 512, 1024)
