@@ -21,12 +21,12 @@ from ssept.decide.gate.budgets import Budgets, read_budgets
 from ssept.decide.gate.cells import Cell
 from ssept.decide.gate.findings import EXIT_CODES, Finding, Measure, Result, Verdict
 from ssept.decide.gate.plan import Plan
-from ssept.decide.gate.shares import share
 from ssept.decide.gate.sides.side import Side
 from ssept.decide.gate.suite import Suite, run_suite
 from ssept.errors import GateError, SseptError
 from ssept.estimate import Estimate
 from ssept.expressions import chosen
+from ssept.percent import share
 from ssept.report.gate import gate_markdown, gate_table
 from ssept.variants import build
 from tests.matrix import environment

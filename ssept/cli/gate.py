@@ -18,11 +18,11 @@ from ssept.cli.arguments import positive, positives, seconds
 from ssept.data.dataset import data_hash, load_dataset
 from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
-from ssept.decide.gate.shares import EXPECTED, share
 from ssept.errors import GateError
 from ssept.expressions import chosen
 from ssept.files import write_json, written_file
 from ssept.model.store import checkpoint_for
+from ssept.percent import EXPECTED, share
 from ssept.variants import CUSTOM
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from ssept.cli.gate import DATA_VARIABLE
 from ssept.data.dataset import data_hash, load_dataset
 from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
-from ssept.decide.gate.shares import share
 from ssept.errors import CheckpointError
 from ssept.model.store import checkpoint_for, read_about
+from ssept.percent import share
 from ssept.providers import PROVIDERS
 from ssept.variants import build
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ssept.decide.gate.findings import Measure
-from ssept.decide.gate.shares import EXPECTED, share
 from ssept.errors import GateError
+from ssept.percent import EXPECTED, share
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -13,8 +13,8 @@ from ssept.artifacts import Artifact, Model, Signature, artifact_of
 from ssept.data.dataset import Dataset
 from ssept.decide.gate.accuracy import CONFIDENCE as NDCG_CONFIDENCE
 from ssept.decide.gate.accuracy import TOP_K, chosen_cases
-from ssept.decide.sweep.kept import FILES, RATIOS, Measurements, Record
 from ssept.decide.sweep.search import FP32, File, LayerSet
+from ssept.decide.sweep.state import FILES, RATIOS, Measurements, Record
 from ssept.errors import SseptError
 from ssept.estimate import Estimate
 from ssept.evaluation import full_ranks, mean_per_user

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ssept.decide.gate.accuracy import TOP_K
 from ssept.decide.gate.sides.worktrees import commit_of
-from ssept.decide.sweep.kept import Measurements, Record
 from ssept.decide.sweep.measure import MeasuredSets, Plan
 from ssept.decide.sweep.search import Found, LayerSet, Progress, Round, Trial, search
+from ssept.decide.sweep.state import Measurements, Record
 from ssept.errors import GateError
 from ssept.files import sha256_json
 from ssept.measure.machine import fingerprint
