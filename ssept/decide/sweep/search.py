@@ -141,8 +141,8 @@ class Found:
 def geometric_mean(ratios: Sequence[Estimate]) -> Estimate:
     """The geometric mean of independent ratios, with an interval of about their confidence.
 
-    "Square and add" on the log scale, as `ssept.decide.compare.rows.difference` does for a difference
-    (Zou and Donner, Statistics in Medicine 27, 2008, pages 1693-1702).
+    "Square and add" on the log scale, as `ssept.decide.compare.rows.difference` does for a
+    difference (Zou and Donner, Statistics in Medicine 27, 2008, pages 1693-1702).
     """
     value, low, high = np.log([(each.value, each.low, each.high) for each in ratios]).T
     mean = value.mean()

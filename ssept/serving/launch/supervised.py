@@ -14,7 +14,7 @@ from pathlib import Path
 from ssept.children import isolated
 from ssept.errors import ServerError
 
-KEEPER = Path(__file__).with_name("keeper.py")
+KEEPER = Path(__file__).with_name("watchdog.py")
 ADDRESS = "127.0.0.1"
 POLL_SECONDS = 0.05
 HTTP_SECONDS = 5

@@ -1,7 +1,8 @@
 """Several processes that answer on one address: started, looked after and taken down.
 
-`python -m ssept.serving.runtime.supervisor LISTENER STARTED PARENT ACCESS_LOG` is one of them; LISTENER and
-STARTED are file descriptors that it inherits, PARENT the process id of the one that started it.
+`python -m ssept.serving.runtime.supervisor LISTENER STARTED PARENT ACCESS_LOG` is one of them;
+LISTENER and STARTED are file descriptors that it inherits, PARENT the process id of the one that
+started it.
 """
 
 import contextlib

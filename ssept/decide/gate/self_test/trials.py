@@ -22,8 +22,8 @@ from ssept.errors import GateError
 from ssept.files import append_json_line, sha256, sha256_json
 from ssept.measure.machine import fingerprint
 
-HOG = Path(__file__).with_name("hog.py")
-TREE = Path(__file__).parents[3]  # what holds the ssept that is running
+HOG = Path(__file__).with_name("cpu_hog.py")
+TREE = Path(__file__).parents[4]  # what holds the ssept that is running
 HASH_LENGTH = 16
 
 

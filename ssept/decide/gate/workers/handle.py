@@ -15,7 +15,7 @@ from ssept.children import command
 from ssept.decide.gate.sides.side import Side
 from ssept.errors import GateError
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER = Path(__file__).with_name("program.py")
 END_SECONDS = 10.0
 READ_BYTES = 1 << 16
 
