@@ -551,9 +551,9 @@ def test_callers_that_ask_at_once_share_one_run(
 
     def counted(*args: Any, **options: Any) -> dict[str, Any]:
         runs.append(args)
-        return prepare(*args, **options)
+        return write_prepared(*args, **options)
 
-    monkeypatch.setattr("ssept.data.prepare.prepare", counted)
+    monkeypatch.setattr("ssept.data.prepare.write_prepared", counted)
     together = threading.Barrier(4)
 
     def ask() -> Path:

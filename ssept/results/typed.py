@@ -88,12 +88,17 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
+def shortened(text: str, longest: int = SHOWN) -> str:
+    """Cut a text, for an error that must stay one line to read."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
 def refusal(value: Any, where: str, expected: str) -> RunError:
     """Say in one bounded line what stands at a place of a file, and what should."""
     if isinstance(value, list | tuple | dict):
         shown = "an object" if isinstance(value, dict) else "a list"
     else:
-        shown = _short(json.dumps(value))
+        shown = shortened(json.dumps(value))
     return RunError(f"{_place(where) or 'the content'} is {shown}; expected {expected}")
 
 
@@ -169,13 +174,9 @@ def _words(kind: Any) -> str:
 
 
 def _inside(where: str, name: str) -> str:
-    name = _short(printable(name))
+    name = shortened(printable(name))
     return f"{where}.{name}" if where else name
 
 
 def _place(where: str) -> str:
     return where if len(where) <= LONGEST_PLACE else f"…{where[-LONGEST_PLACE:]}"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

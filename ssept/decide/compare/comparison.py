@@ -20,7 +20,9 @@ from ssept.decide.compare.environment import (
 from ssept.decide.compare.rows import Labelled, Pair, matrix_pair, plain_pair
 from ssept.errors import SseptError
 from ssept.results.cells import MatrixRun, Run
+from ssept.results.typed import shortened
 
+LONGEST_LIST = 200  # characters of what differs, in an error
 LABELS = (*ascii_uppercase, *map("".join, product(ascii_uppercase, repeat=2)))
 
 
@@ -76,7 +78,7 @@ def compare(runs: Sequence[Run], *, select: str = "", absolute: bool = False) ->
     if not any(pair.rows or pair.one_sided for pair in pairs):
         raise SseptError(
             f"nothing to compare in {', '.join(str(run.path) for run in runs[:2])}: no measured "
-            f"speed or accuracy{f' that -k {select!r} takes' if select else ''}"
+            f"speed or accuracy{f' that -k {shortened(select)!r} takes' if select else ''}"
         )
     of_matrix = _all_of_matrix(runs)
     known = map(conditions, of_matrix) if of_matrix else map(plain_conditions, runs)
@@ -126,8 +128,10 @@ def _check_machines(runs: Sequence[Run]) -> None:
         if not found:
             raise SseptError(f"{run.path}: does not say its machine: --absolute cannot be trusted")
         if differs := differences([known[0], found]):
-            named = "; ".join(f"{name}: {a} and {b}" for name, (a, b) in differs.items())
+            named = "; ".join(
+                f"{name}: {shortened(a)} and {shortened(b)}" for name, (a, b) in differs.items()
+            )
             raise SseptError(
-                f"{run.path}: measured on another machine than {runs[0].path}: {named}; "
-                "--absolute compares times of one machine only"
+                f"{run.path}: measured on another machine than {runs[0].path}: "
+                f"{shortened(named, LONGEST_LIST)}; --absolute compares times of one machine only"
             )
