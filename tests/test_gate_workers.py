@@ -32,7 +32,7 @@ class Session:
 
     def __init__(self, path):
         model = SimpleNamespace(users=5, items={items}, max_length=4, data_hash="")
-        self.artifact = SimpleNamespace(path=path, sha256="", model=model)
+        self.artifact = SimpleNamespace(path=path, sha256="", size_bytes=1, model=model)
 
     def recommend(self, user, sequence, k):
         Session.calls += 1
