@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -18,9 +19,11 @@ from ssept.files import (
     written_file,
     written_folder,
 )
+from ssept.owned import remove
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+SHOWN = 80
 # Inputs and outputs of the top-k head, which every file that has it calls so.
 K, EXCLUDE, TOPK_IDS, TOPK_SCORES = "k", "exclude", "topk_ids", "topk_scores"
 # The format of a zip file with a network up to its state, the output that its scores are products
@@ -151,7 +154,7 @@ class Entry:
             if kept := self.kept():
                 return kept
             for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed
-                shutil.rmtree(left)
+                remove(left)
             with written_folder(folder) as temporary:
                 path = temporary / self.file_name
                 more = build(path)
@@ -173,8 +176,15 @@ class Entry:
 def copy_artifacts(artifacts: Iterable[Artifact], folder: Path) -> list[Artifact]:
     """Copy artifacts into a folder and describe them in its manifest, written last.
 
-    A file that is there already with the same content is left alone.
+    A file that is there already with the same content is left alone. One with other content is
+    replaced if the manifest describes a file of that name.
+
+    Raises:
+        ArtifactError: the folder holds a file of the same name that is not in its manifest, or
+            another manifest. Nothing is copied then.
     """
+    artifacts = list(artifacts)
+    _check_replaceable(folder, artifacts)
     copies = []
     for artifact in artifacts:
         destination = folder / artifact.path.name
@@ -184,6 +194,22 @@ def copy_artifacts(artifacts: Iterable[Artifact], folder: Path) -> list[Artifact
         copies.append(replace(artifact, path=destination))
     _write_manifest(folder, copies)
     return copies
+
+
+def _check_replaceable(folder: Path, artifacts: Iterable[Artifact]) -> None:
+    """Refuse to copy over what no `copy_artifacts` has written."""
+    names: set[str] = set()
+    if os.path.lexists(folder / MANIFEST):
+        names = {entry["path"] for entry in _entries(folder)}
+    for artifact in artifacts:
+        file = folder / artifact.path.name
+        if file.name in names or not os.path.lexists(file):
+            continue
+        if file.is_symlink() or not file.is_file() or sha256(file) != artifact.sha256:
+            raise ArtifactError(
+                f"{file}: is another file, which no {MANIFEST} describes; move it away, or choose "
+                "another folder"
+            )
 
 
 def read_artifacts(folder: Path) -> dict[str, Artifact]:
@@ -197,13 +223,8 @@ def read_artifacts(folder: Path) -> dict[str, Artifact]:
     if not manifest.is_file():
         raise ArtifactError(f"{folder}: has no {MANIFEST}; `ssept build --out {folder}` writes one")
     try:
-        value = json.loads(manifest.read_text(encoding="utf-8"))
-        if value["schema"] != SCHEMA:
-            raise ArtifactError(
-                f"{manifest}: schema {value['schema']}; this version reads {SCHEMA}"
-            )
-        artifacts = [artifact_from(folder, entry) for entry in value["artifacts"]]
-    except (ValueError, KeyError, TypeError) as error:
+        artifacts = [artifact_from(folder, entry) for entry in _entries(folder)]
+    except (KeyError, TypeError) as error:
         raise ArtifactError(f"{manifest}: not a manifest of artifacts: {error!r}") from error
     for artifact in artifacts:
         if not artifact.path.is_file() or sha256(artifact.path) != artifact.sha256:
@@ -231,6 +252,30 @@ def artifact_from(folder: Path, entry: dict[str, Any]) -> Artifact:
         "signature": Signature(**entry["signature"]),
     }
     return Artifact(**entry | parts)
+
+
+def _entries(folder: Path) -> list[dict[str, Any]]:
+    """What a folder's manifest says of each artifact, whose file lies in that folder.
+
+    Raises:
+        ArtifactError: it is broken, of another schema, or names a file that lies elsewhere.
+    """
+    manifest = folder / MANIFEST
+    try:
+        value = json.loads(manifest.read_text(encoding="utf-8"))
+        if value["schema"] != SCHEMA:
+            raise ArtifactError(
+                f"{manifest}: schema {value['schema']}; this version reads {SCHEMA}"
+            )
+        entries: list[dict[str, Any]] = list(value["artifacts"])
+        for name in (entry["path"] for entry in entries):
+            if Path(name).name != name or (folder / name).resolve().parent != folder.resolve():
+                raise ArtifactError(
+                    f"{manifest}: path {name[:SHOWN]!r}: expected the name of a file in its folder"
+                )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{manifest}: not a manifest of artifacts: {error!r}") from error
+    return entries
 
 
 def _write_manifest(folder: Path, artifacts: list[Artifact]) -> None:
