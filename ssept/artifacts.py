@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -19,9 +20,11 @@ from ssept.files import (
     written_folder,
 )
 from ssept.onnx_external import external_files
+from ssept.owned import remove
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+SHOWN = 80
 # Inputs and outputs of the top-k head, which every file that has it calls so.
 K, EXCLUDE, TOPK_IDS, TOPK_SCORES = "k", "exclude", "topk_ids", "topk_scores"
 # The format of a zip file with a network up to its state, the output that its scores are products
@@ -179,7 +182,7 @@ class Entry:
             if kept := self.kept():
                 return kept
             for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed
-                shutil.rmtree(left)
+                remove(left)
             with written_folder(folder) as temporary:
                 path = temporary / self.file_name
                 more = build(path)
@@ -201,20 +204,25 @@ class Entry:
 def copy_artifacts(artifacts: Iterable[Artifact], folder: Path) -> list[Artifact]:
     """Copy artifacts into a folder and describe them in its manifest, written last.
 
-    A file that is there already with the same content is left alone.
+    A file that is there already with the same content is left alone. One with other content is
+    replaced if the manifest describes it.
 
     Raises:
-        ArtifactError: two of the files have the same name, or as `model_files`.
+        ArtifactError: two of the files have the same name; the folder holds a file of the same name
+            that is not in its manifest, or another manifest; or as `model_files`. Nothing is
+            copied then.
     """
-    copies, sources = [], dict[str, Path]()
+    artifacts, sources = list(artifacts), dict[str, Path]()
     for artifact in artifacts:
         for file in model_files(artifact.path, artifact.format):
             if (other := sources.setdefault(file.name, file)) != file:
                 raise ArtifactError(
                     f"{file} and {other} have the same name: copy their models to two folders"
                 )
-            _copy(file, folder / file.name)
-        copies.append(replace(artifact, path=folder / artifact.path.name))
+    _check_replaceable(folder, sources.values())
+    for file in sources.values():
+        _copy(file, folder / file.name)
+    copies = [replace(artifact, path=folder / artifact.path.name) for artifact in artifacts]
     _write_manifest(folder, copies)
     return copies
 
@@ -223,6 +231,30 @@ def _copy(file: Path, destination: Path) -> None:
     if not (destination.is_file() and sha256(destination) == sha256(file)):
         with written_file(destination) as temporary:
             shutil.copyfile(file, temporary)
+
+
+def _check_replaceable(folder: Path, sources: Iterable[Path]) -> None:
+    """Refuse to copy over what no `copy_artifacts` has written."""
+    names = _described(folder) if os.path.lexists(folder / MANIFEST) else set()
+    for source in sources:
+        file = folder / source.name
+        if file.name in names or not os.path.lexists(file):
+            continue
+        if file.is_symlink() or not file.is_file() or sha256(file) != sha256(source):
+            raise ArtifactError(
+                f"{file}: is another file, which no {MANIFEST} describes; move it away, or choose "
+                "another folder"
+            )
+
+
+def _described(folder: Path) -> set[str]:
+    """The names of the files that a folder's manifest describes, external data included."""
+    names = set()
+    for entry in _entries(folder):
+        names.add(entry["path"])
+        with contextlib.suppress(ArtifactError, OSError):  # it is to be replaced
+            names.update(file.name for file in model_files(folder / entry["path"], entry["format"]))
+    return names
 
 
 def read_artifacts(folder: Path) -> dict[str, Artifact]:
@@ -236,13 +268,8 @@ def read_artifacts(folder: Path) -> dict[str, Artifact]:
     if not manifest.is_file():
         raise ArtifactError(f"{folder}: has no {MANIFEST}; `ssept build --out {folder}` writes one")
     try:
-        value = json.loads(manifest.read_text(encoding="utf-8"))
-        if value["schema"] != SCHEMA:
-            raise ArtifactError(
-                f"{manifest}: schema {value['schema']}; this version reads {SCHEMA}"
-            )
-        artifacts = [artifact_from(folder, entry) for entry in value["artifacts"]]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        artifacts = [artifact_from(folder, entry) for entry in _entries(folder)]
+    except (KeyError, TypeError) as error:
         raise ArtifactError(f"{manifest}: not a manifest of artifacts: {error!r}") from error
     for artifact in artifacts:
         _check(artifact)
@@ -288,6 +315,30 @@ def artifact_from(folder: Path, entry: dict[str, Any]) -> Artifact:
         "signature": Signature(**entry["signature"]),
     }
     return Artifact(**entry | parts)
+
+
+def _entries(folder: Path) -> list[dict[str, Any]]:
+    """What a folder's manifest says of each artifact, whose file lies in that folder.
+
+    Raises:
+        ArtifactError: it is broken, of another schema, or names a file that lies elsewhere.
+    """
+    manifest = folder / MANIFEST
+    try:
+        value = json.loads(manifest.read_text(encoding="utf-8"))
+        if value["schema"] != SCHEMA:
+            raise ArtifactError(
+                f"{manifest}: schema {value['schema']}; this version reads {SCHEMA}"
+            )
+        entries: list[dict[str, Any]] = list(value["artifacts"])
+        for name in (entry["path"] for entry in entries):
+            if Path(name).name != name or (folder / name).resolve().parent != folder.resolve():
+                raise ArtifactError(
+                    f"{manifest}: path {name[:SHOWN]!r}: expected the name of a file in its folder"
+                )
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactError(f"{manifest}: not a manifest of artifacts: {error!r}") from error
+    return entries
 
 
 def _write_manifest(folder: Path, artifacts: list[Artifact]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from ssept.children import isolated
 from ssept.errors import SseptError
 from ssept.files import cache_folder, locked, sha256_json
+from ssept.owned import mark, remove
 
 MARKER = ".complete"
 SHOWN_LINES = 8
@@ -121,20 +122,24 @@ def virtual_environment(folder: Path, install: Sequence[str]) -> Path:
     """Make a virtual environment of this Python with wheels in it; returns its interpreter.
 
     Args:
-        folder: where; what is there is replaced, and it is deleted where this fails. pip's own
-            temporary files lie beside it, so that they are on the same disk as the packages.
+        folder: where; one that was made here before is replaced, and it is deleted where this
+            fails. pip's own temporary files lie in it, on the same disk as the packages.
         install: pip's arguments: requirements, or a file of them.
 
     Raises:
-        SseptError: it cannot be made; the message is the last lines that the tool wrote.
+        SseptError: it cannot be made; the message is the last lines that the tool wrote. Or there
+            is a folder that was not made here.
     """
+    if not remove(folder):
+        raise SseptError(f"{folder}: was not made by ssept: move it away")
+    folder.mkdir(parents=True)
+    mark(folder)
     pip = ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-    scratch = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed
-    scratch.mkdir(parents=True)
+    scratch = folder / ".tmp"
+    scratch.mkdir()
     try:
         for command in (
-            isolated("-m", "venv", "--clear", folder),
+            isolated("-m", "venv", folder),
             # Wheels alone: a source package would run its own build, with tools that may be absent.
             isolated(*pip, "--only-binary=:all:", *install, python=_python(folder)),
         ):
@@ -146,7 +151,7 @@ def virtual_environment(folder: Path, install: Sequence[str]) -> Path:
                 check=False,
             )
             if done.returncode:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
                 raise SseptError(_last_lines(done.stderr or done.stdout))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

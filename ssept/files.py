@@ -17,6 +17,7 @@ from typing import Any
 import platformdirs
 
 from ssept.errors import SseptError
+from ssept.owned import MARK, mark, open_plain
 
 MOST_READ_AT_ONCE = 1 << 20
 
@@ -43,7 +44,15 @@ def sha256_json(value: Any) -> str:
 
 @contextlib.contextmanager
 def written_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the name `path` only if the block succeeds."""
+    """Yield a temporary path beside `path`; it takes the name `path` only if the block succeeds.
+
+    An existing file, or a link, of that name is replaced; what a link leads to is not.
+
+    Raises:
+        SseptError: `path` is a folder or a device, or the disk is full.
+    """
+    if path.exists() and not path.is_file():
+        raise SseptError(f"{path}: is no plain file; expected the name of a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -59,27 +68,56 @@ def written_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def written_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; it replaces `path` only if the block succeeds."""
+    """Yield a temporary folder beside `path`; it replaces `path` only if the block succeeds.
+
+    It carries the mark of `ssept.owned` until then, so that what a killed process left of it can
+    be deleted.
+
+    Raises:
+        SseptError: `path` is a file, or a folder with something in it that the new one lacks; or
+            the disk is full.
+    """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
+        mark(temporary)
         with _named_when_full(path):
             yield temporary
+            (temporary / MARK).unlink()
             temporary.chmod(0o777 & ~_umask())
-            old = temporary.with_name(temporary.name + ".old")
-            if path.exists():
-                path.replace(old)
-            temporary.replace(path)
-            shutil.rmtree(old, ignore_errors=True)
+            _replace_folder(path, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _replace_folder(path: Path, new: Path) -> None:
+    """Give a new folder its name, and delete the one of that name if the new one has all of it."""
+    old = new.with_name(new.name + ".old")
+    if path.exists():
+        if not path.is_dir():
+            raise SseptError(f"{path}: is a file; expected a folder that is absent or empty")
+        path.replace(old)
+        names = (each.relative_to(old) for each in old.rglob("*"))
+        if lost := min((name for name in names if not os.path.lexists(new / name)), default=None):
+            old.replace(path)
+            raise SseptError(
+                f"{path}: holds {lost}, which would be lost; expected a folder that is absent, "
+                "empty, or made by the same command"
+            )
+    new.replace(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file; the system frees it also when the process dies."""
+    """Hold an exclusive lock on a file; the system frees it also when the process dies.
+
+    Raises:
+        SseptError: it is a link, or no file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with os.fdopen(open_plain(path, os.O_RDWR | os.O_CREAT), "r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -119,13 +157,23 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def append_json_line(path: Path, record: dict[str, Any]) -> None:
-    """Add a record as a line, on the disk when this returns. A torn last line is cut off first."""
+    """Add a record as a line, on the disk when this returns. A torn record is cut off first.
+
+    Raises:
+        SseptError: the last line has no end and does not begin as the record does.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n"
+    line = json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    start = line[: line.index(b":") + 1]
     with path.open("ab+") as file:
         file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(line.encode())
+        content = file.read()
+        end = content.rfind(b"\n") + 1
+        torn = content[end:]
+        if torn[: len(start)] != start[: len(torn)]:
+            raise SseptError(f"{path}: its last line is no record: move the file away")
+        file.truncate(end)
+        file.write(line)
         file.flush()
         os.fsync(file.fileno())
 

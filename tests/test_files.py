@@ -1,6 +1,7 @@
 """Files and folders are whole or absent."""
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ssept.errors import SseptError
-from ssept.files import written_file, written_folder
+from ssept.files import append_json_line, locked, written_file, written_folder
+from ssept.owned import MARK, mark, remove
 
 FULL_DISK = """
 import resource, sys
@@ -66,3 +68,126 @@ def test_a_full_disk_leaves_nothing_and_says_what_did_not_fit(tmp_path: Path) ->
     assert done.returncode == 1
     assert f"{out}: File too large" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def write_folder(path: Path, **files: str) -> None:
+    with written_folder(path) as temporary:
+        for name, text in files.items():
+            (temporary / name).write_text(text)
+
+
+@pytest.mark.parametrize("mine", ["notes.txt", "x/notes.txt", "y"])
+def test_a_folder_with_anything_else_in_it_is_not_replaced(tmp_path: Path, mine: str) -> None:
+    path = tmp_path / "d"
+    file = path / mine
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(SseptError, match=f"d: holds {mine}, which would be lost"):
+        write_folder(path, x="new")
+    assert file.read_text() == "mine"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["d"]
+
+
+def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "d").write_text("mine")
+    with pytest.raises(SseptError, match="d: is a file"):
+        write_folder(tmp_path / "d", x="new")
+    assert (tmp_path / "d").read_text() == "mine"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["d"]
+
+
+def test_a_folder_behind_a_link_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    write_folder(tmp_path / "d", x="old")
+    (tmp_path / "link").symlink_to("d")
+    write_folder(tmp_path / "link", x="new", y="new")
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == ["x", "y"]
+    assert (tmp_path / "d/x").read_text() == "new"
+
+
+def test_a_link_is_replaced_by_a_file_and_its_target_stays(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("mine")
+    (tmp_path / "link").symlink_to("target")
+    with written_file(tmp_path / "link") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "target").read_text() == "mine"
+    assert (tmp_path / "link").read_text() == "new"
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "out.json"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(os.devnull)
+    with (
+        pytest.raises(SseptError, match=r"out\.json: is no plain file"),
+        written_file(path) as temporary,
+    ):
+        temporary.write_text("new")
+    assert not path.is_file()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_a_lock_empties_nothing(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("mine")
+    with locked(tmp_path / "lock"):
+        pass
+    assert (tmp_path / "lock").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "folder", "pipe"])
+def test_a_lock_is_a_plain_file(tmp_path: Path, kind: str) -> None:
+    path, target = tmp_path / "lock", tmp_path / "target"
+    if kind == "link":
+        target.write_text("mine")
+    if kind in ("link", "dangling"):
+        path.symlink_to(target)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+    with pytest.raises(SseptError, match=r"lock: is a .*; expected a plain file"), locked(path):
+        pass
+    assert target.exists() == (kind == "link")
+    assert kind != "link" or target.read_text() == "mine"
+
+
+@pytest.mark.parametrize("torn", ["", "{", '{"schema"', '{"schema":1,"utc":"20'])
+def test_a_torn_record_is_cut_off(tmp_path: Path, torn: str) -> None:
+    path = tmp_path / "records.jsonl"
+    append_json_line(path, {"schema": 1})
+    path.write_text(path.read_text() + torn)
+    append_json_line(path, {"schema": 2})
+    assert path.read_text() == '{"schema":1}\n{"schema":2}\n'
+
+
+@pytest.mark.parametrize("mine", ["a line without an end", "[1]", '{"title": "mine"}', "\n{x"])
+def test_another_line_is_not_cut_off(tmp_path: Path, mine: str) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text(mine)
+    with pytest.raises(SseptError, match=r"records\.jsonl: its last line is no record"):
+        append_json_line(path, {"schema": 1})
+    assert path.read_text() == mine
+
+
+def test_only_a_folder_with_a_mark_of_its_own_is_removed(tmp_path: Path) -> None:
+    made, mine = tmp_path / "made", tmp_path / "mine"
+    for folder in (made, mine):
+        (folder / "inner").mkdir(parents=True)
+        (folder / "inner/x").write_text("x")
+    assert not remove(mine)
+    mark(made)
+    for text in ("", "[]", "{}", (made / MARK).read_text()):
+        (mine / MARK).write_text(text)
+        assert not remove(mine)
+    (tmp_path / "link").symlink_to(made)
+    assert not remove(tmp_path / "link")
+    (made / "out").symlink_to(mine)
+    assert remove(made)
+    assert not made.exists()
+    assert (mine / "inner/x").exists()
+    assert remove(made)  # it is gone already

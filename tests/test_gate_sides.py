@@ -7,8 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,30 +15,13 @@ import pytest
 import ssept
 from ssept.decide.gate.sides.side import Side, opened
 from ssept.errors import GateError
+from tests.repositories import commit, git, holding, started, write_tree
 from tests.wheels import install_only_from, write_wheel
 
 EXTRAS = ("cpu", "train")
 HERE = Path(sys.executable)
 LATER = "99.0"
-PROJECT = """
-[project]
-name = "ssept"
-version = "0.0"
-requires-python = "{python}"
-dependencies = {dependencies}
-[project.optional-dependencies]
-cpu = {cpu}
-train = []
-"""
 ENDED_SECONDS = 60
-# Opens a revision, says where its tree lies, and waits to be ended.
-HOLDER = """
-import signal, sys
-from ssept.decide.gate.sides.side import opened
-with opened(sys.argv[1], extras=("cpu", "train")) as side:
-    print(side.tree, flush=True)
-    signal.pause()
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -50,34 +31,6 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     return tmp_path / "cache" / "gate"
-
-
-def git(*arguments: str, folder: Path | None = None) -> str:
-    who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-    command = ["git", *who, *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def write_tree(
-    folder: Path,
-    label: str,
-    dependencies: tuple[str, ...] = (),
-    cpu: tuple[str, ...] = (),
-    python: str = ">=3.10",
-) -> Path:
-    """The least that is a version of this project."""
-    (folder / "ssept").mkdir(parents=True, exist_ok=True)
-    (folder / "ssept/__init__.py").write_text(f"LABEL = {label!r}\n")
-    text = PROJECT.format(dependencies=list(dependencies), cpu=list(cpu), python=python)
-    (folder / "pyproject.toml").write_text(text)
-    return folder
-
-
-def commit(folder: Path, label: str) -> str:
-    git("add", "--all", folder=folder)
-    git("commit", "--quiet", "--message", label, folder=folder)
-    return git("rev-parse", "HEAD", folder=folder)
 
 
 @pytest.fixture
@@ -181,6 +134,15 @@ def test_a_path_wins_over_a_revision_of_its_name(repository: Path) -> None:
         ("no-such-branch", "no such file or folder, and the repository of .* no such revision"),
         ("", "no such revision"),
         ("-h", "no such file or folder"),
+        ("^HEAD", "no such revision"),
+        ("--all", "no such revision"),
+        ("--end-of-options", "no such revision"),
+        ("--git-dir=/tmp", "no such revision"),
+        ("--output=taken", "no such revision"),
+        ("HEAD~1..HEAD", "no such revision"),
+        ("HEAD^@", "no such revision"),
+        ("HEAD HEAD", "no such revision"),
+        ("HEAD\n", "no such revision"),
         ("HEAD:ssept", "no such revision"),
         ("missing/model.onnx", "no such revision"),
         ("ssept", "ssept: neither a source tree nor an artifacts folder"),
@@ -242,26 +204,6 @@ def test_an_exception_leaves_nothing(
     assert_nothing_left(runs, repository)
 
 
-@contextmanager
-def started(revision: str, script: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that opens a revision and holds it."""
-    script.write_text(HOLDER)  # not by -c: the current folder has a ssept of its own
-    command = [sys.executable, script, revision]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-@contextmanager
-def holding(revision: str, script: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A process that has a revision open, and where its tree lies."""
-    with started(revision, script) as process:
-        assert process.stdout is not None
-        yield process, Path(process.stdout.readline().strip())
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_leaves_nothing(
     repository: Path, runs: Path, tmp_path: Path, number: signal.Signals
@@ -310,7 +252,7 @@ def test_a_killed_run_is_found_also_where_the_cache_was(
     monkeypatch.setenv("SSEPT_CACHE_DIR", str(tmp_path / "another"))
     with opened("HEAD", extras=EXTRAS):
         pass
-    assert not killed.parent.exists()
+    assert not killed.exists()
     assert_nothing_left(tmp_path / "another/gate", repository)
 
 
@@ -327,6 +269,26 @@ def test_a_gate_in_a_hook_touches_neither_the_index_nor_the_hooks(
         with opened("HEAD~1", extras=EXTRAS) as side:
             assert label(side) == "first"
     assert not (tmp_path / "ran").exists()
+    assert_nothing_left(runs, repository)
+
+
+@pytest.mark.parametrize("name", ["plain", "with.dots", "with=equals"])
+@pytest.mark.parametrize("kind", ["smudge", "process"])
+def test_no_command_of_the_user_s_configuration_runs_on_a_revision(
+    repository: Path, runs: Path, tmp_path: Path, name: str, kind: str
+) -> None:
+    (repository / ".gitattributes").write_text(f"*.py filter={name}\n")
+    commit(repository, "asks for a filter")
+    ran = f"touch {tmp_path}/ran && cat"
+    for key, value in ((kind, ran), ("clean", ran), ("required", "true")):
+        git("config", f"filter.{name}.{key}", value)
+    git("config", "core.fsmonitor", ran)
+    with opened("HEAD", extras=EXTRAS) as side:
+        assert label(side) == "second"
+    assert not (tmp_path / "ran").exists()
+    for key in (kind, "clean", "required"):
+        git("config", "--unset", f"filter.{name}.{key}")
+    git("config", "--unset", "core.fsmonitor")
     assert_nothing_left(runs, repository)
 
 
@@ -435,6 +397,26 @@ def test_a_requirement_that_cannot_be_had_is_told_with_what_pip_said(
     with pytest.raises(GateError, match=r"^HEAD \(\w+\): its req(.|\n)*No matching.*tiny==9"):
         opened("HEAD", extras=EXTRAS).__enter__()
     assert_nothing_left(runs, repository)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "tiny @ file:///tmp/tiny",
+        "tiny @ git+https://example.org/tiny.git",
+        "numpy @ https://example.org/numpy-99.0-py3-none-any.whl",
+    ],
+)
+def test_a_package_from_an_address_is_refused_and_not_built(
+    repository: Path, runs: Path, asked: str
+) -> None:
+    commit(write_tree(repository, "third", cpu=("absent", asked)), "third")
+    with pytest.raises(GateError, match=r"HEAD \(\w+\): its pyproject.toml takes \w+ from an addr"):
+        opened("HEAD", extras=EXTRAS).__enter__()
+    assert_nothing_left(runs, repository)
+    commit(write_tree(repository, "fourth", cpu=(f"{asked} ; python_version < '3'",)), "fourth")
+    with opened("HEAD", extras=EXTRAS) as side:
+        assert side.python == HERE
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ssept.owned import open_plain
 from ssept.serving.core.batcher import Job
 
 # Places of the numbers, all float64. Sequences of a call and its seconds follow, for each size.
@@ -41,8 +42,10 @@ class Statistics:
             self._memory = mmap.mmap(-1, BYTES)
         else:
             file = shared / self._pattern.replace("*", str(os.getpid()))
-            with file.open("w+b") as opened:
-                opened.truncate(BYTES)
+            # One of an ended worker of the same process id is counted on.
+            with os.fdopen(open_plain(file, os.O_RDWR | os.O_CREAT), "r+b") as opened:
+                if os.fstat(opened.fileno()).st_size < BYTES:
+                    opened.truncate(BYTES)  # which cuts nothing: it grows
                 self._memory = mmap.mmap(opened.fileno(), BYTES)
         self._own = memoryview(self._memory).cast("d")
 

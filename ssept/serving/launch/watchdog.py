@@ -29,6 +29,7 @@ from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+MARK = ".made-by-ssept"  # of ssept.owned, which this program cannot import
 STOP_SECONDS = 15  # the server takes 4 to 5 of them
 
 
@@ -89,7 +90,7 @@ def _clear(request: dict[str, Any]) -> None:
     if request["shared_memory"]:
         for left in SHARED_MEMORY.glob(f"{request['shared_memory']}*"):
             left.unlink(missing_ok=True)
-    if request["folder"]:
+    if request["folder"] and (Path(request["folder"]) / MARK).is_file():
         shutil.rmtree(request["folder"], ignore_errors=True)
 
 

@@ -10,7 +10,6 @@ import ctypes
 import logging
 import os
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +25,7 @@ from prometheus_client import multiprocess
 
 from ssept.children import command
 from ssept.errors import ServerError, SseptError
+from ssept.owned import mark, remove
 from ssept.serving.core.registry import load_models
 from ssept.serving.runtime.uvicorn_server import configure_logging, describe, refuse_new
 from ssept.serving.runtime.uvicorn_server import serve as answer
@@ -224,6 +224,7 @@ def _signals() -> Iterator[socket.socket]:
 def _metrics_folder() -> Iterator[None]:
     """Where the workers put what they count, so that any of them can tell the sum."""
     with tempfile.TemporaryDirectory(prefix="ssept-metrics-", ignore_cleanup_errors=True) as name:
+        mark(Path(name))
         os.environ[METRICS_VARIABLE] = name
         try:
             yield
@@ -247,7 +248,7 @@ def main() -> int:
         return 1
     finally:
         if os.getppid() != parent:
-            shutil.rmtree(Path(os.environ[METRICS_VARIABLE]), ignore_errors=True)
+            remove(Path(os.environ[METRICS_VARIABLE]))
     return 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ssept.errors import ServerError
+from ssept.owned import mark
 from ssept.serving.launch.supervised import ADDRESS, DIRECT, HTTP_SECONDS, SHOWN_LINES, Kept
 from ssept.serving.triton.command import DEFAULT_PORTS, Launch, Ports, container, local
 
@@ -133,6 +134,7 @@ def running(
     _check_free(address, ports)
     with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
         folder = Path(name)
+        mark(folder)
         if image:
             launch = container(repository, ports, address, image, folder.name)
         else:

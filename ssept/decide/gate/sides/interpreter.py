@@ -20,6 +20,7 @@ else:
     import tomli as tomllib
 
 HERE = Path(sys.executable)
+SHOWN = 80
 
 
 def versions(python: Path) -> dict[str, str]:
@@ -50,7 +51,7 @@ def python_for(name: str, tree: Path, extras: Sequence[str], folder: Path) -> Pa
 
     Raises:
         GateError: the pyproject.toml lacks an extra or cannot be read, asks for another Python,
-            or for what cannot be installed.
+            for a package from an address, or for what cannot be installed.
     """
     requirements = _requirements(name, tree, extras)
     unmet = [requirement for requirement in requirements if not _is_met(requirement)]
@@ -89,11 +90,19 @@ def _requirements(name: str, tree: Path, extras: Sequence[str]) -> list[Requirem
             f"{name}: its pyproject.toml has no {error}; it needs [project] with the extras that "
             f"this environment has, {', '.join(extras)}"
         ) from error
-    except ValueError as error:  # of TOML, of a requirement, of a Python version
+    # Of TOML, of a requirement or a Python version; of another type than these have.
+    except (ValueError, TypeError, AttributeError) as error:
         raise GateError(f"{name}: its pyproject.toml cannot be read: {error}") from error
     if not pythons.contains(".".join(map(str, sys.version_info[:3]))):
         raise GateError(f"{name}: needs Python {pythons}; run the gate with such a Python")
-    return [each for each in found if each.marker is None or each.marker.evaluate({"extra": ""})]
+    asked = [each for each in found if each.marker is None or each.marker.evaluate({"extra": ""})]
+    if addresses := [each for each in asked if each.url]:
+        raise GateError(
+            f"{name}: its pyproject.toml takes {addresses[0].name[:SHOWN]} from an address, whose "
+            "code would be built and run; expected a version: install that package here, and gate "
+            "a tree that asks for its version"
+        )
+    return asked
 
 
 def _is_met(requirement: Requirement) -> bool:

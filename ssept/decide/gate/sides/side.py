@@ -11,7 +11,7 @@ from types import FrameType
 
 from ssept.artifacts import MANIFEST
 from ssept.decide.gate.sides.interpreter import HERE, python_for, versions
-from ssept.decide.gate.sides.worktrees import commit_of, own_folder, worktree
+from ssept.decide.gate.sides.worktrees import ENVIRONMENT, check_out, commit_of, own_folder
 from ssept.errors import GateError
 
 ACCEPTED = (
@@ -83,8 +83,8 @@ def opened(text: str, *, extras: Sequence[str]) -> Iterator[Side]:
     if text and path.exists() and not _is_tree(path):
         yield Side(text, HERE, None, _model(path), versions(HERE))
         return
-    with _ended_by_signals(), own_folder() as folder, _source(text, folder) as (name, tree):
-        python = python_for(name, tree, extras, folder / "environment")
+    with _ended_by_signals(), _source(text) as (name, tree, folder):
+        python = python_for(name, tree, extras, folder / ENVIRONMENT)
         yield Side(name, python, tree, None, versions(python))
 
 
@@ -101,10 +101,11 @@ def _model(path: Path) -> Path:
 
 
 @contextmanager
-def _source(text: str, folder: Path) -> Iterator[tuple[str, Path]]:
-    """A side's name and its source tree, checked out into `folder` where it is a revision."""
+def _source(text: str) -> Iterator[tuple[str, Path, Path]]:
+    """A side's name, its source tree, and its own folder, with the tree in it of a revision."""
     if text and Path(text).exists():
-        yield text, Path(text).resolve()
+        with own_folder() as folder:
+            yield text, Path(text).resolve(), folder
         return
     repository = Path.cwd()
     try:
@@ -112,10 +113,11 @@ def _source(text: str, folder: Path) -> Iterator[tuple[str, Path]]:
     except GateError as error:
         raise GateError(f"{text!r}: no such file or folder, and {error}; {ACCEPTED}") from error
     name = short if commit.startswith(text) else f"{text} ({short})"
-    with worktree(repository, commit, folder / "tree") as tree:
+    with own_folder(repository) as folder:
+        tree = check_out(repository, commit, folder)
         if not _is_tree(tree):
             raise GateError(f"{name}: no version of this project: {ACCEPTED}")
-        yield name, tree
+        yield name, tree, folder
 
 
 @contextmanager

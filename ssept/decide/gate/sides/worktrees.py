@@ -1,52 +1,68 @@
-"""A commit checked out for a while, in a folder that goes with the process that asked for it."""
+"""A commit checked out for a while, in a folder that goes with the process that asked for it.
+
+Only folders of runs are deleted: direct children of our cache's `gate`, with the mark that a gate
+wrote there when it made them, and with nothing in them that a gate did not put there. No name, and
+no entry in a repository's list of worktrees, is a reason to delete anything.
+"""
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from ssept.errors import GateError
+from ssept.errors import GateError, SseptError
 from ssept.files import cache_folder, locked
+from ssept.owned import MARK, mark, mark_of, open_plain, remove
 
 RUN_PREFIX = "ssept-gate-"
-LOCK = "lock"
+TREE, ENVIRONMENT = "tree", "environment"  # what a run's folder may hold, beside its mark
+REPOSITORY = "repository"  # in the mark: whose worktree the tree is
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # git sets these for a hook, which a gate may well be: they would bend its other commands.
 HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
+# A checkout for measuring runs no command of the user's configuration. (`submodule.recurse` would
+# check out other repositories, with the commands of those.)
+SETTINGS = (
+    f"core.hooksPath={os.devnull}",
+    "core.fsmonitor=false",
+    "submodule.recurse=false",
+)
+NOTHING = "SSEPT_NOTHING"  # an empty variable, for `git --config-env`
+SHOWN = 300
 
 
 @contextmanager
-def own_folder() -> Iterator[Path]:
+def own_folder(repository: Path | None = None) -> Iterator[Path]:
     """A folder for this side alone, removed at the end; those of killed runs are removed first.
 
-    Its owner holds a lock on a file in it. The system frees that when the process dies, and does
+    Its owner holds a lock on the mark in it. The system frees that when the process dies, and does
     not give it to another, as it does a process number.
+
+    Args:
+        repository: any folder in the one whose commit will be checked out there, if one will be.
     """
-    root = cache_folder() / "gate"
+    common = _common_folder(repository) if repository else None
+    root = _root()
     with ExitStack() as stack:
-        with locked(root / LOCK):  # no other run looks between the making and the locking
+        with locked(root / "lock"):  # no other run looks between the making and the locking
             for left in root.glob(f"{RUN_PREFIX}*"):
-                _removed_if_abandoned(left)
-            folder = Path(tempfile.mkdtemp(prefix=RUN_PREFIX, dir=root)).resolve()
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            stack.enter_context(locked(folder / LOCK))
+                with _held(left) as found:
+                    if found:
+                        _remove(left, found)
+            folder = Path(tempfile.mkdtemp(prefix=RUN_PREFIX, dir=root))
+            mark(folder, **{REPOSITORY: common})
+            found = stack.enter_context(_held(folder))
+            if found is None:
+                raise GateError(f"{folder}: cannot be locked; choose another SSEPT_CACHE_DIR")
+            stack.callback(_remove, folder, found)
         yield folder
-
-
-def _removed_if_abandoned(folder: Path) -> bool:
-    """Remove a run's folder whose process is dead; returns whether it is gone."""
-    try:
-        with (folder / LOCK).open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-    except BlockingIOError:
-        return False
-    except FileNotFoundError:
-        return True
-    return True
 
 
 def commit_of(text: str, repository: Path) -> tuple[str, str]:
@@ -59,57 +75,142 @@ def commit_of(text: str, repository: Path) -> tuple[str, str]:
     Raises:
         GateError: it is none, the folder is in no repository, or git is not installed.
     """
-    found = _git(repository, "rev-parse", "--verify", "--quiet", f"{text}^{{commit}}")
-    if found.returncode == 0:
-        commit = found.stdout.strip()
+    asked = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}")
+    found = _git(repository, *asked)
+    commit = found.stdout.strip()
+    if found.returncode == 0 and COMMIT.fullmatch(commit):  # `^HEAD` gives one with a ^
         return commit, _git(repository, "rev-parse", "--short", commit).stdout.strip()
     shallow = _git(repository, "rev-parse", "--is-shallow-repository").stdout.strip() == "true"
-    reason = found.stderr.strip() or f"the repository of {repository} has no such revision" + (
+    reason = _said(found) or f"the repository of {repository} has no such revision" + (
         " (it is a shallow clone: `git fetch --unshallow` gets the rest)" if shallow else ""
     )
     raise GateError(reason)
 
 
-@contextmanager
-def worktree(repository: Path, commit: str, tree: Path) -> Iterator[Path]:
-    """Check a commit out as a worktree, until the block ends; those of killed runs are forgotten.
+def check_out(repository: Path, commit: str, folder: Path) -> Path:
+    """Check a commit out as a worktree; it goes with the folder.
 
-    Not by `git worktree prune`: it would also forget the user's own on a disk that is not there.
+    Filters of the user's configuration do not run: a file of Git LFS stays a pointer.
 
     Args:
         repository: any folder in it.
-        commit: its hash.
-        tree: where, in a folder of `own_folder`.
+        commit: its full hash.
+        folder: of `own_folder`, for this repository.
 
     Raises:
         GateError: git cannot check it out.
     """
-    for line in _git(repository, "worktree", "list", "--porcelain").stdout.splitlines():
-        kind, _, path = line.partition(" ")
-        run = Path(path).parent
-        if kind == "worktree" and run.name.startswith(RUN_PREFIX) and _removed_if_abandoned(run):
-            _forget(repository, path)
-    try:
-        added = _git(repository, "worktree", "add", "--detach", "--quiet", str(tree), commit)
-        if added.returncode:
-            raise GateError(f"{commit}: cannot be checked out: {added.stderr.strip()}")
-        yield tree
-    finally:
-        _forget(repository, str(tree))
+    quiet = _without_filters(repository)
+    _remove_elsewhere(repository, quiet)
+    tree = folder / TREE
+    add = ("worktree", "add", "--detach", "--quiet", str(tree), commit)
+    added = _git(repository, *quiet, *add)
+    if added.returncode:
+        raise GateError(f"{commit}: cannot be checked out: {_said(added)}")
+    return tree
 
 
-def _forget(repository: Path, tree: str) -> None:
-    # Forced twice: git locks a worktree while it makes it, and a killed git leaves that lock.
-    _git(repository, "worktree", "remove", "--force", "--force", tree)
+def _root() -> Path:
+    """The folder of all runs, with links resolved."""
+    root = (cache_folder() / "gate").resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    return root
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[dict[str, Any] | None]:
+    """The mark of a run's folder, locked for the time of the block.
+
+    None for a folder that no gate made, and for one whose process lives.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(os.fdopen(open_plain(folder / MARK, os.O_RDWR), "r+"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = mark_of(folder)
+        except (OSError, SseptError):
+            found = None
+        yield found if found and REPOSITORY in found else None
+
+
+def _remove(folder: Path, found: dict[str, Any]) -> None:
+    """Remove a run's folder, and let its repository forget the worktree in it."""
+    if other := _foreign(folder):
+        print(f"ssept: {folder} stays: no gate made the {other} in it", file=sys.stderr, flush=True)
+        return
+    tree = folder / TREE
+    with suppress(OSError):
+        shutil.rmtree(tree)
+    if found[REPOSITORY] and not os.path.lexists(tree):
+        # Forced twice: git locks a worktree while it makes it, and a killed git leaves that lock.
+        # There is no file left that this could delete. Not `git worktree prune`: that would also
+        # forget the user's own on a disk that is not there.
+        forget = ("--git-dir=.", "worktree", "remove", "--force", "--force", str(tree))
+        with suppress(GateError):  # no git any more: nothing to forget it
+            _git(Path(found[REPOSITORY]), *forget)
+    remove(folder)
+
+
+def _foreign(folder: Path) -> str:
+    """What lies in a run's folder without being of a gate: a name, a link or a repository."""
+    known = {MARK, TREE, ENVIRONMENT}
+    names = {path.name for path in folder.iterdir() if path.name not in known or path.is_symlink()}
+    nested = {str(path.relative_to(folder)) for path in folder.rglob(".git")} - {f"{TREE}/.git"}
+    return min(names | nested, default="")
+
+
+def _remove_elsewhere(repository: Path, quiet: list[str]) -> None:
+    """Ask git to remove worktrees of killed runs that lie in another cache than today's.
+
+    Unforced: git keeps one that was changed. What else is in that cache stays.
+    """
+    listed = _git(repository, "worktree", "list", "--porcelain").stdout.splitlines()
+    trees = [Path(line.partition(" ")[2]) for line in listed if line.startswith("worktree ")]
+    common = _common_folder(repository)
+    for tree in trees[1:]:  # the first is the repository's main one
+        folder = tree.parent
+        if tree.name != TREE or not folder.name.startswith(RUN_PREFIX) or folder.parent == _root():
+            continue
+        with _held(folder) as found:
+            if found and found[REPOSITORY] == common and not _foreign(folder):
+                _git(repository, *quiet, "worktree", "remove", str(tree))
+
+
+def _common_folder(repository: Path) -> str:
+    """The folder that all worktrees of a repository share."""
+    found = _git(repository, "rev-parse", "--git-common-dir").stdout.strip()
+    return str((repository / found).resolve())
+
+
+def _without_filters(repository: Path) -> list[str]:
+    """Options of git by which no filter that is configured runs, whatever .gitattributes ask for.
+
+    Not by `-c`: a filter's name may have a `=` in it.
+    """
+    listed = ("config", "--null", "--name-only", "--get-regexp", r"^filter\.")
+    names = {key.rpartition(".")[0] for key in _git(repository, *listed).stdout.split("\0") if key}
+    keys = ("clean", "smudge", "process", "required")
+    return [f"--config-env={name}.{key}={NOTHING}" for name in sorted(names) for key in keys]
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    """What git wrote about an error, as one line."""
+    return " ".join(done.stderr.split())[:SHOWN]
 
 
 def _git(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run git, without the user's hooks: a checkout for measuring is no business of theirs."""
+    """Run git in a repository, without the user's hooks."""
     variables = {name: value for name, value in os.environ.items() if name not in HOOK_VARIABLES}
-    command = ["git", "-c", f"core.hooksPath={os.devnull}", *arguments]
+    settings = [word for setting in SETTINGS for word in ("-c", setting)]
+    command = ["git", "-C", str(repository), *settings, *arguments]
     try:
         return subprocess.run(  # noqa: S603
-            command, cwd=repository, env=variables, capture_output=True, text=True, check=False
+            command,
+            env=variables | {NOTHING: ""},
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",  # names of files and filters need not be UTF-8
+            check=False,
         )
     except FileNotFoundError as error:
         raise GateError("comparing revisions needs git, which is not installed") from error
