@@ -40,6 +40,8 @@ class Server(Kept):
             log,
             shared_memory=launch.name,
             folder=folder,
+            place=launch.place,
+            umask=launch.umask,
             afterwards=launch.afterwards,
         )
         self._name = launch.name
@@ -121,11 +123,12 @@ def running(
         repository: the folder of model folders.
         log: the file for what the server says; it stays.
         ports: where to listen; `free_ports()` for some that are free.
-        address: the interface to listen on.
+        address: the interface to listen on; one of this machine's own alone for the server of PyPI.
         image: a container's, to run that; None for the server of PyPI.
 
     Raises:
-        ServerError: it does not get ready: a broken repository, a port that is taken.
+        ServerError: it does not get ready: a broken repository, a port that is taken, an address
+            that others reach, no name of an image.
         SseptError: its environment cannot be made.
     """
     if not repository.is_dir() or not any(path.is_dir() for path in repository.iterdir()):
@@ -133,7 +136,7 @@ def running(
     _check_free(address, ports)
     with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        if image:
+        if image is not None:
             launch = container(repository, ports, address, image, folder.name)
         else:
             launch = local(repository, ports, address, folder)
