@@ -221,7 +221,8 @@ def test_nobody_registers_shared_memory_by_http(server: Server) -> None:
     body = json.dumps({"key": "/mine", "offset": 0, "byte_size": 8}).encode()
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(urllib.request.Request(url, body), timeout=10)
-    assert refused.value.code == 403
+    with refused.value as answer:
+        assert answer.code == 403
 
 
 def test_no_docker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ FAILURE = re.compile(r'^E\d{4} .*?\] "((?:Poll )?failed .*)"$', re.MULTILINE)
 TABLE = "|+"  # begins a line of the tables of models and options that it logs
 GPU_METRICS = ("nv_gpu_", "nv_energy_")
 PREFIX = "ssept-triton-"  # of names of servers
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 
 
 class Server(Kept):
@@ -74,6 +75,11 @@ class Server(Kept):
             lines = answer.read().decode().splitlines()
         pairs = [line.rpartition(" ") for line in lines if line.startswith(GPU_METRICS)]
         return {name: float(value) for name, _, value in pairs}
+
+    def hide_shared_memory(self) -> None:
+        """Let nobody else read its segments: it makes them readable to all, whatever the umask."""
+        for segment in SHARED_MEMORY.glob(f"{self._name}*"):
+            segment.chmod(0o600)
 
     def _is_ready(self) -> bool:
         """Whether it, and not another server on the same port, answers that it is ready."""
@@ -143,6 +149,7 @@ def running(
         server = Server(launch, address, ports, log, folder)
         try:
             server.wait_until_ready(launch.start_seconds)
+            server.hide_shared_memory()
             yield server
         finally:
             server.stop()
