@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 HAS_OPTION = sys.version_info >= (3, 11)  # `-P`, which keeps that folder out
-# Python 3.10 puts it first all the same; nothing is imported from there before it is taken out.
+# Python 3.10 puts it first, as '', all the same; nothing is imported from there before it is out.
 WITHOUT_FOLDER = (
-    "import sys; del sys.path[0], sys.argv[0]; import runpy; "
+    "import sys; sys.path[:] = filter(None, sys.path); del sys.argv[0]; import runpy; "
     "runpy.{run}(sys.argv[0], run_name='__main__'{more})"
 )
 

@@ -1,8 +1,12 @@
 """The commands and the benchmarks that use the server, and the container's command line."""
 
+import csv
 import json
+import re
 import stat
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,26 +140,94 @@ HTTPServer((host, int(port)), Answer).serve_forever()
 """
 
 
-def test_docker_runs_the_same_repository_in_the_container(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a program in Docker's place: there is none where this was written."""
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program in Docker's place, for there is none here; the file of its calls."""
     docker = tmp_path / "bin" / "docker"
     docker.parent.mkdir()
     docker.write_text(FAKE_DOCKER)
     docker.chmod(docker.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(docker.parent))
-    models, ports = repository(tmp_path / "models"), free_ports()
+    return docker.with_name("calls")
+
+
+# Odd names, each with the field of a mount that Docker then has to read.
+FOLDERS = ["models", "a,readonly=false", "a,target=/etc,b", 'say "so"', ",", "a=b c"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_docker_runs_the_same_repository_in_the_container(
+    docker: Path, tmp_path: Path, folder: str
+) -> None:
+    models, ports = repository(tmp_path / folder), free_ports()
     with running(models, tmp_path / "log", ports, image=IMAGE) as server:
         assert server.models() == [{"name": "m", "version": "1", "state": "READY"}]
         process = psutil.Process(server.pid)
     assert not process.is_running()
-    run, removal = map(json.loads, (docker.parent / "calls").read_text().splitlines())
+    run, removal = map(json.loads, docker.read_text().splitlines())
     (name,) = [word.removeprefix("--name=") for word in run if word.startswith("--name=")]
     assert removal == ["rm", "--force", name]
     assert f"--publish=127.0.0.1:{ports.grpc}:8001" in run
-    assert f"--mount=type=bind,source={models},target=/models,readonly" in run
+    (mount,) = [word.removeprefix("--mount=") for word in run if word.startswith("--mount=")]
+    (fields,) = csv.reader([mount])  # as Docker reads it
+    assert fields == ["type=bind", f"source={models}", "target=/models", "readonly"]
     assert run[-4:] == [IMAGE, "tritonserver", f"--id={name}", "--model-repository=/models"]
+
+
+@pytest.mark.parametrize(
+    "image", ["--privileged", "-v=/:/host", "", " ", "a b", "a;b", "-", "a\nb"]
+)
+def test_what_is_no_image_does_not_reach_docker(
+    docker: Path, tmp_path: Path, image: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = repository(tmp_path / "models")
+    arguments = ["triton", "serve", str(models), "--ports=free", f"--log={tmp_path / 'log'}"]
+    assert main([*arguments, "--docker", f"--image={image}"]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"ssept: error: --image {image!r}: expected the name of a container's")
+    assert not docker.exists()
+
+
+def test_the_container_is_of_a_release_without_the_known_faults() -> None:
+    year, month = re.fullmatch(r"nvcr\.io/nvidia/tritonserver:(\d\d)\.(\d\d)-py3", IMAGE).groups()
+    assert (int(year), int(month)) >= (25, 7)
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0", "192.0.2.1", "::", "example.org", "127.1", "10.0.0.1"]
+)
+def test_the_server_of_the_wheel_listens_for_this_machine_alone(
+    tmp_path: Path,
+    address: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("ssept.serving.triton.server._check_free", lambda *_: None)
+    models = repository(tmp_path / "models")
+    arguments = ["triton", "serve", str(models), "--ports=free", f"--log={tmp_path / 'log'}"]
+    assert main([*arguments, f"--address={address}"]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert f"--address {address}: the tritonserver of PyPI is 24.10" in error
+    assert "--docker" in error
+
+
+def test_what_the_server_makes_is_its_owner_s_alone(server: Server) -> None:
+    umask = re.search(r"^Umask:\s*(\d+)$", Path(f"/proc/{server.pid}/status").read_text(), re.M)
+    assert umask
+    assert int(umask[1], 8) == 0o077
+    (name,) = [word for word in psutil.Process(server.pid).cmdline() if word.startswith("--id=")]
+    segments = list(Path("/dev/shm").glob(f"{name.removeprefix('--id=')}*"))
+    assert segments
+    assert {stat.S_IMODE(segment.stat().st_mode) & 0o077 for segment in segments} == {0}
+
+
+def test_nobody_registers_shared_memory_by_http(server: Server) -> None:
+    url = f"http://{server.http}/v2/systemsharedmemory/region/mine/register"
+    body = json.dumps({"key": "/mine", "offset": 0, "byte_size": 8}).encode()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(url, body), timeout=10)
+    with refused.value as answer:
+        assert answer.code == 403
 
 
 def test_no_docker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

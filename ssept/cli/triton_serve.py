@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address",
         default=ADDRESS,
-        help="the interface to listen on; 0.0.0.0 lets other machines in, and anybody on them",
+        help="the interface to listen on; with --docker 0.0.0.0 lets other machines in, and "
+        "anybody on them",
     )
     parser.add_argument(
         "--log", type=Path, metavar="FILE", help="of the server (default: in the cache)"

@@ -38,6 +38,8 @@ class Kept(ABC):
         log: Path,
         shared_memory: str | None = None,
         folder: Path | None = None,
+        place: Path | None = None,
+        umask: int = -1,
         afterwards: Sequence[Sequence[str]] = (),
     ) -> None:
         """Start it.
@@ -48,6 +50,8 @@ class Kept(ABC):
             log: the file for its output; it stays.
             shared_memory: a prefix of names in /dev/shm that are the server's.
             folder: the server's own, deleted with it.
+            place: the folder to start it in; None for the current one.
+            umask: the permissions that its files are not to have; -1 for those of this process.
             afterwards: commands to run when the server has ended.
 
         Raises:
@@ -63,6 +67,8 @@ class Kept(ABC):
             "owner": os.getpid(),
             "shared_memory": shared_memory,
             "folder": str(folder) if folder else None,
+            "place": str(place) if place else None,
+            "umask": umask,
             "afterwards": [[*words] for words in afterwards],
         }
         self._keeper = subprocess.Popen(  # noqa: S603

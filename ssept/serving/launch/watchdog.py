@@ -9,6 +9,8 @@ be secret):
     owner: the id of the process that it is kept for
     shared_memory: a prefix of names in /dev/shm that are the server's; or null
     folder: the server's own, deleted with it; or null
+    place: the folder to start it in; null for the current one
+    umask: the permissions that its files are not to have; -1 for those of this process
     afterwards: commands to run when the server has ended
 
 It writes the server's process id and later how that process ended, a line each, as `subprocess`
@@ -44,6 +46,8 @@ def main() -> None:
         server = subprocess.Popen(  # noqa: S603
             request["command"],
             env=request["variables"],
+            cwd=request["place"],
+            umask=request["umask"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -1,6 +1,11 @@
 """Two ways to start Triton's server: the program of PyPI's wheel, or NVIDIA's container."""
 
+import csv
+import io
+import ipaddress
 import os
+import re
+import secrets
 import shutil
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
@@ -8,7 +13,11 @@ from pathlib import Path
 from ssept.errors import ServerError
 from ssept.serving.triton.environment import tools
 
-IMAGE = "nvcr.io/nvidia/tritonserver:24.10-py3"  # holds the server that PyPI has, 2.51.0
+IMAGE = "nvcr.io/nvidia/tritonserver:26.09-py3"  # 2.73.0, as the clients of the triton extra
+IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
+MODELS = ("target=/models", "readonly")  # of the mount
+RELEASE = "24.10"  # of that server
+OWNER_ALONE = 0o077  # the umask
 START_SECONDS = 120
 FETCH_SECONDS = 3600  # the image of several GB may have to be fetched first
 
@@ -32,6 +41,8 @@ class Launch:
     Attributes:
         name: the server's own, which tells it from another one on the same port.
         command, variables: the program and its environment variables.
+        place: the folder to start it in; None for the current one.
+        umask: the permissions that its files are not to have; -1 for those of this process.
         afterwards: commands to run when it has ended.
         start_seconds: how long it may take to be ready.
     """
@@ -39,6 +50,8 @@ class Launch:
     name: str
     command: list[str]
     variables: dict[str, str]
+    place: Path | None = None
+    umask: int = -1
     afterwards: list[list[str]] = field(default_factory=list)
     start_seconds: float = START_SECONDS
 
@@ -46,25 +59,39 @@ class Launch:
 def local(repository: Path, ports: Ports, address: str, folder: Path) -> Launch:
     """The tritonserver of PyPI, in the environment of its own.
 
+    That release has faults which let whoever reaches it read and change its shared memory. So it
+    listens for this machine alone, its files are its owner's alone, and nothing registers shared
+    memory by HTTP, which any page in a browser of this machine could ask for.
+
     Args:
         folder: an empty one, for its backend directory; its name is the server's.
 
     Raises:
+        ServerError: another machine could reach it at this address.
         SseptError: the environment cannot be made.
     """
+    if not _is_loopback(address):
+        raise ServerError(
+            f"--address {address}: the tritonserver of PyPI is {RELEASE}, which has known faults: "
+            "it listens on this machine alone, 127.0.0.1; for others run the container: --docker"
+        )
     of = tools()
-    of.copy_backends(folder)
+    backends, empty = folder / "backends", folder / "empty"
+    empty.mkdir()
+    of.copy_backends(backends)
     prefix = f"shm-region-prefix-name={folder.name}"
     command = [
         str(of.server),
         f"--id={folder.name}",
         f"--model-repository={repository.resolve()}",
-        f"--backend-directory={folder}",
+        f"--backend-directory={backends}",
+        f"--http-restricted-api=shared-memory:ssept={secrets.token_hex()}",
         *(f"--backend-config={backend},{prefix}" for backend in ("python", "onnxruntime")),
         *(f"--{kind}-address={address}" for kind in asdict(ports)),
         *(f"--{kind}-port={port}" for kind, port in asdict(ports).items()),
     ]
-    return Launch(folder.name, command, of.server_variables())
+    # Its backend's processes import from the folder that they are started in.
+    return Launch(folder.name, command, of.server_variables(), empty, OWNER_ALONE)
 
 
 def container(repository: Path, ports: Ports, address: str, image: str, name: str) -> Launch:
@@ -77,8 +104,12 @@ def container(repository: Path, ports: Ports, address: str, image: str, name: st
         name: of the container, and the server's own.
 
     Raises:
-        ServerError: there is no Docker.
+        ServerError: there is no Docker, or the image's name is none.
     """
+    if not IMAGE_NAME.fullmatch(image):
+        raise ServerError(
+            f"--image {image!r}: expected the name of a container's image, such as {IMAGE}"
+        )
     if not shutil.which("docker"):
         raise ServerError("there is no docker here: install it, or leave --docker out")
     published = [
@@ -87,10 +118,30 @@ def container(repository: Path, ports: Ports, address: str, image: str, name: st
     ]
     command = [
         *("docker", "run", "--rm", f"--name={name}", *published),
-        f"--mount=type=bind,source={repository.resolve()},target=/models,readonly",
+        f"--mount={_line('type=bind', f'source={repository.resolve()}', *MODELS)}",
         *(["--gpus=all"] if shutil.which("nvidia-smi") else []),
         *(image, "tritonserver", f"--id={name}", "--model-repository=/models"),
     ]
     # Killed, the program `docker` leaves its container running.
     removal = ["docker", "rm", "--force", name]
-    return Launch(name, command, dict(os.environ), [removal], FETCH_SECONDS)
+    return Launch(
+        name,
+        command,
+        dict(os.environ),
+        afterwards=[removal],
+        start_seconds=FETCH_SECONDS,
+    )
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return address == "localhost" or ipaddress.ip_address(address).is_loopback
+    except ValueError:  # another name
+        return False
+
+
+def _line(*fields: str) -> str:
+    """A line of CSV, as which Docker reads a mount: a path may have commas and quotes."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(fields)
+    return text.getvalue()

@@ -55,10 +55,11 @@ class Tools:
             for name, value in os.environ.items()
             if name not in ("PYTHONHOME", "PYTHONPATH")
         }
-        libraries = [str(self._libraries), str(sysconfig.get_config_var("LIBDIR"))]
+        libraries = (self._libraries, sysconfig.get_config_var("LIBDIR"))
         return inherited | {
-            "PATH": f"{self.python.parent}:{os.environ.get('PATH', os.defpath)}",
-            "LD_LIBRARY_PATH": ":".join(libraries),
+            # In both an empty name would be the current folder.
+            "PATH": f"{self.python.parent}:{os.environ.get('PATH') or os.defpath}",
+            "LD_LIBRARY_PATH": ":".join(str(folder) for folder in libraries if folder),
             "PYTHONDONTWRITEBYTECODE": "1",  # else beside the backend, in this package's folder
         }
 

@@ -21,6 +21,7 @@ FAILURE = re.compile(r'^E\d{4} .*?\] "((?:Poll )?failed .*)"$', re.MULTILINE)
 TABLE = "|+"  # begins a line of the tables of models and options that it logs
 GPU_METRICS = ("nv_gpu_", "nv_energy_")
 PREFIX = "ssept-triton-"  # of names of servers
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 
 
 class Server(Kept):
@@ -41,6 +42,8 @@ class Server(Kept):
             log,
             shared_memory=launch.name,
             folder=folder,
+            place=launch.place,
+            umask=launch.umask,
             afterwards=launch.afterwards,
         )
         self._name = launch.name
@@ -73,6 +76,11 @@ class Server(Kept):
             lines = answer.read().decode().splitlines()
         pairs = [line.rpartition(" ") for line in lines if line.startswith(GPU_METRICS)]
         return {name: float(value) for name, _, value in pairs}
+
+    def hide_shared_memory(self) -> None:
+        """Let nobody else read its segments: it makes them readable to all, whatever the umask."""
+        for segment in SHARED_MEMORY.glob(f"{self._name}*"):
+            segment.chmod(0o600)
 
     def _is_ready(self) -> bool:
         """Whether it, and not another server on the same port, answers that it is ready."""
@@ -122,11 +130,12 @@ def running(
         repository: the folder of model folders.
         log: the file for what the server says; it stays.
         ports: where to listen; `free_ports()` for some that are free.
-        address: the interface to listen on.
+        address: the interface to listen on; one of this machine's own alone for the server of PyPI.
         image: a container's, to run that; None for the server of PyPI.
 
     Raises:
-        ServerError: it does not get ready: a broken repository, a port that is taken.
+        ServerError: it does not get ready: a broken repository, a port that is taken, an address
+            that others reach, no name of an image.
         SseptError: its environment cannot be made.
     """
     if not repository.is_dir() or not any(path.is_dir() for path in repository.iterdir()):
@@ -135,13 +144,14 @@ def running(
     with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         mark(folder)
-        if image:
+        if image is not None:
             launch = container(repository, ports, address, image, folder.name)
         else:
             launch = local(repository, ports, address, folder)
         server = Server(launch, address, ports, log, folder)
         try:
             server.wait_until_ready(launch.start_seconds)
+            server.hide_shared_memory()
             yield server
         finally:
             server.stop()
