@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from ssept.measure.machine import read_machine
+from ssept.measure.machine import Machine, read_machine
 from ssept.measure.packages import (
     OnnxRuntimeState,
     ProviderState,
@@ -14,7 +14,6 @@ from ssept.measure.packages import (
     provider_states,
 )
 from ssept.measure.quiet import BusyProcess, Quietness, listen
-from ssept.results.provenance import Machine
 
 BASELINE_PROVIDER = "cpu"
 # Below this, torch, an export and the matrix do not fit beside the system.

@@ -10,8 +10,6 @@ from typing import Any
 
 import psutil
 
-from ssept.results.provenance import Machine
-
 PACKAGES = (
     "numpy",
     "onnxruntime",
@@ -78,6 +76,43 @@ class Limits:
 
     cpus: float | None
     memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What stays the same from run to run; None where the machine does not say.
+
+    Attributes:
+        cpu: the CPU's model.
+        architecture: as the kernel names it, "x86_64" or "aarch64".
+        board: the single-board computer's name, from its device tree.
+        cores, cpus, cpus_allowed: physical, logical, and those this process may run on.
+        instruction_sets: those of INSTRUCTION_SETS that the CPU has.
+        smt: whether cores run two threads at a time.
+        virtualised: whether this is a virtual machine.
+        cgroup_cpu_quota: CPUs' worth of time that the cgroup allows; None for no limit.
+        cgroup_memory_bytes: the cgroup's memory limit; None for none.
+        governor: the frequency governor of the first allowed CPU.
+        boost: whether the clock may rise above its base frequency.
+        memory_bytes: installed memory.
+        nvidia: whether an NVIDIA driver is there.
+    """
+
+    cpu: str
+    architecture: str
+    board: str | None
+    cores: int | None
+    cpus: int | None
+    cpus_allowed: int
+    instruction_sets: tuple[str, ...]
+    smt: bool | None
+    virtualised: bool | None
+    cgroup_cpu_quota: float | None
+    cgroup_memory_bytes: int | None
+    governor: str | None
+    boost: bool | None
+    memory_bytes: int
+    nvidia: bool
 
 
 def fingerprint() -> dict[str, Any]:

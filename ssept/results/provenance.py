@@ -1,53 +1,19 @@
 """What a saved run was measured on: the machine, its software, the commit of the code."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
-from ssept.results.typed import Natural, NotNegative
+from ssept.results.typed import Natural
 
 
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """What stays the same from run to run; None where the machine does not say.
+class Fingerprint(TypedDict, total=False):
+    """What the matrix says of machine and software: these fields, and others to be shown as text.
 
-    Attributes:
-        cpu: the CPU's model.
-        architecture: as the kernel names it, "x86_64" or "aarch64".
-        board: the single-board computer's name, from its device tree.
-        cores, cpus, cpus_allowed: physical, logical, and those this process may run on.
-        instruction_sets: those that decide how fast a matrix product runs.
-        smt: whether cores run two threads at a time.
-        virtualised: whether this is a virtual machine.
-        cgroup_cpu_quota: CPUs' worth of time that the cgroup allows; None for no limit.
-        cgroup_memory_bytes: the cgroup's memory limit; None for none.
-        governor: the frequency governor of the first allowed CPU.
-        boost: whether the clock may rise above its base frequency.
-        memory_bytes: installed memory.
-        nvidia: whether an NVIDIA driver is there.
+    A run of an earlier or later version may have others.
     """
 
-    cpu: str
-    architecture: str
-    board: str | None
-    cores: Natural | None
-    cpus: Natural | None
-    cpus_allowed: Natural
-    instruction_sets: tuple[str, ...]
-    smt: bool | None
-    virtualised: bool | None
-    cgroup_cpu_quota: NotNegative | None
+    memory_bytes: Natural | None
     cgroup_memory_bytes: Natural | None
-    governor: str | None
-    boost: bool | None
-    memory_bytes: Natural
-    nvidia: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fingerprint(Machine):
-    """The machine, and what software ran on it."""
-
-    system: str
-    python: str
     packages: dict[str, str]
 
 

@@ -8,7 +8,7 @@ import json
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from ssept.errors import RunError
 from ssept.estimate import Estimate
@@ -53,8 +53,9 @@ def typed(kind: Any, value: Any, where: str = "") -> Any:
     """Read a JSON value as a type.
 
     Args:
-        kind: a dataclass, `X | None`, `tuple[X, ...]`, `dict[str, X]`, str, bool, Any, or one of
-            the annotated types. What a file says beyond the fields of a dataclass is left out.
+        kind: a dataclass, a TypedDict, `X | None`, `tuple[X, ...]`, `dict[str, X]`, str, bool, Any,
+            or one of the annotated types. What a file says beyond the fields of a dataclass is
+            left out, beyond those of a TypedDict kept.
         value: as `json.loads` gives it, or as `json.dumps` will take it.
         where: its place in the file.
 
@@ -74,6 +75,10 @@ def typed(kind: Any, value: Any, where: str = "") -> Any:
         return _anything(value, where)
     if not _is(value, origin):
         raise refusal(value, where, _words(kind))
+    if is_typeddict(origin):
+        known = get_type_hints(origin, include_extras=True)
+        kinds = {name: known.get(name, Any) for name in value}
+        return {printable(n): typed(k, value[n], _inside(where, n)) for n, k in kinds.items()}
     if origin is tuple:
         return tuple(typed(given[0], each, f"{where}[{at}]") for at, each in enumerate(value))
     if origin is dict:

@@ -1,12 +1,12 @@
 """What saved runs were measured under, and in what of it they differ."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from ssept.results.cells import SHORT, MatrixRun, Run, options_text
 
 UNKNOWN = "–"
+MEMORY = ("memory_bytes", "cgroup_memory_bytes")
 # The fingerprint's software; all the rest of it is the machine.
 SOFTWARE = ("system", "python", "packages")
 
@@ -29,7 +29,7 @@ def machine(run: MatrixRun) -> dict[str, str]:
     """What tells one machine from another, by name, as short text; empty where nothing does."""
     known = _fingerprint(run)
     # The kernel keeps some memory for itself, not the same after each update: whole GB stay.
-    rounded = {k: f"{v / 1e9:.0f} GB" for k, v in known.items() if v and k.endswith("_bytes")}
+    rounded = {name: f"{known[name] / 1e9:.0f} GB" for name in MEMORY if known.get(name)}
     return {k: _text(v) for k, v in (known | rounded).items() if k not in SOFTWARE}
 
 
@@ -62,7 +62,7 @@ def differences(found: Sequence[dict[str, str]]) -> dict[str, list[str]]:
 
 def _fingerprint(run: MatrixRun) -> dict[str, Any]:
     info = run.content.machine_info
-    return asdict(info.ssept) if info and info.ssept else {}
+    return {**info.ssept} if info and info.ssept else {}
 
 
 def _settings(run: MatrixRun) -> dict[str, str]:
@@ -95,6 +95,6 @@ def _all_of(run: MatrixRun, name: str) -> str:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, list):
         return " ".join(map(str, value))
     return UNKNOWN if value is None else str(value)
