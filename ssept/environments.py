@@ -123,6 +123,8 @@ def virtual_environment(folder: Path, install: Sequence[str]) -> Path:
     scratch = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed
     scratch.mkdir(parents=True)
+    # Constraints are for the packages beside ssept; a tool's own pins may differ from them.
+    variables = {key: value for key, value in os.environ.items() if key != "PIP_CONSTRAINT"}
     try:
         for command in (
             [sys.executable, "-I", "-m", "venv", "--clear", str(folder)],
@@ -131,7 +133,7 @@ def virtual_environment(folder: Path, install: Sequence[str]) -> Path:
         ):
             done = subprocess.run(  # noqa: S603
                 command,
-                env=os.environ | {"TMPDIR": str(scratch)},
+                env=variables | {"TMPDIR": str(scratch)},
                 capture_output=True,
                 text=True,
                 check=False,
