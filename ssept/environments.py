@@ -137,6 +137,8 @@ def virtual_environment(folder: Path, install: Sequence[str]) -> Path:
     pip = ["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
     scratch = folder / ".tmp"
     scratch.mkdir()
+    # Constraints are for the packages beside ssept; a tool's own pins may differ from them.
+    variables = {key: value for key, value in os.environ.items() if key != "PIP_CONSTRAINT"}
     try:
         for command in (
             isolated("-m", "venv", folder),
@@ -145,7 +147,7 @@ def virtual_environment(folder: Path, install: Sequence[str]) -> Path:
         ):
             done = subprocess.run(  # noqa: S603
                 command,
-                env=os.environ | {"TMPDIR": str(scratch)},
+                env=variables | {"TMPDIR": str(scratch)},
                 capture_output=True,
                 text=True,
                 check=False,

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from ssept.data.dataset import Dataset, load_dataset
 from ssept.data.synthetic import prepare_synthetic
 from ssept.environments import environment
 from ssept.errors import SseptError
-from ssept.files import locked, written_folder
 from ssept.model.checkpoint import Checkpoint, save_checkpoint
 from ssept.model.network import SSEPT, SSEPTConfig
 from tests.guard import GUARD, Guard, begin
@@ -52,22 +50,6 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cache.mkdir()
     monkeypatch.setenv("SSEPT_CACHE_DIR", str(cache))
     return cache
-
-
-def shared_folder(guard: Guard, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that is made once for all workers.
-
-    Args:
-        guard: the session's.
-        name: of the folder.
-        make: fills a folder.
-    """
-    folder = guard.shared / name
-    with locked(folder.with_name(f"{name}.lock")):
-        if not folder.exists():
-            with written_folder(folder) as temporary:
-                make(temporary)
-    return folder
 
 
 def tool_environment(guard: Guard, name: str, requirements: Path, megabytes: int) -> Path:

@@ -35,25 +35,21 @@ class Guard:
 
     Attributes:
         cache: ssept's, shared by all workers: its entries have locks, and name their content.
-        shared: for what workers make once for all, see `tests.conftest.shared_folder`.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.cache, self.shared, self.home = (folder / x for x in ("cache", "shared", "home"))
-        for made in (self.cache, self.shared, self.home):
+        self.cache, home = folder / "cache", folder / "home"
+        for made in (self.cache, home):
             made.mkdir(exist_ok=True)
         self._users, self._users_cache = dict(os.environ), cache_folder()
-        self._set(self._own())
-
-    def _own(self) -> dict[str, str]:
         kept = {name: value for name, value in self._users.items() if not _is_users_own(name)}
-        return kept | {
-            "HOME": str(self.home),
+        own = {
+            "HOME": str(home),
             "SSEPT_CACHE_DIR": str(self.cache),
-            "MPLCONFIGDIR": str(self.shared / "matplotlib"),
-            "TORCHINDUCTOR_CACHE_DIR": str(self.shared / "inductor"),
+            "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
             "PIP_NO_INDEX": "1",  # what a test installs lies in a folder that it made
         }
+        self._set(kept | own)
 
     @contextmanager
     def users_environment(self) -> Iterator[Path]:

@@ -62,6 +62,16 @@ def test_an_environment_is_made_once_and_its_tool_answers(
 
 
 @pytest.mark.slow
+def test_constraints_of_the_user_do_not_bind_a_tool(
+    shelf: Path, requirements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "constraints.txt").write_text("tiny==2.0\n")
+    monkeypatch.setenv("PIP_CONSTRAINT", str(tmp_path / "constraints.txt"))
+    write_wheel(shelf)
+    assert environment("tiny", requirements, 20).exists()
+
+
+@pytest.mark.slow
 def test_parallel_callers_make_it_once(
     shelf: Path, requirements: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,13 +1,12 @@
 """Tests see nothing of the user's: no variables, no home, no cache, and not the saved runs."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.matrix import ROOT
+from tests.matrix import ROOT, environment
 
 USERS = {
     **{"SSEPT_MAX_BATCH": "x", "SSEPT_THREADS": "x", "SSEPT_DOWNLOAD_URL": "x"},
@@ -75,7 +74,7 @@ def run(project: Path, test: str, *arguments: str) -> subprocess.CompletedProces
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", "pytest.ini", *arguments],
         cwd=project,
-        env=os.environ | USERS | own | {"PYTHONPATH": str(ROOT)},
+        env=environment() | USERS | own | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

@@ -1,12 +1,20 @@
 """Small packages made here, and pip kept to them, so that no test needs a package index."""
 
 import os
+import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ssept.files import sha256
+from tests.matrix import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 def write_wheel(folder: Path, name: str = "tiny", version: str = "1.0", text: str = "") -> str:
@@ -31,3 +39,8 @@ def install_only_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+
+
+def pyproject() -> dict[str, Any]:
+    """This project's pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
