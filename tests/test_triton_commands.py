@@ -9,9 +9,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import tritonclient.grpc as grpc
+from tritonclient.utils import InferenceServerException
 
 from ssept.cli import main
 from ssept.errors import LoadError, SseptError
@@ -221,13 +224,32 @@ def test_what_the_server_makes_is_its_owner_s_alone(server: Server) -> None:
     assert {stat.S_IMODE(segment.stat().st_mode) & 0o077 for segment in segments} == {0}
 
 
-def test_nobody_registers_shared_memory_by_http(server: Server) -> None:
-    url = f"http://{server.http}/v2/systemsharedmemory/region/mine/register"
-    body = json.dumps({"key": "/mine", "offset": 0, "byte_size": 8}).encode()
+REGION = {"key": "/mine", "offset": 0, "byte_size": 8}
+CLOSED = [
+    ("/v2/systemsharedmemory/region/mine/register", REGION),
+    ("/v2/cudasharedmemory/region/mine/register", REGION),
+    ("/v2/logging", {"log_info": False}),
+    ("/v2/trace/setting", {"trace_level": ["TIMESTAMPS"]}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), CLOSED, ids=[path for path, _ in CLOSED])
+def test_no_page_reaches_more_than_the_models(
+    server: Server, path: str, body: dict[str, Any]
+) -> None:
+    request = urllib.request.Request(f"http://{server.http}{path}", json.dumps(body).encode())
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(urllib.request.Request(url, body), timeout=10)
+        urllib.request.urlopen(request, timeout=10)
     with refused.value as answer:
         assert answer.code == 403
+
+
+def test_nobody_registers_shared_memory_by_grpc(server: Server) -> None:
+    with (
+        grpc.InferenceServerClient(server.grpc) as client,
+        pytest.raises(InferenceServerException, match="This protocol is restricted"),
+    ):
+        client.register_system_shared_memory("mine", "/mine", 8)
 
 
 def test_no_docker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,8 @@ from ssept.serving.triton.environment import tools
 IMAGE = "nvcr.io/nvidia/tritonserver:26.09-py3"  # 2.73.0, as the clients of the triton extra
 IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
 MODELS = ("target=/models", "readonly")  # of the mount
-RELEASE = "24.10"  # of that server
+RELEASE = "24.10"  # of the server that PyPI has
+CLOSED = "shared-memory,logging,trace"  # what it offers, and is of no use here
 OWNER_ALONE = 0o077  # the umask
 START_SECONDS = 120
 FETCH_SECONDS = 3600  # the image of several GB may have to be fetched first
@@ -59,9 +60,9 @@ class Launch:
 def local(repository: Path, ports: Ports, address: str, folder: Path) -> Launch:
     """The tritonserver of PyPI, in the environment of its own.
 
-    That release has faults which let whoever reaches it read and change its shared memory. So it
-    listens for this machine alone, its files are its owner's alone, and nothing registers shared
-    memory by HTTP, which any page in a browser of this machine could ask for.
+    That release has faults which let whoever reaches it read and change its shared memory, and a
+    page in a browser of this machine does reach it. So it listens for this machine alone, its files
+    are its owner's alone, and nobody registers shared memory.
 
     Args:
         folder: an empty one, for its backend directory; its name is the server's.
@@ -75,7 +76,7 @@ def local(repository: Path, ports: Ports, address: str, folder: Path) -> Launch:
             f"--address {address}: the tritonserver of PyPI is {RELEASE}, which has known faults: "
             "it listens on this machine alone, 127.0.0.1; for others run the container: --docker"
         )
-    of = tools()
+    of, key = tools(), secrets.token_hex()  # which nobody is told
     backends, empty = folder / "backends", folder / "empty"
     empty.mkdir()
     of.copy_backends(backends)
@@ -85,7 +86,8 @@ def local(repository: Path, ports: Ports, address: str, folder: Path) -> Launch:
         f"--id={folder.name}",
         f"--model-repository={repository.resolve()}",
         f"--backend-directory={backends}",
-        f"--http-restricted-api=shared-memory:ssept={secrets.token_hex()}",
+        f"--http-restricted-api={CLOSED}:ssept={key}",
+        f"--grpc-restricted-protocol={CLOSED}:ssept={key}",
         *(f"--backend-config={backend},{prefix}" for backend in ("python", "onnxruntime")),
         *(f"--{kind}-address={address}" for kind in asdict(ports)),
         *(f"--{kind}-port={port}" for kind, port in asdict(ports).items()),
