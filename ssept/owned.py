@@ -66,13 +66,13 @@ def remove(folder: Path) -> bool:
     """
     if mark_of(folder) is None:
         return not os.path.lexists(folder)
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.name != MARK:
-            with contextlib.suppress(OSError):
-                path.unlink()
-    if [path.name for path in folder.iterdir()] == [MARK]:
-        (folder / MARK).unlink()
-        folder.rmdir()
+    with contextlib.suppress(OSError):  # another process may be deleting it too
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != MARK:
+                path.unlink(missing_ok=True)
+        if [path.name for path in folder.iterdir()] == [MARK]:
+            (folder / MARK).unlink()
+            folder.rmdir()
     return not folder.exists()

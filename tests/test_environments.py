@@ -1,6 +1,7 @@
 """Tools' own environments: made once, whole or made again, and called file to file."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -135,6 +136,19 @@ def test_a_build_that_was_killed_is_made_again(
     python = environment("tiny", requirements, 20)
     assert python.parents[1] == left
     assert run(python, script, {})["answer"] == 42
+
+
+def test_a_folder_that_was_not_made_here_stays(
+    shelf: Path, requirements: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_wheel(shelf)
+    folder = environment("tiny", requirements, 20).parents[1]
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(SseptError, match=f"{folder}: was not made by ssept: move it away"):
+        environment("tiny", requirements, 20)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
 def program(folder: Path, text: str) -> Path:

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "anybody on them",
     )
     parser.add_argument(
-        "--log", type=Path, metavar="FILE", help="of the server (default: in the cache)"
+        "--log", type=Path, metavar="FILE", help="of the server, begun anew (default: in the cache)"
     )
     parser.add_argument("--docker", action="store_true", help="run NVIDIA's container instead")
     parser.add_argument("--image", default=IMAGE, help="the container's image")
