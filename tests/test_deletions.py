@@ -14,7 +14,7 @@ import pytest
 from ssept.errors import SseptError
 from ssept.owned import MARK, mark
 from ssept.serving import keeper
-from ssept.serving.statistics import BYTES, Statistics
+from ssept.serving.core.call_statistics import BYTES, Statistics
 from tests.matrix import ROOT
 
 LIST = ROOT / "docs/security-deletions.md"

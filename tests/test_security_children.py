@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ssept.decide.gate.packages import HERE
-from ssept.decide.gate.process import Worker
-from ssept.serving.process import running
 
 import ssept
 from ssept import children
 from ssept.artifacts import Artifact
 from ssept.children import command, isolated
 from ssept.decide.gate import self_test
-from ssept.decide.gate.sides import Side
+from ssept.decide.gate.sides.interpreter import HERE
+from ssept.decide.gate.sides.side import Side
+from ssept.decide.gate.workers.handle import Worker
 from ssept.environments import environment, run
 from ssept.measure.cold_start import cold_start
+from ssept.serving.launch.ssept_serve import running
 from ssept.serving.settings import Settings
 from ssept.serving.triton.client import Client
 from ssept.serving.triton.server import free_ports
