@@ -11,11 +11,13 @@ from ssept.errors import ArtifactError
 
 MODEL = Model("tiny", "0" * 64, "", "", 1, 1, 1)
 
+FIRST, LATER = b"\x08\x0a", b"\x08\x0b"  # ONNX models that hold a version alone
+
 
 @pytest.fixture
 def artifact(tmp_path: Path) -> Artifact:
     (tmp_path / "built").mkdir()
-    (tmp_path / "built/tiny.onnx").write_text("model")
+    (tmp_path / "built/tiny.onnx").write_bytes(FIRST)
     return artifact_of(tmp_path / "built/tiny.onnx", "onnx", "onnx", MODEL, {})
 
 
@@ -27,7 +29,7 @@ def out(artifact: Artifact, tmp_path: Path) -> Path:
 
 def another(artifact: Artifact) -> Artifact:
     """The artifact of a later build, with the same name."""
-    artifact.path.write_text("a later model")
+    artifact.path.write_bytes(LATER)
     return artifact_of(artifact.path, "onnx", "onnx", MODEL, {})
 
 
@@ -68,12 +70,12 @@ def test_a_link_within_the_folder_is_fine(out: Path) -> None:
 
 def test_a_later_build_replaces_the_files_of_the_manifest(out: Path, artifact: Artifact) -> None:
     copy_artifacts([another(artifact)], out)
-    assert (out / "tiny.onnx").read_text() == "a later model"
+    assert (out / "tiny.onnx").read_bytes() == LATER
 
 
 def test_a_copy_that_was_interrupted_is_finished(tmp_path: Path, artifact: Artifact) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/tiny.onnx").write_text("model")
+    (tmp_path / "out/tiny.onnx").write_bytes(FIRST)
     copy_artifacts([artifact], tmp_path / "out")
     assert read_artifacts(tmp_path / "out")["onnx"].sha256 == artifact.sha256
 
@@ -86,7 +88,7 @@ def test_a_file_that_no_manifest_names_is_not_replaced(
     out.mkdir()
     (out / "tiny.onnx").write_text(text)
     other = replace(another(artifact), path=artifact.path.with_name("second.onnx"))
-    other.path.write_text("a later model")
+    other.path.write_bytes(LATER)
     with pytest.raises(ArtifactError, match=r"tiny\.onnx: is another file, which no manifest"):
         copy_artifacts([other, artifact], out)
     assert [path.name for path in out.iterdir()] == ["tiny.onnx"]

@@ -13,8 +13,8 @@ import pytest
 
 from ssept.errors import SseptError
 from ssept.owned import MARK, mark
-from ssept.serving import keeper
 from ssept.serving.core.call_statistics import BYTES, Statistics
+from ssept.serving.launch import watchdog
 from tests.matrix import ROOT
 
 LIST = ROOT / "docs/security-deletions.md"
@@ -138,9 +138,9 @@ def test_a_keeper_deletes_the_folder_of_its_server_only(tmp_path: Path, made: bo
         "folder": str(folder),
         "afterwards": [],
     }
-    assert keeper.MARK == MARK
+    assert watchdog.MARK == MARK
     with subprocess.Popen(
-        [sys.executable, "-I", keeper.__file__], stdin=subprocess.PIPE, text=True
+        [sys.executable, "-I", watchdog.__file__], stdin=subprocess.PIPE, text=True
     ) as process:
         process.communicate(json.dumps(request) + "\n")
     assert folder.exists() == (not made)

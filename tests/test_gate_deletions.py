@@ -195,20 +195,20 @@ def test_a_worktree_that_the_user_put_into_a_killed_run_s_folder_stays(
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from ssept.decide.gate import sides, worktree
+from ssept.decide.gate.sides import side, worktrees
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 def torn(folder, **_):
-    (folder / worktree.MARK).write_text('{"folder": "/')
+    (folder / worktrees.MARK).write_text('{"folder": "/')
     die()
 at = sys.argv[1]
 if at == "before the mark":
-    worktree.mark = die
+    worktrees.mark = die
 elif at == "within the mark":
-    worktree.mark = torn
+    worktrees.mark = torn
 elif at == "before the checkout":
-    sides.check_out = die
-with sides.opened("HEAD~1", extras=("cpu", "train")):
+    side.check_out = die
+with side.opened("HEAD~1", extras=("cpu", "train")):
     pass
 """
 # In the place of git: ends the gate in the middle of a checkout.

@@ -16,11 +16,11 @@ import pytest
 
 from ssept.cli import main
 from ssept.decide.gate.plan import Plan
+from ssept.decide.gate.self_test import cpu_hog as hog
 from ssept.decide.gate.self_test.journal import SCHEMA, file_of, matching, read
 from ssept.decide.gate.self_test.other_tools import IN_SEQUENCE, INTERLEAVED, RULES, rivals
 from ssept.decide.gate.self_test.rates import Share, rates_in, rates_of
 from ssept.decide.gate.self_test.scenarios import CONDITIONS, Counts
-from ssept.decide.gate.self_test.trials import cpu_hog as hog
 from ssept.decide.gate.sequential_test import look_at
 from ssept.errors import SseptError
 from ssept.files import append_json_line

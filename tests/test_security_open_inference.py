@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from ssept.serving.http_api.asgi import RefusedError
-from ssept.serving.http_api.v2 import contract as contracts
+from ssept.serving.http_api.v2 import codec as contracts
 from ssept.serving.http_api.v2 import tensors
 from ssept.serving.http_api.v2.codec import Contract
 from ssept.serving.http_api.v2.tensors import decompressed
