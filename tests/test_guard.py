@@ -51,7 +51,7 @@ def pytest_configure(config):
 def guard(pytestconfig):
     return pytestconfig.stash[own.GUARD]
 """
-WORKERS = pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "two workers"])
+ALONE, TWO = (), ("-p", "xdist", "-n2")
 
 
 @pytest.fixture
@@ -71,17 +71,18 @@ def run(project: Path, test: str, *arguments: str) -> subprocess.CompletedProces
     (project / "test_inner.py").write_text(test)
     home = project.parent / "home"
     own = {"HOME": str(home), "SSEPT_CACHE_DIR": str(home / "cache"), "SSEPT_TEST_FUZZ": "5"}
+    python = {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", "pytest.ini", *arguments],
         cwd=project,
-        env=environment() | USERS | own | {"PYTHONPATH": str(ROOT)},
+        env=environment() | USERS | own | python,
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-@WORKERS
+@pytest.mark.parametrize("workers", [ALONE, TWO], ids=len)
 def test_nothing_of_the_users_is_seen_or_left(project: Path, workers: tuple[str, ...]) -> None:
     home, seen = project.parent / "home", project.parent / "seen"
     test = INNER.format(names=tuple(USERS), home=str(home), seen=str(seen))
@@ -94,13 +95,16 @@ def test_nothing_of_the_users_is_seen_or_left(project: Path, workers: tuple[str,
     assert not any(folder.exists() for folder in folders)
 
 
-@WORKERS
 @pytest.mark.parametrize(
-    "change",
-    ["echo >> results/Linux/0001_x.json", "touch results/new", "rm results/Linux/0001_x.json"],
+    ("change", "workers"),
+    [
+        ("echo >> results/Linux/0001_x.json", ALONE),
+        ("rm results/Linux/0001_x.json", ALONE),
+        ("touch results/new", TWO),
+    ],
 )
 def test_a_test_that_changes_results_fails_the_session(
-    project: Path, workers: tuple[str, ...], change: str
+    project: Path, change: str, workers: tuple[str, ...]
 ) -> None:
     test = f"import subprocess\ndef test_it(): subprocess.run({change!r}, shell=True, check=True)\n"
     done = run(project, test, *workers)
@@ -109,13 +113,10 @@ def test_a_test_that_changes_results_fails_the_session(
     assert f"a test has changed the user's {project}/results" in done.stdout
 
 
-@WORKERS
 @pytest.mark.parametrize("mode", ["r", "a"])
-def test_a_test_that_opens_a_saved_run_fails(
-    project: Path, workers: tuple[str, ...], mode: str
-) -> None:
+def test_a_test_that_opens_a_saved_run_fails(project: Path, mode: str) -> None:
     path = project / "results" / "Linux" / "0001_x.json"
-    done = run(project, f"def test_it(): open({str(path)!r}, {mode!r}).close()\n", *workers)
+    done = run(project, f"def test_it(): open({str(path)!r}, {mode!r}).close()\n")
     assert done.returncode == 1, done.stdout
     assert "tests bring their own runs" in done.stdout
     assert path.read_text() == "{}"

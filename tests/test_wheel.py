@@ -167,7 +167,7 @@ def test_serve_answers_and_shows_its_page(programs: Path, tmp_path: Path) -> Non
         (("triton", "repository", "out"), "triton"),
         (("build", "--variants=fused_index"), "index"),
     ],
-    ids=" ".join,
+    ids=["tune", "triton", "index"],
 )
 def test_what_needs_another_extra_names_it(
     programs: Path, tmp_path: Path, command: tuple[str, ...], extra: str

@@ -264,4 +264,5 @@ def _tool_version(name: str) -> str:
             return f"{distribution} {version(distribution)}"
         except PackageNotFoundError:
             continue
-    raise SseptError(f"building needs {name}, which is not installed")
+    extra = {"onnxruntime": "cpu", "faiss-cpu": "index"}.get(name, "train")
+    raise SseptError(f"building needs {name}: install the {extra} extra")
