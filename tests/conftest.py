@@ -2,10 +2,12 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -50,6 +52,14 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cache.mkdir()
     monkeypatch.setenv("SSEPT_CACHE_DIR", str(cache))
     return cache
+
+
+@pytest.fixture
+def no_child_left() -> Iterator[None]:
+    """The test leaves no process behind; others may have, as multiprocessing's own helper is."""
+    before = set(psutil.Process().children())
+    yield
+    assert set(psutil.Process().children()) <= before
 
 
 def tool_environment(guard: Guard, name: str, requirements: Path, megabytes: int) -> Path:

@@ -246,6 +246,7 @@ def test_a_builder_that_dies_is_an_error_like_another(
     assert str(results["ort_dynamic"]) == ("ort_dynamic: the process that built it ended with -9")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_killed_in_the_middle_it_goes_on_from_what_was_finished(
     how: signal.Signals,

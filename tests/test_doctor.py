@@ -478,6 +478,7 @@ def test_the_matrix_prints_the_warnings_first(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_projects_own_tests_do_not(tmp_path: Path) -> None:
     own = matrix_header(tmp_path, environment(), *LOUD, "tests/test_metrics.py")
     assert "ssept: " not in own

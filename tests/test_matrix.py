@@ -15,7 +15,7 @@ from ssept.data.dataset import Dataset
 from tests.conftest import untrained
 from tests.matrix import ROOT, Run, command, environment, run_matrix
 
-CELLS = ["torch-torch", "onnx-cpu", "onnx-openvino", "onnx_graph-cpu", "onnx_graph-openvino"]
+CELLS = ["torch-torch", "onnx-cpu", "onnx-openvino"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def options(small_folder: Path, small_checkpoint: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory, options: list[str]) -> Run:
-    return run_matrix(tmp_path_factory.mktemp("full"), *options)
+    return run_matrix(tmp_path_factory.mktemp("full"), *options, "--variants", "torch,onnx")
 
 
 def test_every_live_cell_is_measured_in_every_way(full: Run) -> None:
@@ -183,6 +183,7 @@ def test_the_table_fits_100_columns_and_marks_the_baseline(full: Run) -> None:
     assert max(len(line) for line in table[header:]) <= 100
 
 
+@pytest.mark.slow
 def test_the_saved_run_is_read_and_compared_by_pytest_benchmark(
     full: Run, options: list[str]
 ) -> None:
@@ -216,6 +217,7 @@ def test_a_required_provider_that_is_missing_fails(tmp_path: Path, options: list
     assert not list(tmp_path.rglob("*.json"))
 
 
+@pytest.mark.slow
 def test_without_require_it_is_skipped(tmp_path: Path, options: list[str]) -> None:
     run = run_matrix(tmp_path, *options, "--providers", "cuda,tensorrt")
     assert run.code == 0

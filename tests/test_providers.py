@@ -318,6 +318,7 @@ PROVIDERS.update({{{line}}})
 """
 
 
+@pytest.mark.slow
 def test_the_page_on_adding_a_provider_can_be_followed_word_by_word(
     small_folder: Path, small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from ssept.decide.scale.gemm import products
 from ssept.decide.scale.journal import file_of, read
 from ssept.decide.scale.onnx_cost import work_of
 from ssept.decide.scale.points import Point, along, points_around
-from ssept.decide.scale.random_models import models
+from ssept.decide.scale.random_models import SHARED, models
 from ssept.decide.scale.roofline import (
     ARITHMETIC,
     FLOAT32,
@@ -349,6 +349,7 @@ def test_only_what_the_peaks_are_of_has_a_least_time() -> None:
     assert not Cell("torch", "torch").bounded
 
 
+@pytest.mark.slow
 def test_models_are_built_apart_and_removed(empty_cache: Path) -> None:
     with models(60, 7, ["ort_static"]) as results:
         artifact = results["ort_static"]  # calibrated: on data of the same size
@@ -358,9 +359,10 @@ def test_models_are_built_apart_and_removed(empty_cache: Path) -> None:
         assert session.scores([1], [[1, 60]]).shape == (1, 61)
     assert not artifact.path.exists()
     assert os.environ["SSEPT_CACHE_DIR"] == str(empty_cache)
-    assert not list(empty_cache.iterdir())
+    assert [path.name for path in empty_cache.rglob("*")] == [SHARED]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_ended_leaves_no_models(tmp_path: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -410,6 +412,7 @@ def copied(out: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_run_keeps_each_point(out: Path) -> None:
     first, second = read(file_of(out))
     assert (first["point"], second["point"]) == tuple(
@@ -432,6 +435,7 @@ def test_a_run_keeps_each_point(out: Path) -> None:
     assert (out / "scale.svg").is_file()
 
 
+@pytest.mark.slow
 def test_a_finished_run_measures_nothing(
     copied: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -444,6 +448,7 @@ def test_a_finished_run_measures_nothing(
     assert said.count("onnx_topk-cpu") == 2
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(copied: Path) -> None:
     path = file_of(copied)
     whole = path.read_bytes().splitlines(keepends=True)
@@ -460,6 +465,7 @@ def test_an_interrupted_run_goes_on(copied: Path) -> None:
     assert "ONNX files" in records[1]["cells"]["torch-torch"]["least"]["unknown"]
 
 
+@pytest.mark.slow
 def test_other_settings_are_not_mixed(out: Path, copied: Path) -> None:
     record = read(file_of(out))[0]
     other = record | {"settings": record["settings"] | {"threads": 7}}
@@ -469,6 +475,7 @@ def test_other_settings_are_not_mixed(out: Path, copied: Path) -> None:
     assert "onnx_topk" not in (copied / "scale.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_cell_that_does_not_run_is_named(
     copied: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -587,6 +594,7 @@ def test_one_point_makes_no_plot(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_without_matplotlib_there_is_the_table(
     copied: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -237,6 +237,7 @@ def test_each_request_is_logged_if_wanted(tmp_path: Path, small_checkpoint: Path
     assert line.endswith('"GET /version HTTP/1.1" 200')
 
 
+@pytest.mark.slow
 def test_the_matrix_measures_the_server_only_if_told(
     tmp_path: Path, small_folder: Path, small_checkpoint: Path
 ) -> None:

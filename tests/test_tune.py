@@ -60,6 +60,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     return times
 
 
+@pytest.mark.slow
 def test_a_faster_setting_is_found_and_confirmed(
     artifact: Artifact, work: dict[str, float]
 ) -> None:
