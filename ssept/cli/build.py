@@ -10,10 +10,11 @@ from pathlib import Path
 from tabulate import tabulate
 from tqdm import tqdm
 
-from ssept.artifacts import Artifact, copy_artifacts
+from ssept.artifacts import Artifact
 from ssept.errors import SseptError
 from ssept.files import written_file
 from ssept.installation import shipped_checkpoint
+from ssept.manifests import copy_artifacts
 from ssept.measure.golden import golden_path
 from ssept.variants import BASELINE, VARIANTS, build, cache_entry
 from ssept.variants.parallel import Outcome, build_all

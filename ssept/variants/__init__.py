@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ssept.artifacts import ENCODER_AND_INDEX, Artifact, Entry, Model, Signature
+from ssept.artifacts import ENCODER_AND_INDEX, Artifact, Model, Signature
 from ssept.errors import SseptError
 from ssept.files import sha256
+from ssept.manifests import Entry
 from ssept.variants.sources import source_hash
 
 BASELINE = "onnx"
