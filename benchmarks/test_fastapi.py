@@ -65,7 +65,7 @@ def alive(fastapi_server: Server) -> None:
 
 @pytest.fixture(scope="session")
 def local(fastapi_server: Server, fastapi_settings: Settings, artifacts: Artifacts) -> Session:
-    """The same model in this process."""
+    """Load the same model in this process."""
     del fastapi_server  # asked for first: it is skipped where there is none to compare with
     return PROVIDERS[PROVIDER].load(artifacts.get(VARIANT), fastapi_settings.threads)
 
@@ -82,7 +82,7 @@ def asked(dataset: Dataset, local: Session) -> tuple[IntArray, list[IntArray]]:
 
 @pytest.fixture(scope="session")
 def bodies(asked: tuple[IntArray, list[IntArray]], dataset: Dataset) -> list[bytes]:
-    """Requests in the data set's own ids."""
+    """Return request bodies in the data set's own ids."""
     users, sequences = asked
     return predict_bodies(
         dataset.user_ids[users - 1].tolist(), [dataset.item_ids[row - 1] for row in sequences]
@@ -91,7 +91,7 @@ def bodies(asked: tuple[IntArray, list[IntArray]], dataset: Dataset) -> list[byt
 
 @pytest.fixture(scope="session")
 def largest(fastapi_server: Server, bodies: list[bytes]) -> tuple[float, list[Probe]]:
-    """The largest rate at which 99 % are answered in time, by LoadGen; and how it was found."""
+    """Search the largest rate at which 99 % are answered in time, by LoadGen; keep the probes."""
     if reason := wrk.unavailable() or loadgen.unavailable():
         pytest.skip(reason)
     start = wrk.measure(fastapi_server.url + PATH, bodies, CONCURRENCY, CLOSED_SECONDS).rate
@@ -389,7 +389,7 @@ def long_enough(rate: float) -> float:
 
 
 def post(server: Server, path: str, body: bytes) -> Any:
-    """What it answers, read as JSON."""
+    """Send a body, and return the response, read as JSON."""
     head = {"Content-Type": "application/json"}
     request = urllib.request.Request(server.url + path, body, head)
     with urllib.request.urlopen(request, timeout=30) as answer:
@@ -397,7 +397,7 @@ def post(server: Server, path: str, body: bytes) -> Any:
 
 
 def overlap(predictions: list[Any], wanted: list[list[int]]) -> float:
-    """The share of the wanted items that are among those predicted."""
+    """Compute the share of the wanted items that are among those predicted."""
     pairs = zip(predictions, wanted, strict=True)
     return float(np.mean([len({*one["top_items"]} & {*items}) / TOP_K for one, items in pairs]))
 

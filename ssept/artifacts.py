@@ -97,7 +97,7 @@ def artifact_of(
     tools: dict[str, str],
     signature: Signature = Signature(),
 ) -> Artifact:
-    """The artifact that a file is, with its hash and size read from it.
+    """Describe a model file as an artifact; its hash and size are read from it.
 
     Raises:
         ArtifactError: as `model_files`.
@@ -108,7 +108,7 @@ def artifact_of(
 
 
 def model_files(path: Path, format: str = "onnx") -> list[Path]:
-    """The file of a model and, of an ONNX file, those beside it that hold tensors of it.
+    """Return a model's file and, for ONNX, the files beside it that hold its tensors.
 
     To be asked before a runtime loads the file: runtimes open what it names, wherever that is.
 
@@ -122,7 +122,7 @@ def model_files(path: Path, format: str = "onnx") -> list[Path]:
 
 
 def digest(files: list[Path]) -> str:
-    """The hash of a model: of its file, with the names and hashes of those beside it if any."""
+    """Hash a model: its file, with the names and hashes of those beside it if any."""
     own, *others = files
     if not others:
         return sha256(own)
@@ -130,12 +130,12 @@ def digest(files: list[Path]) -> str:
 
 
 def artifact_to(artifact: Artifact) -> dict[str, Any]:
-    """An artifact as plain JSON values."""
+    """Convert an artifact to plain JSON values."""
     return asdict(artifact) | {"path": str(artifact.path)}
 
 
 def artifact_from(folder: Path, entry: dict[str, Any]) -> Artifact:
-    """The artifact of JSON values, its path taken from `folder`.
+    """Build an artifact from JSON values, with its path in `folder`.
 
     Raises:
         KeyError, TypeError: they are not those of an artifact.

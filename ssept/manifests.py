@@ -54,7 +54,7 @@ class Entry:
     inputs: dict[str, Any]
 
     def kept(self) -> Artifact | None:
-        """The artifact if it is there; a damaged one counts as missing."""
+        """Return the artifact if it is in the cache; a damaged one counts as missing."""
         folder = self._folder()
         if (folder / MANIFEST).is_file():
             with contextlib.suppress(ArtifactError):
@@ -62,7 +62,7 @@ class Entry:
         return None
 
     def made(self, build: Callable[[Path], dict[str, Any]]) -> Artifact:
-        """The artifact, built by `build(path)` unless another process has done so meanwhile.
+        """Build the artifact by `build(path)`, unless another process has done so meanwhile.
 
         `build` returns further fields of the artifact.
         """
@@ -137,7 +137,7 @@ def _check_replaceable(folder: Path, sources: Iterable[Path]) -> None:
 
 
 def _described(folder: Path) -> set[str]:
-    """The names of the files that a folder's manifest describes, external data included."""
+    """List the files that a folder's manifest describes, external data included."""
     names = set()
     for entry in _entries(folder):
         names.add(entry["path"])
@@ -147,7 +147,7 @@ def _described(folder: Path) -> set[str]:
 
 
 def read_artifacts(folder: Path) -> dict[str, Artifact]:
-    """The artifacts that a folder's manifest describes, by variant.
+    """Read and check the artifacts that a folder's manifest describes, by variant.
 
     Raises:
         ArtifactError: there is no manifest, it is broken or of another schema, or a file is not
@@ -188,7 +188,7 @@ def _check(artifact: Artifact) -> None:
 
 
 def _entries(folder: Path) -> list[dict[str, Any]]:
-    """What a folder's manifest says of each artifact, whose file lies in that folder.
+    """Read a manifest's entries, each of a file that lies in the manifest's folder.
 
     Raises:
         ArtifactError: it is broken, of another schema, or names a file that lies elsewhere.

@@ -134,7 +134,7 @@ ONNXRUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-open
 
 
 def find(variant: str) -> Variant:
-    """The variant of a name.
+    """Find the variant of a name.
 
     Raises:
         SseptError: there is none; with the names that there are.
@@ -145,7 +145,7 @@ def find(variant: str) -> Variant:
 
 
 def build(checkpoint: Path, variant: str, data: Path | None = None) -> Artifact:
-    """The artifact of a variant of a checkpoint, from the cache or built now.
+    """Return the artifact of a checkpoint's variant, from the cache or built now.
 
     Args:
         checkpoint: the checkpoint file.

@@ -67,7 +67,7 @@ class Parts:
 def scores_graph(
     graph: GraphBuilder, config: SSEPTConfig, weights: Mapping[str, Array]
 ) -> ir.Model:
-    """The rewritten network as a model from `user` and `sequence` to `scores`.
+    """Build the rewritten network, a model from `user` and `sequence` to `scores`.
 
     Args:
         graph: what makes the operators, in its own precision.
@@ -78,7 +78,7 @@ def scores_graph(
 
 
 def state_graph(graph: GraphBuilder, config: SSEPTConfig, weights: Mapping[str, Array]) -> ir.Model:
-    """The same up to `state`, float32[B, item_dim]: its products with the items' rows are scores.
+    """Build it up to `state`, float32[B, item_dim]; products with the items' rows are scores.
 
     Args:
         graph, config, weights: as for `scores_graph`.
@@ -108,7 +108,7 @@ class _Rewrite:
         return self.graph.model(self._state(1.0), STATE, "batch", self.config.item_dim)
 
     def _state(self, scale: float) -> ir.Value:
-        """The item half of the last position's state times a scale, float32[B, item_dim]."""
+        """Compute the item half of the last state times a scale, float32[B, item_dim]."""
         graph, config = self.graph, self.config
         x = Parts([Part(self.inputs.embedded(), np.eye(config.dim))], np.zeros(config.dim))
         for number in range(config.blocks - 1):
@@ -123,7 +123,7 @@ class _Rewrite:
     # The blocks
 
     def _block(self, name: str, x: ir.Value) -> Parts:
-        """A block that is not the last one: all positions, float32[B, L, d] to parts."""
+        """Add a block that is not the last: all positions, float32[B, L, d] to parts."""
         graph, heads, dim = self.graph, self.config.heads, self.config.dim
         gain, bias = self.weights.norm(f"{name}.attention_norm")
         normed = self._normalized(x)
@@ -163,7 +163,7 @@ class _Rewrite:
         return Parts([Part(y, np.diag(gain)), Part(hidden, second)], bias + second_bias)
 
     def _added_up(self, name: str, x: Parts) -> ir.Value:
-        """The input of a block as one value, float32[B, L, d]."""
+        """Add up the input of a block to one value, float32[B, L, d]."""
         if len(x.parts) == 1:
             return x.parts[0].value
         y, hidden = x.parts
@@ -174,7 +174,7 @@ class _Rewrite:
         return self.graph.op("Add", product, self.graph.op("Mul", y.value, gain))
 
     def _last_block(self, name: str, x: Parts) -> ir.Value:
-        """The last block for the last position, parts of [B, L, d] to float32[B, d]."""
+        """Add the last block for the last position, parts of [B, L, d] to float32[B, d]."""
         graph, heads = self.graph, self.config.heads
         to_keys, offset = self.weights.to_keys(name)
         value, value_bias = self.weights.linear(f"{name}.attention.value")
@@ -198,7 +198,7 @@ class _Rewrite:
         return graph.linear(f"{name}.output", hidden, second, plus=y)
 
     def _last(self, name: str, x: Parts) -> ir.Value:
-        """The last row of a block's input, float32[B, d]."""
+        """Compute the last row of a block's input, float32[B, d]."""
         graph = self.graph
         rows = [graph.op("Gather", part.value, graph.scalar(-1), axis=1) for part in x.parts]
         if len(rows) == 1:
@@ -207,7 +207,7 @@ class _Rewrite:
         return graph.linear(f"{name}.input", joined, x.weight, x.constant)
 
     def _attend(self, query: ir.Value, x: Parts) -> ir.Value:
-        """The weighted sum of each part's rows, [B, heads, width] to the same shape."""
+        """Compute the weighted sum of each part's rows, [B, heads, width] to the same shape."""
         graph = self.graph
         values = [part.value for part in x.parts]
         queries: Sequence[ir.Value] = [query]
@@ -253,7 +253,7 @@ class _Rewrite:
         more: Array | float = 0.0,
         scale: float = 1.0,
     ) -> ir.Value:
-        """A norm of rows [B, d] times a scale, with more added to its bias."""
+        """Normalise rows [B, d], times a scale, with more added to the bias."""
         gain, bias = self.weights.norm(name)
         return self.graph.op(
             "LayerNormalization",

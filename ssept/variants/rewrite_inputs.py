@@ -55,7 +55,7 @@ class Inputs:
         return graph.op("Concat", *halves, axis=ROW_AXIS)
 
     def _from_start(self, name: str, table: Array) -> ir.Value:
-        """The rows of a table of positions for this length."""
+        """Slice the rows of a table of positions for this length."""
         graph = self.graph
         return graph.op(
             "Slice",
