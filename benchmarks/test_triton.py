@@ -40,7 +40,7 @@ pytestmark = pytest.mark.cell(HEAD, PROVIDER)
 
 @pytest.fixture(autouse=True)
 def alive(triton_server: Server) -> None:
-    """One clear message for each test where the server has ended."""
+    """Fail each test with one clear message where the server has ended."""
     try:
         triton_server.check()
     except ServerError as error:
