@@ -47,7 +47,7 @@ def negatives(dataset: Dataset) -> dict[str, IntArray]:
 
 @pytest.fixture(scope="session")
 def ranks(dataset: Dataset, negatives: dict[str, IntArray]) -> Ranks:
-    """The ranks of a split's targets, in the catalog and among negatives; taken once a session."""
+    """Return the ranks of a split's targets, in the catalog and among negatives; computed once."""
 
     @functools.cache
     def ranks(session: Session, split: str) -> tuple[FloatArray, FloatArray]:
@@ -79,7 +79,7 @@ def test_budget(
     splits = [split for split in SPLITS if len(dataset.cases(split))]
 
     def figures(of: Session) -> FloatArray:
-        """The mean NDCG@10 of each user's targets, float64[users]."""
+        """Compute the mean NDCG@10 of each user's targets, float64[users]."""
         users = np.concatenate([dataset.cases(split).users for split in splits])
         values = np.concatenate([ndcg(ranks(of, split)[0], 10) for split in splits])
         return mean_per_user(users, values)

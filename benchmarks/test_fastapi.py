@@ -1,7 +1,5 @@
-"""The model behind our HTTP server: its answers, its speed, and what it does with too much."""
+"""The model behind our HTTP server: its answers, its speed, and overload."""
 
-import json
-import urllib.request
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -11,87 +9,52 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fixtures.fastapi import NAME, PROVIDER, VARIANT, WORKERS
-from fixtures.peers import Peer
-from fixtures.served import facts, memory_of, note_ratio, note_result
-from fixtures.triton import INT8_TOPK, SERVED
-from fixtures.variants import Artifacts
+from fixtures.fastapi import NAME, VARIANT, WORKERS
+from fixtures.served import (
+    CLOSED_SECONDS,
+    CONCURRENCY,
+    LIMIT_MS,
+    OPEN_SECONDS,
+    PATH,
+    address,
+    by_concurrency,
+    check,
+    facts,
+    long_enough,
+    memory_of,
+    nearly_all,
+    note_result,
+    overlap,
+    post,
+    skip_without,
+)
 from ssept.data.dataset import Dataset
-from ssept.errors import LoadError, ServerError
 from ssept.evaluation import Accuracy, Scorer, accuracy, full_ranks
-from ssept.measure.statistics import MINIMUM_SAMPLES
 from ssept.metrics import IntArray
-from ssept.providers import PROVIDERS
 from ssept.providers.session import Session
 from ssept.serving.launch.ssept_serve import Server, running
 from ssept.serving.load import loadgen, open_loop, wrk
-from ssept.serving.load.bodies import TOP_K, predict_bodies
+from ssept.serving.load.bodies import TOP_K
 from ssept.serving.load.connections import KINDS, UNSENT
 from ssept.serving.load.max_rate import Probe, largest_rate, within
-from ssept.serving.load.result import Result
 from ssept.serving.settings import Settings
 from ssept.serving.triton import perf_analyzer
 from ssept.serving.triton.client import Client
 from ssept.serving.triton.config import MODEL
 
-PATH = "/predict"
-USERS = 512
 BATCH = 64
 TOLERANCE = 1e-4  # batches of other sizes add up in another order
-CLOSED_SECONDS = 3
-OPEN_SECONDS = 4
 OVERLOAD_SECONDS = 60
-REFUSED_SHARE = 1e-3  # that a pause of the machine excuses
 OVERLOAD = 2  # times the sustainable rate, at which hardly any request is refused
 AGE_CAP_MS = 20  # of that server, so that a queue could be told from a pause of the machine
 START_RATE = 5000  # to look for that one
-ACCEPTED_SHARE = 0.99
 UNLOADED, HALF = 0.1, 0.5  # of the largest rate
-LIMIT_MS = 10
-CEILING_START = 20_000  # requests a second, to look for what the clients can do
-CONCURRENCY = 8
-pytestmark = pytest.mark.cell(VARIANT, NAME)
-by_concurrency = partial(pytest.mark.parametrize, "concurrency", ids=lambda n: f"c{n:02}")
-
-
-@pytest.fixture(autouse=True)
-def alive(fastapi_server: Server) -> None:
-    """One clear message for each test where the server has ended."""
-    try:
-        fastapi_server.check()
-    except ServerError as error:
-        pytest.fail(str(error), pytrace=False)
-
-
-@pytest.fixture(scope="session")
-def local(fastapi_server: Server, fastapi_settings: Settings, artifacts: Artifacts) -> Session:
-    """The same model in this process."""
-    del fastapi_server  # asked for first: it is skipped where there is none to compare with
-    return PROVIDERS[PROVIDER].load(artifacts.get(VARIANT), fastapi_settings.threads)
-
-
-@pytest.fixture(scope="session")
-def asked(dataset: Dataset, local: Session) -> tuple[IntArray, list[IntArray]]:
-    """Users and what they have seen last, as many items as the model reads; catalog ids."""
-    cases, length = dataset.cases("test"), local.artifact.model.max_length
-    # Whole sequences, so that each request is as much work as another; if there are such users.
-    longest = sorted(range(len(cases)), key=lambda row: -min(len(cases.histories[row]), length))
-    chosen = longest[:USERS]
-    return cases.users[chosen], [cases.histories[row][-length:] for row in chosen]
-
-
-@pytest.fixture(scope="session")
-def bodies(asked: tuple[IntArray, list[IntArray]], dataset: Dataset) -> list[bytes]:
-    """Requests in the data set's own ids."""
-    users, sequences = asked
-    return predict_bodies(
-        dataset.user_ids[users - 1].tolist(), [dataset.item_ids[row - 1] for row in sequences]
-    )
+pytestmark = [pytest.mark.cell(VARIANT, NAME), pytest.mark.usefixtures("fastapi_alive")]
 
 
 @pytest.fixture(scope="session")
 def largest(fastapi_server: Server, bodies: list[bytes]) -> tuple[float, list[Probe]]:
-    """The largest rate at which 99 % are answered in time, by LoadGen; and how it was found."""
+    """Search the largest rate at which 99 % are answered in time, by LoadGen; keep the probes."""
     if reason := wrk.unavailable() or loadgen.unavailable():
         pytest.skip(reason)
     start = wrk.measure(fastapi_server.url + PATH, bodies, CONCURRENCY, CLOSED_SECONDS).rate
@@ -269,140 +232,3 @@ def test_overload(
     }
     assert not {*result.errors} - {"503", KINDS[UNSENT]}
     check(after)
-
-
-@by_concurrency([8, 64])
-def test_against_baseline(
-    concurrency: int,
-    fastapi_server: Server,
-    baseline_server: Peer,
-    bodies: list[bytes],
-    asked: tuple[IntArray, list[IntArray]],
-    local: Session,
-    benchmark: Any,
-) -> None:
-    """Requests a second beside the simplest server, which speaks the catalog's ids."""
-    skip_without(wrk.unavailable())
-    loads = {
-        NAME: (fastapi_server.url + PATH, bodies),
-        "baseline": (baseline_server.url + PATH, predict_bodies(*asked)),
-    }
-    results: dict[str, list[Result]] = {name: [] for name in loads}
-
-    def rate(name: str) -> float:
-        results[name].append(wrk.measure(*loads[name], concurrency, CLOSED_SECONDS))
-        return results[name][-1].rate
-
-    load = f"{concurrency} at a time"
-    note_ratio(benchmark, facts(local), load, rate, against="baseline")
-    benchmark.extra_info["results"] = {
-        name: [result.facts() for result in found] for name, found in results.items()
-    }
-    for result in (*results[NAME], *results["baseline"]):
-        check(result)
-
-
-@by_concurrency([8, 16])
-def test_against_triton(
-    concurrency: int,
-    fastapi_server: Server,
-    local: Session,
-    benchmark: Any,
-    request: pytest.FixtureRequest,
-) -> None:
-    """Sequences a second beside Triton with the same model file, by the same command."""
-    triton = request.getfixturevalue("triton_server")
-    assert SERVED[INT8_TOPK].variant == VARIANT
-    loads = {
-        NAME: perf_analyzer.Load(fastapi_server.http, MODEL, concurrency=concurrency),
-        INT8_TOPK: perf_analyzer.Load(triton.http, INT8_TOPK, concurrency=concurrency),
-    }
-    figures: dict[str, list[perf_analyzer.Figures]] = {name: [] for name in loads}
-
-    repeated: list[str] = []
-
-    def rate(name: str) -> float:
-        try:
-            figures[name].append(perf_analyzer.measure(loads[name]))
-        except LoadError as error:  # it stops at the first request that is refused
-            repeated.append(str(error))
-            figures[name].append(perf_analyzer.measure(loads[name]))
-        return figures[name][-1].inferences_per_s
-
-    load = f"{concurrency} at a time, batch 1"
-    note_ratio(benchmark, facts(local), load, rate, against=INT8_TOPK)
-    benchmark.extra_info |= {
-        "figures": {name: [asdict(one) for one in found] for name, found in figures.items()},
-        "repeated": repeated,
-    }
-
-
-@pytest.mark.parametrize("client", ["wrk", "LoadGen", "own"])
-def test_client(
-    client: str, empty_server: Peer, bodies: list[bytes], local: Session, benchmark: Any
-) -> None:
-    """What the clients come to where the server does nothing: no figure above can be larger."""
-    tools: dict[str, Any] = {"wrk": wrk, "LoadGen": loadgen, "own": open_loop}
-    if client != "own":
-        skip_without(tools[client].unavailable())
-    if client == "wrk":
-        given = (empty_server.url + PATH, bodies, CONCURRENCY, CLOSED_SECONDS)
-        result = benchmark.pedantic(wrk.measure, given, rounds=1)
-        load = f"{CONCURRENCY} at a time"
-    else:
-        measure = partial(tools[client].measure, address(empty_server), PATH, bodies)
-        in_time = within(LIMIT_MS)
-        rate, probes = benchmark.pedantic(
-            largest_rate,
-            (lambda rate: measure(rate=rate, seconds=1), CEILING_START, in_time),
-            rounds=1,
-        )
-        result = next(probe.result for probe in probes if probe.kept and probe.rate == rate)
-        load = f"largest rate, p99 <= {LIMIT_MS} ms"
-    note_result(benchmark, local, client, load, result, served="nothing")
-    assert not result.errors
-
-
-def address(server: "Server | Peer") -> tuple[str, int]:
-    """Its host and port."""
-    host, _, port = server.url.removeprefix("http://").partition(":")
-    return host, int(port)
-
-
-def check(result: Result) -> None:
-    """Make sure that requests succeed, but for a few where the machine itself has paused.
-
-    A pause that is longer than the age cap has the server refuse what was waiting.
-    """
-    failed = sum(result.errors.values())
-    assert failed <= REFUSED_SHARE * result.requests, result.errors
-
-
-def nearly_all(result: Result) -> bool:
-    """Whether hardly a request was refused."""
-    return sum(result.errors.values()) <= (1 - ACCEPTED_SHARE) * result.requests
-
-
-def long_enough(rate: float) -> float:
-    """Seconds of an open loop that give it enough requests for a 99th percentile."""
-    return max(OPEN_SECONDS, MINIMUM_SAMPLES[99] / rate)
-
-
-def post(server: Server, path: str, body: bytes) -> Any:
-    """What it answers, read as JSON."""
-    head = {"Content-Type": "application/json"}
-    request = urllib.request.Request(server.url + path, body, head)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
-def overlap(predictions: list[Any], wanted: list[list[int]]) -> float:
-    """The share of the wanted items that are among those predicted."""
-    pairs = zip(predictions, wanted, strict=True)
-    return float(np.mean([len({*one["top_items"]} & {*items}) / TOP_K for one, items in pairs]))
-
-
-def skip_without(reason: str | None) -> None:
-    """Skip where a tool is missing."""
-    if reason:
-        pytest.skip(reason)

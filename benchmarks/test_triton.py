@@ -40,7 +40,7 @@ pytestmark = pytest.mark.cell(HEAD, PROVIDER)
 
 @pytest.fixture(autouse=True)
 def alive(triton_server: Server) -> None:
-    """One clear message for each test where the server has ended."""
+    """Fail each test with one clear message where the server has ended."""
     try:
         triton_server.check()
     except ServerError as error:
@@ -49,7 +49,7 @@ def alive(triton_server: Server) -> None:
 
 @pytest.fixture(scope="session")
 def local(triton_server: Server, artifacts: Artifacts) -> Session:
-    """The same model in this process."""
+    """Load the same model in this process."""
     del triton_server  # asked for first: it is skipped where there is none to compare with
     provider = PROVIDERS["cpu"]
     if reason := provider.unavailable():
@@ -165,7 +165,7 @@ def url(server: Server, protocol: str) -> str:
 
 
 def described(load: Load) -> str:
-    """A load in a few words."""
+    """Describe a load in a few words."""
     if load.request_rate is not None:
         return f"{load.request_rate:g}/s, batch {load.batch}"
     return f"{load.concurrency} at a time, batch {load.batch}"

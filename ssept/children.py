@@ -18,7 +18,7 @@ WITHOUT_FOLDER = (
 def command(
     program: str | Path, *arguments: object, python: str | Path = sys.executable
 ) -> list[str]:
-    """The command line of a program that imports what its Python has, and PYTHONPATH names.
+    """Return a command that runs a program with its Python's packages and PYTHONPATH.
 
     Args:
         program: a module, by its full name, or the path of a script.
@@ -34,7 +34,7 @@ def command(
 
 
 def isolated(*arguments: object, python: str | Path = sys.executable) -> list[str]:
-    """The command line of a Python with its own packages alone, whatever the environment says.
+    """Return a command that runs a Python with its own packages only, not PYTHONPATH.
 
     Args:
         arguments: as Python takes them: a script, or `-m` and a module, and theirs.

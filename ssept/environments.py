@@ -22,7 +22,7 @@ TIMEOUT_SECONDS = 600
 
 
 def environment(name: str, requirements: Path, megabytes: int) -> Path:
-    """The Python of a tool's own environment, which is made in the cache when first asked for.
+    """Return the Python of a tool's environment, which is made in the cache at first.
 
     A virtual environment cannot be moved, so it is built in its place under a lock and marked
     when it is whole; one without the mark, whose build was interrupted, is built again. Its
@@ -49,7 +49,7 @@ def environment(name: str, requirements: Path, megabytes: int) -> Path:
 
 
 def pinned(requirements: Path, *names: str) -> dict[str, str]:
-    """The named packages of a requirements file with their versions: "neural-compressor 2.6".
+    """List the named packages of a requirements file with versions: "neural-compressor 2.6".
 
     Of several lines for a package, the one that is for this Python counts.
     """

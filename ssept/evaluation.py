@@ -39,7 +39,7 @@ class Accuracy:
 
 
 def accuracy(ranks: FloatArray, k: int = 10) -> Accuracy:
-    """The accuracy that these ranks, float64[B], amount to."""
+    """Compute the accuracy of these ranks, float64[B]."""
     return Accuracy(
         len(ranks),
         bootstrap_mean(hit_rate(ranks, k)),
@@ -51,7 +51,7 @@ def accuracy(ranks: FloatArray, k: int = 10) -> Accuracy:
 def full_ranks(
     scorer: Scorer, cases: Cases, max_length: int, *, filter_seen: bool = True
 ) -> FloatArray:
-    """The rank of each target in the whole catalog, float64[n].
+    """Rank each target in the whole catalog, float64[n].
 
     Args:
         scorer: what scores the catalog.
@@ -70,7 +70,7 @@ def both_ranks(
     *,
     filter_seen: bool = True,
 ) -> tuple[FloatArray, FloatArray]:
-    """The rank of each target in the whole catalog, and among its negatives, float64[n] each.
+    """Rank each target in the whole catalog and among its negatives, float64[n] each.
 
     Args:
         scorer, cases, max_length, filter_seen: as for `full_ranks`.
@@ -92,7 +92,7 @@ def both_ranks(
 
 
 def mean_per_user(users: IntArray, values: FloatArray) -> FloatArray:
-    """The mean of each user's values, float64[distinct users], in the order of their ids.
+    """Average each user's values, float64[distinct users], in the order of their ids.
 
     Args:
         users: int64[n], whose each value is.

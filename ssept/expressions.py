@@ -35,7 +35,7 @@ def chosen(name: str, expression: str) -> bool:
 
 
 def _any_of(name: str, words: Iterator[str], text: str) -> tuple[bool, str]:
-    """A chain of `or`: its value, and the word after it."""
+    """Parse a chain of `or`: its value, and the word after it."""
     value, word = _all_of(name, words, text)
     while word == "or":
         other, word = _all_of(name, words, text)

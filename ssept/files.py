@@ -23,12 +23,12 @@ MOST_READ_AT_ONCE = 1 << 20
 
 
 def cache_folder() -> Path:
-    """The folder for what can be made again: `SSEPT_CACHE_DIR`, or the user's cache folder."""
+    """Return the folder for what can be made again: `SSEPT_CACHE_DIR`, or the user's cache."""
     return Path(os.environ.get("SSEPT_CACHE_DIR") or platformdirs.user_cache_dir("ssept"))
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Compute the SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()  # hashlib.file_digest needs Python 3.11; JetPack 6 has 3.10
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -37,7 +37,7 @@ def sha256(path: Path) -> str:
 
 
 def sha256_json(value: Any) -> str:
-    """The SHA-256 of a JSON value in its canonical form (sorted keys, no spaces)."""
+    """Compute the SHA-256 of a JSON value in its canonical form (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -181,7 +181,7 @@ def append_json_line(path: Path, record: dict[str, Any]) -> None:
 def read_json_lines(
     path: Path, what: str, check: Callable[[dict[str, Any]], object]
 ) -> list[dict[str, Any]]:
-    """The records of a file, none where there is no file; a torn last line is left out.
+    """Read the records of a file, none where there is no file; skip an incomplete last line.
 
     Args:
         path: the file.
@@ -220,7 +220,7 @@ def _named_when_full(path: Path) -> Iterator[None]:
 
 
 def _umask() -> int:
-    """The process's file mode mask, which only setting it can read."""
+    """Read the process's file mode mask, which is possible only by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -12,10 +12,10 @@ def is_clone() -> bool:
 
 
 def shipped_folder() -> Path:
-    """The shipped checkpoints: `models/` in a clone, which a wheel has as `ssept/models/`."""
+    """Find the shipped checkpoints: `models/` in a clone, `ssept/models/` in a wheel."""
     return (PACKAGE.parent if is_clone() else PACKAGE) / "models"
 
 
 def shipped_checkpoint() -> Path:
-    """The checkpoint that is measured and served where no other is named."""
+    """Return the checkpoint that is measured and served by default."""
     return shipped_folder() / SHIPPED

@@ -157,7 +157,7 @@ def reciprocal_rank(ranks: FloatArray) -> FloatArray:
 def bootstrap_mean(
     values: FloatArray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Estimate:
-    """The mean over users with its percentile-bootstrap interval.
+    """Average over users, with the percentile-bootstrap interval.
 
     Users are drawn with replacement (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
     chapter 13). The interval is too narrow below some tens of users.
@@ -226,7 +226,7 @@ def _resampled_means(table: FloatArray, resamples: int, seed: int) -> Iterator[F
 
 
 def _percentile_interval(value: float, resampled: FloatArray, confidence: float) -> Estimate:
-    """The estimate whose interval holds the middle `confidence` of the resampled values."""
+    """Make an estimate whose interval holds the middle `confidence` of the resampled values."""
     low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(value, float(low), float(high))
 

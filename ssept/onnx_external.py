@@ -35,7 +35,7 @@ Content = bytes | mmap.mmap
 
 
 def external_files(path: Path) -> list[Path]:
-    """The files that hold tensors of an ONNX file, in the order of their names.
+    """List the files that hold tensors of an ONNX file, in the order of their names.
 
     Raises:
         ValueError: one is not a regular file beside it, named by its name alone, or is too short;
@@ -125,7 +125,7 @@ def _place(entries: list[tuple[str, str]]) -> tuple[str, int]:
 def _tensors(
     walk: "_Walk", kind: str, start: int, end: int, depth: int
 ) -> Iterator[list[tuple[str, str]]]:
-    """The external data's keys and values of each tensor within a message that has some.
+    """Iterate over the external data's keys and values of each tensor in a message.
 
     A tensor counts also where its `data_location` does not say that it is external: protobuf
     merges a message from parts, and so the two may stand apart.
@@ -151,7 +151,7 @@ class _Walk:
         self._left = MOST_FIELDS
 
     def fields(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """A message's fields of strings, bytes and messages: number, first byte, end."""
+        """Iterate over fields of strings, bytes and messages: number, first byte, end."""
         while start < end:
             self._left -= 1
             if self._left < 0:
@@ -171,14 +171,14 @@ class _Walk:
                 raise ValueError("it is cut off or broken")
 
     def pair(self, start: int, end: int) -> tuple[str, str]:
-        """A StringStringEntryProto: its key and its value."""
+        """Read a StringStringEntryProto: its key and its value."""
         texts = {
             number: self._content[first:last] for number, first, last in self.fields(start, end)
         }
         return texts.get(1, b"").decode(), texts.get(2, b"").decode()
 
     def _varint(self, start: int, end: int) -> tuple[int, int]:
-        """A number of variable length, and where it ends."""
+        """Read a number of variable length; return it and where it ends."""
         value = 0
         for place in range(start, min(end, start + LONGEST_VARINT)):
             byte = self._content[place]

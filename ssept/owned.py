@@ -49,7 +49,7 @@ def mark(folder: Path, **about: str | None) -> None:
 
 
 def mark_of(folder: Path) -> dict[str, Any] | None:
-    """What `mark` wrote into a folder; None where ssept did not make this very folder."""
+    """Read what `mark` wrote into a folder; None where ssept did not make this very folder."""
     try:
         with os.fdopen(open_plain(folder / MARK, os.O_RDONLY), encoding="utf-8") as file:
             found = json.load(file)

@@ -6,7 +6,7 @@ EXPECTED = "a share from 0 up, as 3% or 0.03"
 
 
 def share(value: object) -> float:
-    """The share that "3%", "0.03" or 0.03 stand for.
+    """Read a share: "3%", "0.03" or 0.03.
 
     Raises:
         ValueError: it is none. A bare number from 1 up is refused: 3 is not 3 %.

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ssept.artifacts import MANIFEST, Artifact, Model, artifact_of, copy_artifacts, read_artifacts
+from ssept.artifacts import Artifact, Model, artifact_of
 from ssept.errors import ArtifactError
+from ssept.manifests import MANIFEST, copy_artifacts, read_artifacts
 
 MODEL = Model("tiny", "0" * 64, "", "", 1, 1, 1)
 

@@ -132,6 +132,8 @@ def test_a_keeper_deletes_the_folder_of_its_server_only(tmp_path: Path, made: bo
     request = {
         "command": ["true"],
         "variables": {**os.environ},
+        "place": str(tmp_path),
+        "umask": 0o077,
         "log": str(tmp_path / "log"),
         "owner": os.getpid(),
         "shared_memory": None,

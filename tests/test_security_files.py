@@ -16,18 +16,11 @@ import onnx
 import pytest
 
 import ssept
-from ssept.artifacts import (
-    MANIFEST,
-    Artifact,
-    Model,
-    Signature,
-    artifact_of,
-    copy_artifacts,
-    read_artifacts,
-)
+from ssept.artifacts import Artifact, Model, Signature, artifact_of
 from ssept.cli import main
 from ssept.errors import ServerError, SseptError
 from ssept.files import sha256
+from ssept.manifests import MANIFEST, copy_artifacts, read_artifacts
 from ssept.onnx_external import FIELDS, MOST_FIELDS, check_whole, external_files
 from ssept.providers import PROVIDERS
 from ssept.providers.onnx_file import describe

@@ -10,10 +10,11 @@ from pathlib import Path
 from tabulate import tabulate
 from tqdm import tqdm
 
-from ssept.artifacts import Artifact, copy_artifacts
+from ssept.artifacts import Artifact
 from ssept.errors import SseptError
 from ssept.files import written_file
 from ssept.installation import shipped_checkpoint
+from ssept.manifests import copy_artifacts
 from ssept.measure.golden import golden_path
 from ssept.variants import BASELINE, VARIANTS, build, cache_entry
 from ssept.variants.parallel import Outcome, build_all
@@ -118,7 +119,7 @@ def _copy_golden(checkpoint: Path, folder: Path) -> None:
 
 
 def _baseline_bytes(checkpoint: Path) -> int | None:
-    """The size of the FP32 export; None if it was neither asked for nor needed."""
+    """Return the size of the FP32 export; None if it is not in the cache."""
     kept = cache_entry(build(checkpoint, str(VARIANTS[BASELINE].base)), BASELINE).kept()
     return kept.size_bytes if kept else None
 
@@ -141,7 +142,7 @@ def _table(outcomes: list[Outcome], artifacts: dict[str, Artifact], baseline: in
 
 
 def _tell_errors(outcomes: list[Outcome]) -> None:
-    """A line for each error, with all the variants that it cost."""
+    """Print a line for each error, with all the variants that failed by it."""
     variants = defaultdict(list)
     for outcome in outcomes:
         if isinstance(outcome.result, SseptError):

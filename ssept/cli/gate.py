@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
-from ssept.artifacts import read_artifacts
 from ssept.cli import gate_self_test
 from ssept.cli.arguments import positive, positives, seconds
 from ssept.data.dataset import data_hash, load_dataset
@@ -21,6 +20,7 @@ from ssept.data.synthetic import prepared_synthetic
 from ssept.errors import GateError
 from ssept.expressions import chosen
 from ssept.files import write_json, written_file
+from ssept.manifests import read_artifacts
 from ssept.model.store import checkpoint_for
 from ssept.percent import EXPECTED, share
 from ssept.variants import CUSTOM

@@ -73,7 +73,7 @@ class Dataset:
         return np.bincount(np.concatenate(self.train), minlength=self.items + 1)
 
     def cases(self, split: str) -> Cases:
-        """The users with a target in `split` ("val" or "test"), and what came before it.
+        """Return the users with a target in `split` ("val" or "test"), and their earlier items.
 
         Before a test target come the training history and the validation item.
         """
@@ -90,7 +90,7 @@ class Dataset:
 
 
 def data_hash(folder: Path) -> str:
-    """The hash of a prepared folder's three splits, from its manifest if it has one."""
+    """Return the hash of a prepared folder's three splits, from its manifest if it has one."""
     manifest = folder / "manifest.json"
     if manifest.is_file():
         try:
@@ -132,7 +132,7 @@ def load_dataset(folder: Path) -> Dataset:
 
 
 def left_padded(histories: list[Ids], length: int) -> Ids:
-    """The last `length` items of each history, with zeros on the left: int64[n, length]."""
+    """Return the last `length` items of each history, zeros on the left: int64[n, length]."""
     batch = np.zeros((len(histories), length), dtype=np.int64)
     for row, history in zip(batch, histories, strict=True):
         recent = history[-length:]
@@ -157,7 +157,7 @@ def _targets(path: Path, frame: pd.DataFrame, user_ids: Ids, item_ids: Ids) -> I
 
 
 def _check_manifest(folder: Path) -> None:
-    """A prepared folder's files must be the ones that its manifest describes."""
+    """Check that a prepared folder's files are the ones that its manifest describes."""
     for split in SPLITS:
         if not (folder / f"{split}.csv").is_file():
             raise DataError(

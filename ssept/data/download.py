@@ -104,7 +104,7 @@ def download(
 
 
 def parse_md5(text: str, name: str) -> str | None:
-    """The MD5 of the file `name` in a checksum file, of the BSD form or md5sum's; None if absent.
+    """Find the MD5 of file `name` in a checksum file in BSD's or md5sum's form; None if absent.
 
     These are `MD5 (name) = sum` and `sum  name`.
     """
@@ -125,7 +125,7 @@ def _check_unused(out: Path) -> Path:
 
 
 def _address(dataset: Dataset, base_url: str | None) -> str:
-    """The archive's address, at GroupLens or a mirror."""
+    """Return the archive's address, at GroupLens or a mirror."""
     if not base_url:
         return dataset.url
     try:
@@ -143,13 +143,13 @@ def _md5_path(archive: Path) -> Path:
 
 
 def _kept_md5(archive: Path) -> str | None:
-    """The published MD5 that was kept beside an archive."""
+    """Read the published MD5 that was saved beside an archive."""
     kept = _md5_path(archive)
     return parse_md5(kept.read_text("utf-8"), archive.name) if kept.is_file() else None
 
 
 def _md5(path: Path) -> str | None:
-    """The MD5 of a file's bytes, in hexadecimal; None if there is no file."""
+    """Compute the MD5 of a file, in hexadecimal; None if there is no file."""
     if not path.is_file():
         return None
     digest = hashlib.md5(usedforsecurity=False)  # all that GroupLens publishes
@@ -177,7 +177,7 @@ def _fetch(dataset: Dataset, archive: Path, transfer: Transfer) -> None:
 
 
 def _published_md5(url: str, timeout_s: float) -> str:
-    """The MD5 in the checksum file beside an archive."""
+    """Read the MD5 in the checksum file beside an archive."""
     text = fetch_text(f"{url}.md5", timeout_s)
     name = url.rpartition("/")[2]
     if (md5 := parse_md5(text, name)) is None:
@@ -204,7 +204,7 @@ def _unpack(dataset: Dataset, archive: Path, out: Path) -> None:
 
 
 def _members(dataset: Dataset, archive: Path, zipped: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The archive's entries for the files of the data set: plain files of a credible size."""
+    """Return the archive's entries for the data set: plain files of a credible size."""
     entries = {entry.filename: entry for entry in zipped.infolist()}
     names = [f"{dataset.name}/{name}" for name in dataset.files]
     for name in names:

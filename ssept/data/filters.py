@@ -59,7 +59,7 @@ def k_core(ratings: pd.DataFrame, min_user: int, min_item: int) -> tuple[pd.Data
 
 
 def pair_keys(ratings: pd.DataFrame) -> npt.NDArray[np.uint64]:
-    """A key of its own for each (user, item) pair: userId * 2**32 + movieId, uint64[n]."""
+    """Compute a unique key for each (user, item) pair: userId * 2**32 + movieId, uint64[n]."""
     keys: npt.NDArray[np.uint64] = ratings["userId"].to_numpy().astype(np.uint64)
     keys <<= np.uint64(32)
     keys |= ratings["movieId"].to_numpy().astype(np.uint64)

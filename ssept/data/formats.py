@@ -53,20 +53,20 @@ class Format:
     has_time: bool = True
 
     def items_path(self, folder: Path) -> Path | None:
-        """The items file in `folder`, if it is there and speaks the ratings' movieIds."""
+        """Return the items file in `folder`, if it is there and has the ratings' movieIds."""
         mapped = not self.item_map or (folder / self.item_map).is_file()
         path = folder / self.items
         return path if mapped and path.is_file() else None
 
     def sources(self, folder: Path) -> list[Path]:
-        """The files in `folder` that are read."""
+        """List the files in `folder` that are read."""
         paths = [folder / name for name in (*self.ratings, self.item_map) if name]
         items = self.items_path(folder)
         return [path for path in paths if path.is_file()] + ([items] if items else [])
 
 
 def detect(folder: Path) -> Format:
-    """The format of the files in `folder`, by their names.
+    """Detect the format of the files in `folder`, by their names.
 
     Raises:
         DataError: not a folder, no known format, or more than one.
@@ -92,7 +92,7 @@ def detect(folder: Path) -> Format:
 
 
 def read_ratings(folder: Path, *, progress: bool = False) -> pd.DataFrame:
-    """The ratings in `folder`, in file order.
+    """Read the ratings in `folder`, in file order.
 
     Returns:
         A frame of userId int32, movieId int32, rating float32, timestamp int64 (seconds since
@@ -106,7 +106,7 @@ def read_ratings(folder: Path, *, progress: bool = False) -> pd.DataFrame:
 
 
 def read_items(folder: Path) -> pd.DataFrame:
-    """The items described in `folder`: movieId int64, title str, genres str ("A|B", or "").
+    """Read the items in `folder`: movieId int64, title str, genres str ("A|B", or "").
 
     Empty when the folder has no items file, or one with other ids than the ratings.
 
@@ -117,7 +117,7 @@ def read_items(folder: Path) -> pd.DataFrame:
 
 
 def items_of(format_: Format, folder: Path) -> pd.DataFrame:
-    """The items of a folder whose format is known; a frame as `read_items`."""
+    """Read the items of a folder whose format is known; a frame as `read_items`."""
     path = format_.items_path(folder)
     return _item_frame(folder, ()) if path is None else format_.read_items(path)
 
@@ -159,7 +159,7 @@ def _sequence(folder: Path, progress: bool) -> pd.DataFrame:
 
 
 def _mapped(path: Path, items: "pd.Series[int]", map_path: Path) -> "pd.Series[int]":
-    """The movieIds of the sequence file's item ids, by the map file."""
+    """Map the sequence file's item ids to movieIds, by the map file."""
     table = read_table(map_path, ",", ("itemIdx", "movieId"), header=True)
     for column in ("itemIdx", "movieId"):
         repeated = table.loc[table[column].duplicated(), column]
@@ -226,7 +226,7 @@ def _movies_csv(path: Path) -> pd.DataFrame:
 
 
 def _item_frame(path: Path, rows: Iterable[ItemRow]) -> pd.DataFrame:
-    """The frame of `read_items`; each row must be a movieId of its own, a title and genres."""
+    """Build the frame of `read_items`; each row must be a unique movieId, a title and genres."""
     titles: dict[int, list[str]] = {}
     for number, fields in rows:
         if not any(fields):  # a blank line

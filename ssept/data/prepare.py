@@ -88,7 +88,7 @@ def prepared(
     min_item: int = 0,
     progress: bool = True,
 ) -> Path:
-    """The prepared folder of `source`: itself if it has the three splits, else one in the cache.
+    """Return the prepared folder of `source`: itself if already split, else one in the cache.
 
     The cached folder is named by the contents of the source files and the options (those of
     `prepare`), and made once, also when several processes ask for it at the same time.
@@ -226,7 +226,7 @@ def _check_replaceable(out: Path) -> Path:
 
 
 def _filtered(ratings: pd.DataFrame, options: Options) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """What the filters keep, and the manifest's account of them."""
+    """Filter ratings; return them, and the manifest's record of what was dropped."""
     ratings, repeats = drop_repeats(ratings)
     ratings, low = keep_rated(ratings, options.min_rating)
     ratings, rare = k_core(ratings, options.min_user, options.min_item)
@@ -238,7 +238,7 @@ def _filtered(ratings: pd.DataFrame, options: Options) -> tuple[pd.DataFrame, di
 
 
 def _notes(format_: Format, source: Path, ratings: pd.DataFrame, items: pd.DataFrame) -> list[str]:
-    """What a reader of the prepared files would not guess from them."""
+    """Return notes on what a reader of the prepared files could not guess from them."""
     notes = []
     if not format_.has_time:
         notes.append(
@@ -282,6 +282,6 @@ def _counts(split: Split) -> dict[str, int]:
 
 
 def _distinct(frames: Iterable[pd.DataFrame], column: str) -> npt.NDArray[np.int64]:
-    """The sorted ids of a column over all frames."""
+    """Collect the sorted ids of a column over all frames."""
     ids = np.concatenate([frame[column].unique() for frame in frames])
     return np.unique(ids).astype(np.int64)

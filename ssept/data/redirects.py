@@ -29,7 +29,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         headers: HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        """The request that follows, or a refusal."""
+        """Return the request that follows, or refuse the redirect."""
         old, new = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
         problem = None
         if new.scheme not in SCHEMES or (old.scheme == SECURE and new.scheme != SECURE):

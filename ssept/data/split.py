@@ -48,7 +48,7 @@ def sort_by_time(ratings: pd.DataFrame) -> pd.DataFrame:
 
 
 def leave_one_out(ratings: pd.DataFrame) -> Split:
-    """A user's last interaction is the test target, the one before it the validation target.
+    """Split off each user's last interaction as test target, the one before as validation target.
 
     Users with fewer than MIN_INTERACTIONS interactions have no targets and stay in train whole.
 
@@ -132,7 +132,7 @@ def global_time(
 def _cut_offs(
     time: npt.NDArray[np.int64], val_fraction: float, test_fraction: float
 ) -> tuple[int, int]:
-    """The timestamps at which validation and test begin."""
+    """Find the timestamps at which validation and test begin."""
     if not (val_fraction > 0 and test_fraction > 0 and val_fraction + test_fraction < 1):
         raise DataError(
             f"global-time split: fractions {val_fraction} and {test_fraction}; "
@@ -151,7 +151,7 @@ def _cut_offs(
 
 
 def _first_rows(ratings: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """The index of each user's first row."""
+    """Find the index of each user's first row."""
     user = ratings["userId"].to_numpy()
     return np.flatnonzero(np.append(True, user[1:] != user[:-1])[: len(user)])
 

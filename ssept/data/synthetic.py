@@ -59,7 +59,7 @@ def prepare_synthetic(
 
 
 def prepared_synthetic() -> Path:
-    """The default synthetic data set's folder, made in the cache when first asked for."""
+    """Return the folder of the default synthetic data; make it in the cache at first."""
     folder = cache_folder() / "data" / NAME
     if not (folder / "manifest.json").is_file():
         prepare_synthetic(folder)
@@ -109,7 +109,7 @@ def _zipf(uniform: npt.NDArray[np.float64], size: int) -> Ids:
 
 
 def _unseen(cluster: Ids, rank: Ids, seen: npt.NDArray[np.bool_]) -> Ids:
-    """The item of that rank in its cluster, or the next one that the user has not met yet."""
+    """Find the item of that rank in its cluster, or the next one that the user has not met yet."""
     rows = np.arange(len(cluster))
     item = cluster * CLUSTER_SIZE + rank
     for _ in range(seen.shape[1]):

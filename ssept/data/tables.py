@@ -31,7 +31,7 @@ def read_table(
     progress: bool = False,
     may_be_empty: bool = False,
 ) -> pd.DataFrame:
-    """A file of numbers, one row a line; blank lines are skipped.
+    """Read a file of numbers, one row per line; blank lines are skipped.
 
     Args:
         path: the file.
@@ -61,7 +61,7 @@ def read_table(
 
 
 def header_names(path: Path, columns: tuple[str, ...]) -> tuple[str, ...]:
-    """The column names in a CSV file's first line, which must be `columns` in some order.
+    """Read the column names in a CSV file's first line; they must be `columns` in some order.
 
     Raises:
         DataError: they are not.
@@ -78,7 +78,7 @@ def header_names(path: Path, columns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _bytes_bar(path: Path, progress: bool) -> "tqdm[NoReturn]":
-    """A progress bar over a file's bytes; tqdm shows none when stderr is not a terminal."""
+    """Make a progress bar over a file's bytes; tqdm shows none if stderr is not a terminal."""
     hidden = None if progress else True
     size = path.stat().st_size
     return tqdm(desc=path.name, total=size, unit="B", unit_scale=True, disable=hidden)
@@ -100,7 +100,7 @@ def _blocks(file: BinaryIO, separator: str, names: tuple[str, ...]) -> Iterator[
 
 
 def _checked(block: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A block in the dtypes of `read_ratings`; ValueError if any value is not as expected."""
+    """Convert a block to the dtypes of `read_ratings`; ValueError if a value is invalid."""
     if not isinstance(block.index, pd.RangeIndex):  # pandas took surplus fields for an index
         raise ValueError("too many fields")
     if block.drop(columns=list(columns)).notna().any(axis=None):
@@ -140,7 +140,7 @@ def _bounds(column: str) -> tuple[int, int]:
 def _first_fault(
     path: Path, separator: str, names: tuple[str, ...], header: bool, cause: Exception
 ) -> DataError:
-    """The error that names the first broken line of a file that could not be read as a whole."""
+    """Return an error that names the first broken line of a file that could not be read."""
     empty = True
     for number, line in numbered_lines(path):
         if not line or (header and number == 1):
@@ -159,7 +159,7 @@ def _first_fault(
 
 
 def expected_of(column: str, text: str) -> str | None:
-    """What `text` should have been, or None if it is right."""
+    """Say what `text` should have been; None if it is right."""
     try:
         if column == "rating":
             return None if abs(float(text)) <= LARGEST_RATING else "a finite number"
@@ -170,7 +170,7 @@ def expected_of(column: str, text: str) -> str | None:
 
 
 def numbered_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
-    """The lines of a text file with their numbers, from 1, without line ends.
+    """Iterate over the lines of a text file, numbered from 1, without line ends.
 
     Raises:
         DataError: a line is not of that encoding.

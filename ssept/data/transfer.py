@@ -98,7 +98,7 @@ class Transfer:
         self._validator.unlink(missing_ok=True)
 
     def _answer(self) -> tuple[_Response, int]:
-        """The server's answer with the rest of the file, and the byte at which it begins."""
+        """Ask for the rest of the file; return the response and the byte at which it begins."""
         if start := self._resumable_bytes():
             # If-Range: a server that has another version by now sends that one, whole.
             validator = self._validator.read_text("utf-8")
@@ -122,7 +122,7 @@ class Transfer:
         return f"it goes on from {kept / 1e6:.1f} MB" if kept else "it starts over"
 
     def _bar(self, response: _Response, start: int) -> "tqdm[NoReturn]":
-        """A progress bar over the file's bytes; tqdm shows none when stderr is not a terminal."""
+        """Make a progress bar over a file's bytes; tqdm shows none if stderr is not a terminal."""
         length = _length(response)
         return tqdm(
             desc=self.part.stem,
@@ -135,7 +135,7 @@ class Transfer:
 
 
 def fetch_text(url: str, timeout_s: float) -> str:
-    """The text of a small file, which need not be UTF-8.
+    """Download a small text file, which need not be UTF-8.
 
     Raises:
         DataError: the server or the network failed, or it has more than MOST_TEXT_BYTES.
@@ -146,7 +146,7 @@ def fetch_text(url: str, timeout_s: float) -> str:
 
 
 def _request(url: str, timeout_s: float, headers: dict[str, str]) -> _Response:
-    """A server's answer: 200, or what it answers to a range, be it that there is none (416)."""
+    """Open a URL; return a response with status 200, or 206 or 416 for a range."""
     # S310: callers hand over http and https addresses only
     request = urllib.request.Request(url, headers={"User-Agent": "ssept", **headers})  # noqa: S310
     try:
@@ -171,7 +171,7 @@ def _request(url: str, timeout_s: float, headers: dict[str, str]) -> _Response:
 
 
 def _blocks(response: _Response, url: str, timeout_s: float, most: int) -> Iterator[bytes]:
-    """The bytes of an answer as they arrive.
+    """Iterate over the bytes of a response as they arrive.
 
     Raises:
         _CutShortError: they stop before the end.
@@ -200,7 +200,7 @@ def _length(response: _Response) -> int | None:
 
 
 def _validator_of(response: _Response) -> str:
-    """What names this version of the file to the server, fit for If-Range; or nothing."""
+    """Return the validator of this version of the file, fit for If-Range; or nothing."""
     etag: str = response.headers.get("ETag", "")
     if etag and not etag.startswith("W/"):  # a weak one does not promise the same bytes
         return etag

@@ -76,7 +76,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _adopted(path: Path, about: dict[str, Any]) -> Checkpoint:
-    """A bare state dict: ids are taken for the catalog's own, and nothing tells its data."""
+    """Make a checkpoint of a bare state dict: its ids are the catalog's own, its data unknown."""
     model = load_network(path)
     users, items = (np.arange(1, n + 1) for n in (model.config.users, model.config.items))
     return Checkpoint(model.eval(), about["data"], users, items, {})

@@ -10,7 +10,7 @@ from ssept.model.network import SSEPT
 def binary_cross_entropy(
     model: SSEPT, user: Tensor, inputs: Tensor, positives: Tensor, negatives: Tensor
 ) -> Tensor:
-    """The paper's loss: each positive against one sampled negative.
+    """Compute the paper's loss: each positive against one sampled negative.
 
     A candidate's vector is [item; user * sqrt(d_u)]; the user's half shifts both logits alike,
     which matters to this loss though never to a ranking.

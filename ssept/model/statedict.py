@@ -21,7 +21,7 @@ PARALLEL_PREFIX = "module."  # torch.nn.DataParallel and DistributedDataParallel
 
 
 def about_state_dict(path: Path) -> dict[str, Any]:
-    """What a checkpoint's metadata would say: sizes from the tensors, the data unknown.
+    """Derive a checkpoint's metadata: sizes from the tensors, the data unknown.
 
     Raises:
         CheckpointError: as `load_network`.
@@ -31,7 +31,7 @@ def about_state_dict(path: Path) -> dict[str, Any]:
 
 
 def load_network(path: Path) -> SSEPT:
-    """The network of a state dict, also of one inside a dict or saved by DataParallel.
+    """Load the network of a state dict, also of one inside a dict or saved by DataParallel.
 
     The number of heads leaves no trace in the tensors: it is taken to be 1.
 
@@ -44,7 +44,7 @@ def load_network(path: Path) -> SSEPT:
 
 
 def filled(path: Path, config: SSEPTConfig, tensors: dict[str, Tensor]) -> SSEPT:
-    """A network of these sizes with these tensors.
+    """Make a network of these sizes with these tensors.
 
     It is made only where there are about as many numbers as it needs, or few: then the keys can
     be named that are missing. Made without memory, on torch's device "meta", it took 2 s more.

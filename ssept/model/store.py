@@ -19,7 +19,7 @@ STATE_DICT_SUFFIXES = (".pth", ".pt")
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """The metadata of a checkpoint, without its tensors: schema, config, data, training.
+    """Read a checkpoint's metadata, without its tensors: schema, config, data, training.
 
     Raises:
         CheckpointError: the file is missing, truncated, or not one of ours.
@@ -60,7 +60,7 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def read_ids(path: Path) -> tuple[Ids, Ids]:
-    """The data set's ids of a checkpoint's users and items, without its network.
+    """Read the data set's ids of a checkpoint's users and items, without its network.
 
     Returns:
         int64[users] and int64[items]: the id of catalog id j at index j - 1. A bare state dict
@@ -88,7 +88,7 @@ def trained_folder() -> Path:
 
 
 def checkpoint_for(data_hash: str, data: Path, chosen: Path | None = None) -> Path:
-    """The checkpoint that was trained on a data set: the chosen one, a shipped or a trained one.
+    """Find the checkpoint that was trained on a data set: chosen, shipped or trained here.
 
     Args:
         data_hash: of the data set.
@@ -122,7 +122,7 @@ def checkpoint_for(data_hash: str, data: Path, chosen: Path | None = None) -> Pa
 
 
 def _check_sizes(checkpoint: Path, data: Path) -> None:
-    """A file that does not say what it was trained on must at least have the data's sizes."""
+    """Check that a checkpoint of unknown data has the data's sizes."""
     dataset = load_dataset(data)
     config = read_about(checkpoint)["config"]
     sizes, wanted = (config["users"], config["items"]), (dataset.users, dataset.items)
@@ -134,5 +134,5 @@ def _check_sizes(checkpoint: Path, data: Path) -> None:
 
 
 def train_command(data: Path) -> str:
-    """The line that trains a checkpoint on a folder."""
+    """Return the command that trains a checkpoint on a folder."""
     return f"ssept train {data}"

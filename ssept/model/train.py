@@ -161,7 +161,7 @@ class TrainingRun:
         self._save()
 
     def best_checkpoint(self) -> Checkpoint:
-        """The checkpoint of the best epoch, written to `out`."""
+        """Write the checkpoint of the best epoch to `out`."""
         self.model.load_state_dict(self.best)
         progress = self.progress
         training = asdict(self.settings) | {
@@ -246,7 +246,7 @@ class TrainingRun:
 
 
 def scorer(model: SSEPT) -> Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64]], Any]:
-    """The network as a function of NumPy arrays: int64[B], int64[B, L] to float32[B, items+1]."""
+    """Wrap the network as a function of arrays: int64[B], int64[B, L] to float32[B, items+1]."""
 
     def scores(user: npt.NDArray[np.int64], sequence: npt.NDArray[np.int64]) -> Any:
         with torch.inference_mode():

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ssept.artifacts import ENCODER_AND_INDEX, Artifact, read_artifacts
+from ssept.artifacts import ENCODER_AND_INDEX, Artifact
 from ssept.errors import ArtifactError, ProviderError, SseptError
+from ssept.manifests import read_artifacts
 from ssept.providers.options import Value, declared, option_of, with_changes
 from ssept.providers.session import Session
 from ssept.variants import VARIANTS, build
@@ -44,7 +45,7 @@ class Engine(Protocol):
         """Why this provider cannot run here and what to install, or None."""
 
     def load(self, artifact: Artifact, threads: int, options: Any) -> Session:
-        """A session; raises FallbackError if another provider would run a part of it."""
+        """Start a session; raise FallbackError if another provider would run a part of it."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +72,21 @@ class Provider:
         return self._engine().unavailable()
 
     def options(self) -> dict[str, Any]:
-        """The options by the provider's own names, with their defaults.
+        """Return the options by the provider's own names, with their defaults.
 
         None stands for what the provider decides by itself.
         """
         return dataclasses.asdict(self._engine().options)
 
     def worth_trying(self) -> dict[str, list[Value]]:
-        """The options that may make it faster, each with the values to try, the default first."""
+        """Return the options that may make it faster, with the values to try, the default first."""
         known = declared(self._engine().options)
         return {
             name: list(option.worth_trying) for name, option in known.items() if option.worth_trying
         }
 
     def read_option(self, name: str, text: str) -> Value:
-        """The value of an option that a text of the command line stands for.
+        """Read the value of an option from a text of the command line.
 
         Raises:
             ProviderError: there is no such option, or the text stands for none of its values.
@@ -95,7 +96,7 @@ class Provider:
     def load(
         self, artifact: Artifact, threads: int, options: Mapping[str, Value] | None = None
     ) -> Session:
-        """A session of an artifact with so many threads.
+        """Start a session of an artifact.
 
         Args:
             artifact: of one of the provider's formats.
@@ -177,7 +178,7 @@ def load(
     threads: int = 1,
     options: Mapping[str, Value] | None = None,
 ) -> Session:
-    """A session of a model on a provider.
+    """Load a model on a provider.
 
     Args:
         checkpoint_or_artifact: a checkpoint (`.safetensors`, or the state dict of a `.pth`),
@@ -227,7 +228,7 @@ def applicable(variant: str, provider: str) -> bool:
 
 
 def budget(variant: str, provider: str) -> Budget:
-    """What a cell may differ: the wider of its variant's and its provider's budgets."""
+    """Return a cell's budget: the wider of its variant's and its provider's."""
     built, run = VARIANTS[variant], PROVIDERS[provider]
     return Budget(
         max(built.max_score_error, run.max_score_error),

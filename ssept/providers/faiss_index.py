@@ -53,7 +53,7 @@ class Faiss(OnnxRuntime):
         return None
 
     def load(self, artifact: Artifact, threads: int, options: Any) -> Session:
-        """A session whose index reads as many lists as the options say."""
+        """Start a session whose index reads as many lists as the options say."""
         return FaissSession(artifact, threads, options)
 
 
@@ -81,7 +81,7 @@ class FaissSession(OnnxRuntimeSession):
             )
 
     def placement(self) -> dict[str, int]:
-        """The network's nodes per provider, and the index by its kind."""
+        """Count the network's nodes per provider, and the index by its kind."""
         return super().placement() | {f"FAISS {type(self._index).__name__}": 1}
 
     def _model(self) -> bytes:
@@ -132,7 +132,7 @@ class FaissSession(OnnxRuntimeSession):
         return ids, scores
 
     def _best(self, states: Scores, k: int, exclude: Ids, nprobe: int) -> tuple[Ids, Scores]:
-        """The k best in so many lists, with a score of -inf where there are no more."""
+        """Search the k best in a number of lists; a score of -inf fills up a row."""
         items = self.artifact.model.items
         asked = min(k + exclude.shape[1], items)
         self._faiss.omp_set_num_threads(self.threads)
@@ -148,7 +148,7 @@ class FaissSession(OnnxRuntimeSession):
         return self._faiss.SearchParametersIVF(nprobe=nprobe or self._nprobe)
 
     def _states(self, user: Ids, sequence: Ids) -> Scores:
-        """The states float32[B, d], with zeros behind them as the index's rows have."""
+        """Compute the states float32[B, d], with zeros behind them as the index's rows have."""
         states = self._refusing(self._run_states, feeds(self.artifact.signature, user, sequence))
         padded = np.zeros((len(states), self._index.d), np.float32)
         padded[:, : states.shape[1]] = states
@@ -179,7 +179,7 @@ def _member(path: Path, name: str) -> Iterator[tuple[IO[bytes], int]]:
 
 
 def _without_other_files(member: IO[bytes]) -> Callable[[int], bytes]:
-    """Reads for FAISS, which opens any file that an index says its lists are in (`ilod`)."""
+    """Return a reader for FAISS that refuses an index with lists in another file (`ilod`)."""
 
     def read(size: int) -> bytes:
         part = member.read(size)

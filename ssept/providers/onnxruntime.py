@@ -53,7 +53,7 @@ class OnnxRuntime:
         return None
 
     def load(self, artifact: Artifact, threads: int, options: SessionOptions) -> Session:
-        """A session whose whole graph runs on this provider."""
+        """Start a session whose whole graph runs on this provider."""
         return OnnxRuntimeSession(artifact, threads, self.name, options)
 
 
@@ -65,7 +65,7 @@ class Cuda(OnnxRuntime):
         return super().unavailable() or no_gpu()
 
     def load(self, artifact: Artifact, threads: int, options: SessionOptions) -> Session:
-        """A session whose graph, but for the arithmetic on shapes, runs on this provider."""
+        """Start a session whose graph, but for arithmetic on shapes, runs on this provider."""
         import onnxruntime
 
         onnxruntime.preload_dlls()  # pip puts CUDA's libraries where no linker looks

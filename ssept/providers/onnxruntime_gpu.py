@@ -67,7 +67,7 @@ class Bindings:
         self._outputs: dict[int, Any] = {}
 
     def run(self, inputs: Feeds) -> Scores:
-        """The scores of a call, on a CPU device in memory that the next call uses again."""
+        """Compute the scores on a CPU device, in memory that the next call uses again."""
         shapes = tuple(array.shape for array in inputs.values())
         if shapes not in self._bound:
             self._bound[shapes] = self._bind(inputs)

@@ -34,7 +34,7 @@ class SessionOptions:
     enable_cpu_mem_arena: bool = True
 
     def of_provider(self, artifact: Artifact, threads: int) -> dict[str, str]:
-        """The provider's own settings, as the texts that ONNX Runtime takes.
+        """Return the provider's own settings, as the texts that ONNX Runtime takes.
 
         Args:
             artifact: what will be loaded.
@@ -49,7 +49,7 @@ class SessionOptions:
         }
 
     def profiled(self) -> "SessionOptions":
-        """The same for a profiled run, which a CUDA graph would not let see its nodes."""
+        """Return them for a profiled run: a CUDA graph would hide its nodes."""
         return self
 
 
@@ -141,6 +141,6 @@ class TensorRtOptions(SessionOptions):
 
 
 def _shapes(signature: Signature, batch: int, length: int) -> str:
-    """The shapes of both inputs as TensorRT's profile wants them: `user:1,sequence:1x50`."""
+    """Format the shapes of both inputs for TensorRT's profile: `user:1,sequence:1x50`."""
     column = "x1" if signature.user_is_column else ""
     return f"{signature.user}:{batch}{column},{signature.sequence}:{batch}x{length}"

@@ -68,7 +68,7 @@ class OpenVino:
         return None
 
     def load(self, artifact: Artifact, threads: int, options: OpenVinoOptions) -> Session:
-        """A session on the device and in the precision of the options."""
+        """Start a session on the device and in the precision of the options."""
         return OpenVinoSession(artifact, threads, options)
 
 
@@ -112,7 +112,7 @@ class OpenVinoSession(Session):
         return ids, scores
 
     def _inferred(self, inputs: Feeds) -> Any:
-        """The request that has run these inputs."""
+        """Run these inputs; return the infer request."""
         try:
             request = self._any_shape
             if self._options.reshape:
@@ -126,7 +126,7 @@ class OpenVinoSession(Session):
         return request
 
     def _reshaped(self, *shapes: tuple[str, tuple[int, ...]]) -> Any:
-        """An infer request of the model with these shapes of its inputs alone."""
+        """Make an infer request of the model for these input shapes only."""
         model = self._model.clone()
         model.reshape({name: list(shape) for name, shape in shapes})
         return self._compiled(model).create_infer_request()
@@ -138,12 +138,12 @@ class OpenVinoSession(Session):
         )
 
     def placement(self) -> dict[str, int]:
-        """The whole graph as one, on the device and in the precision read back from it."""
+        """Count the whole graph as one, on the device and in the precision read back from it."""
         return {self._used: 1}
 
 
 def _proof(compiled: Any, options: OpenVinoOptions) -> str:
-    """The device and the precision that a compiled model uses, "OpenVINO CPU f32".
+    """Read the device and the precision of a compiled model, "OpenVINO CPU f32".
 
     Raises:
         FallbackError: they are not those asked for. OpenVINO takes another without a word: on a
@@ -159,7 +159,7 @@ def _proof(compiled: Any, options: OpenVinoOptions) -> str:
 
 
 def _last_line(error: RuntimeError) -> str:
-    """What went wrong; the lines before it say where in OpenVINO's sources."""
+    """Return the last line of an error; the lines before it name OpenVINO's sources."""
     return [line for line in str(error).splitlines() if line.strip()][-1].strip()
 
 

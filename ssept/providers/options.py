@@ -23,7 +23,7 @@ class NoOptions:
 
 
 def tried(default: Value, *others: Value) -> Any:
-    """A field with this default, for which `ssept tune` also tries the other values."""
+    """Declare a field with this default, for which `ssept tune` also tries the other values."""
     return dataclasses.field(default=default, metadata={WORTH_TRYING: (default, *others)})
 
 
@@ -44,7 +44,7 @@ class Option:
     worth_trying: tuple[Value, ...]
 
     def checked(self, value: Value) -> Value:
-        """The value, an int turned into a float where the option is one.
+        """Check a value; an int becomes a float where the option is one.
 
         Raises:
             ProviderError: it is of another type, or not among the choices.
@@ -56,7 +56,7 @@ class Option:
         return value
 
     def read(self, text: str) -> Value:
-        """The value that a text of the command line stands for.
+        """Read the value from a text of the command line.
 
         Raises:
             ProviderError: it stands for none.
@@ -73,7 +73,7 @@ class Option:
 
 
 def declared(options: Any) -> dict[str, Option]:
-    """The options that a dataclass, or an instance of it, declares, by name.
+    """List the options that a dataclass, or an instance of it, declares, by name.
 
     A field is annotated with bool, int, float, str or a Literal of texts, and with `| None` where
     the provider decides unless told.
@@ -87,7 +87,7 @@ def declared(options: Any) -> dict[str, Option]:
 
 
 def with_changes(options: Options, given: Mapping[str, Value]) -> Options:
-    """The options with the given values in place of the defaults.
+    """Return the options with the given values in place of the defaults.
 
     Raises:
         ProviderError: there is no option of that name, or the value is of the wrong type.
@@ -98,7 +98,7 @@ def with_changes(options: Options, given: Mapping[str, Value]) -> Options:
 
 
 def option_of(known: Mapping[str, Option], name: str) -> Option:
-    """The option of that name.
+    """Find the option of that name.
 
     Raises:
         ProviderError: there is none; names those there are.

@@ -25,7 +25,7 @@ def nodes_by_provider(events: Iterable[Event]) -> dict[str, int]:
 
 
 def fallen_off(events: Iterable[Event], provider: str) -> list[str]:
-    """The operators that ran on another provider than this one, each once, in order of running.
+    """List the operators that ran on another provider, each once, in the order of running.
 
     Arithmetic on shapes is left out: ONNX Runtime puts it on the CPU on purpose, where a GPU's
     kernels read their shapes from. It is told by what it puts out: at most MOST_AXES integers or

@@ -65,7 +65,7 @@ class Session(ABC):
         k: int,
         exclude: npt.ArrayLike | None = None,
     ) -> tuple[Ids, Scores]:
-        """The k best items, best first; equal scores in the order of their ids.
+        """Recommend the k best items, best first; equal scores in the order of their ids.
 
         Args:
             user, sequence: as for `scores`.
@@ -114,7 +114,7 @@ class Session(ABC):
         return scores
 
     def _left_out(self, exclude: npt.ArrayLike | None, batch: int) -> Ids:
-        """What to leave out as int64[B, E], E = 0 for nothing; 0 for what is no item's id."""
+        """Check excluded ids: int64[B, E], E = 0 for none; 0 for an id of no item."""
         if exclude is None:
             return np.empty((batch, 0), np.int64)
         left_out = _ids(exclude)
@@ -136,7 +136,7 @@ class Session(ABC):
     def _in_graph(
         self, user: Ids, sequence: Ids, k: int, exclude: Ids
     ) -> tuple[Ids, Scores] | None:
-        """The k best by the file's own head, or None where it cannot tell them.
+        """Get the k best from the file's own head, or None where it cannot decide them.
 
         Runtimes differ in which of equal scores they take, so the head is asked for some more.
         OpenVINO can also be told to keep the order, but its TopK then took 6 times as long at
@@ -152,7 +152,7 @@ class Session(ABC):
         return (ids, scores) if self.ties_by_id else first_k(ids, scores, k)
 
     def _head(self, user: Ids, sequence: Ids, k: int, exclude: Ids) -> tuple[Ids, Scores]:
-        """What the file's head gives for checked inputs: int64[B, k] and float32[B, k]."""
+        """Run the file's head on checked inputs: int64[B, k] and float32[B, k]."""
         del user, sequence, k, exclude
         raise ProviderError(
             f"{type(self).__name__} does not run the top-k head of {self.artifact.path.name}; "
@@ -169,7 +169,7 @@ class Session(ABC):
 
 
 def _ids(values: npt.ArrayLike) -> Ids:
-    """The values as int64, contiguous and writable: torch and OpenVINO read them where they lie.
+    """Convert to int64, contiguous and writable: torch and OpenVINO read the memory itself.
 
     What `np.require` does takes 2.5 µs an array, and a call of a small model takes 60.
     """
@@ -178,14 +178,14 @@ def _ids(values: npt.ArrayLike) -> Ids:
 
 
 def within_32_bits(ids: Ids) -> Ids:
-    """The same ids, but 0 for those that no signed number of 32 bits tells."""
+    """Replace ids outside signed 32 bits by 0."""
     if not (ids >> 31).any():  # where all are ids of items, or nearly
         return ids
     return np.where((ids >= -HALF) & (ids < HALF), ids, 0)
 
 
 def top_k(scores: Scores, k: int) -> tuple[Ids, Scores]:
-    """The k largest of each row but for column 0, largest first, ties by column.
+    """Find the k largest of each row but for column 0, largest first, ties by column.
 
     Args:
         scores: float32[B, N + 1].
@@ -207,7 +207,7 @@ def top_k(scores: Scores, k: int) -> tuple[Ids, Scores]:
 
 
 def first_k(ids: Ids, scores: Scores, k: int) -> tuple[Ids, Scores] | None:
-    """The k best of more than k, equal scores in the order of their ids.
+    """Select the k best of more than k, equal scores in the order of their ids.
 
     Args:
         ids, scores: int64[B, n] and float32[B, n] with n > k, the n best of each row by score,

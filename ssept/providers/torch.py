@@ -19,7 +19,7 @@ class Torch:
         return f"{missing[0]} is not installed: install the train extra" if missing else None
 
     def load(self, artifact: Artifact, threads: int, options: NoOptions) -> Session:
-        """The checkpoint's own network."""
+        """Start a session of the checkpoint's own network."""
         del options
         return TorchSession(artifact, threads)
 

@@ -50,7 +50,7 @@ class TorchCompile(Torch):
         return f"torch.compile needs a C++ compiler: {compiler} is not found; install g++"
 
     def load(self, artifact: Artifact, threads: int, options: Any) -> Session:
-        """The checkpoint's network, compiled."""
+        """Start a session of the checkpoint's network, compiled."""
         return CompiledSession(artifact, threads, options)
 
 
@@ -105,7 +105,7 @@ class CompiledSession(TorchSession):
         return self._compiled(user, sequence)
 
     def placement(self) -> dict[str, int]:
-        """The graphs that a call takes; with fullgraph=True there is no break between them."""
+        """Count the graphs of a call; with fullgraph=True there is no break between them."""
         return {"inductor cpu": self._graphs}
 
 

@@ -46,7 +46,7 @@ class TorchCuda(Torch):
         return None
 
     def load(self, artifact: Artifact, threads: int, options: Any) -> Session:
-        """The checkpoint's own network, on the GPU."""
+        """Start a session of the checkpoint's own network on the GPU."""
         return DeviceSession(artifact, threads, f"cuda:{options.device_id}", self.dtype, options)
 
 
@@ -100,7 +100,7 @@ class Graph:
                 self._scores = model(self._user, self._sequence)
 
     def replay(self, user: Any, sequence: Any) -> Any:
-        """The scores of other inputs of this shape, in memory that the next replay uses again."""
+        """Compute scores of this input shape, in memory that the next replay uses again."""
         self._user.copy_(user)
         self._sequence.copy_(sequence)
         self._graph.replay()

@@ -40,7 +40,7 @@ class TorchAo(TorchCompile):
         return None
 
     def load(self, artifact: Artifact, threads: int, options: Any) -> Session:
-        """The checkpoint's network, quantized and compiled."""
+        """Start a session of the checkpoint's network, quantized and compiled."""
         return CompiledInt8Session(artifact, threads, options)
 
 
@@ -74,7 +74,7 @@ class CompiledInt8Session(CompiledSession, Int8Session):
     """It, compiled: quantized first, as the order of the classes says."""
 
     def placement(self) -> dict[str, int]:
-        """The products of a call in INT8 and in float32, from its profile.
+        """Count the products of a call in INT8 and in float32, from its profile.
 
         Raises:
             FallbackError: fewer ran in INT8 than there are INT8 layers.

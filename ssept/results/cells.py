@@ -48,7 +48,7 @@ class MeasureKey(NamedTuple):
 
 
 def measure_key(facts: Facts) -> MeasureKey:
-    """What facts are about: latencies by their batch, accuracies by their split."""
+    """Name what facts describe: latencies by their batch, accuracies by their split."""
     if isinstance(facts, Accuracy):
         return MeasureKey(facts.measure, split=facts.split)
     if isinstance(facts, Timed) and facts.measure in (LATENCY, REAL_LENGTHS):
@@ -177,7 +177,7 @@ class MatrixRun(Run):
 
 
 def options_text(options: dict[str, Any]) -> str:
-    """A provider's options as a user writes them."""
+    """Format a provider's options as a user writes them."""
     return ", ".join(f"{name}={value}" for name, value in sorted(options.items()))
 
 

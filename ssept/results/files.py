@@ -16,7 +16,7 @@ _NUMBERED = re.compile(r"(\d+)_.*\.json")
 
 
 def run_files(paths: Iterable[Path]) -> list[Path]:
-    """The results files that paths stand for: a folder for all runs in it and below.
+    """List the results files of paths: a folder stands for all runs in it and below.
 
     Args:
         paths: results files, and folders of files named `<number>_….json` as they are saved.

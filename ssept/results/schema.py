@@ -199,7 +199,7 @@ MEASURES: dict[str, type[Facts]] = {
 
 
 def _facts_of(value: Any) -> type[Facts]:
-    """The record for these facts; what another test timed by the same loop is compared too."""
+    """Return the record type of these facts; other tests of the timing loop are compared too."""
     measure = value.get("measure") if isinstance(value, dict) else None
     other = Timed if isinstance(value, dict) and "speedup" in value else Facts
     return MEASURES.get(measure, other) if isinstance(measure, str) else Facts

@@ -113,7 +113,7 @@ def _is(value: Any, origin: Any) -> bool:
 
 
 def _members(kind: Any, value: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The fields of a record, less those with a default that the value does not name."""
+    """List the fields of a record, less those with a default that the value does not name."""
     return [(name, of) for name, of, needed in _fields(kind) if needed or name in value]
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ssept.artifacts import ENCODER_AND_INDEX, Artifact, Entry, Model, Signature
+from ssept.artifacts import ENCODER_AND_INDEX, Artifact, Model, Signature
 from ssept.errors import SseptError
 from ssept.files import sha256
+from ssept.manifests import Entry
 from ssept.variants.sources import source_hash
 
 BASELINE = "onnx"
@@ -133,7 +134,7 @@ ONNXRUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-open
 
 
 def find(variant: str) -> Variant:
-    """The variant of a name.
+    """Find the variant of a name.
 
     Raises:
         SseptError: there is none; with the names that there are.
@@ -144,7 +145,7 @@ def find(variant: str) -> Variant:
 
 
 def build(checkpoint: Path, variant: str, data: Path | None = None) -> Artifact:
-    """The artifact of a variant of a checkpoint, from the cache or built now.
+    """Return the artifact of a checkpoint's variant, from the cache or built now.
 
     Args:
         checkpoint: the checkpoint file.

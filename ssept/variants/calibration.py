@@ -38,7 +38,7 @@ class Calibration:
 def calibration_of(
     dataset: Dataset, length: int, count: int = SEQUENCES, seed: int = SEED
 ) -> Calibration:
-    """The ends of training histories of users drawn at random, all of them if they are few.
+    """Draw the ends of training histories of random users, of all users if they are few.
 
     Args:
         dataset: only its training histories are read.
@@ -54,7 +54,7 @@ def calibration_of(
 
 
 def calibration_key(model: Model, data: Path | None, variant: str) -> dict[str, Any]:
-    """What decides a model's calibration, known without reading the data that it names.
+    """Return what decides a model's calibration, without reading the data.
 
     So a file that was calibrated once is found again where the data are not at hand.
 
@@ -75,7 +75,7 @@ def calibration_key(model: Model, data: Path | None, variant: str) -> dict[str, 
 
 
 def calibration_for(model: Model, data: Path | None, variant: str) -> Calibration:
-    """The calibration of a model, from the data that it was trained on.
+    """Draw the calibration of a model from the data that it was trained on.
 
     Args:
         model: which is to be calibrated.
@@ -96,7 +96,7 @@ def calibration_for(model: Model, data: Path | None, variant: str) -> Calibratio
 
 
 def _folder(model: Model, data: Path | None, variant: str) -> Path:
-    """The prepared folder of the data that the model was trained on."""
+    """Find the prepared folder of the data that the model was trained on."""
     if data is None and model.data_name.startswith("synthetic"):
         folder = prepared_synthetic()
         if data_hash(folder) == model.data_hash:

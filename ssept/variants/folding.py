@@ -24,16 +24,16 @@ class FoldedWeights:
         self.positions = weights["position.weight"]
 
     def table(self, name: str) -> Array:
-        """The embeddings of "items" or "users", scaled as in the input, with guarded rows."""
+        """Return the embeddings of "items" or "users", scaled as in the input, with guards."""
         table = self._weights[f"{name.removesuffix('s')}.weight"]
         return guarded_rows(table * math.sqrt(table.shape[1]))
 
     def linear(self, name: str) -> tuple[Array, Array]:
-        """The weight float64[in, out] and the bias float64[out] of a linear layer."""
+        """Return the weight float64[in, out] and the bias float64[out] of a linear layer."""
         return self._weights[f"{name}.weight"].T, self._weights[f"{name}.bias"]
 
     def norm(self, name: str) -> tuple[Array, Array]:
-        """The gain and the bias of a norm, float64[d] each."""
+        """Return the gain and the bias of a norm, float64[d] each."""
         return self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
 
     def to_keys(self, name: str) -> tuple[Array, Array]:
@@ -84,5 +84,5 @@ class FoldedWeights:
 
 
 def guarded_rows(table: Array) -> Array:
-    """A table with row 0 once more behind the last one, for ids that are clipped to -1 … rows."""
+    """Repeat row 0 behind a table's last row, for ids that are clipped to -1 … rows."""
     return np.concatenate([table, table[:1]])

@@ -11,6 +11,7 @@ from onnx_ir.tape import Tape
 from ssept.variants.folding import Array
 
 OPSET = 18
+ROW_AXIS = -1  # of the numbers in a row
 IR_VERSION = 10  # the plain export's
 # Unsigned, around this zero: products of two unsigned bytes overflow on no CPU.
 ZERO_POINT = 128
@@ -41,30 +42,30 @@ class GraphBuilder:
         self._inputs: list[ir.Value] = []
 
     def input(self, name: str, *shape: str) -> ir.Value:
-        """An input of the model, int64."""
+        """Add an input of the model, int64."""
         value = ir.val(name, dtype=ir.DataType.INT64, shape=shape)
         self._inputs.append(value)
         return value
 
     def op(self, kind: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
-        """The output of an operator."""
+        """Add an operator, and return its output."""
         return self._tape.op(kind, list(inputs), attributes)
 
     def split(self, x: ir.Value, widths: Sequence[int]) -> Sequence[ir.Value]:
-        """The columns of a value in pieces."""
+        """Split the columns of a value."""
         inputs = [x, self.integers(*widths)]
         return self._tape.op_multi_out("Split", inputs, {"axis": -1}, num_outputs=len(widths))
 
     def constant(self, name: str, array: Array) -> ir.Value:
-        """A float32 constant."""
+        """Add a float32 constant."""
         return self._constant(name, array.astype(np.float32))
 
     def scalar(self, number: int) -> ir.Value:
-        """An int64 constant without dimensions."""
+        """Add an int64 constant without dimensions."""
         return self._constant(f"scalar_{number}", np.array(number))
 
     def integers(self, *numbers: int) -> ir.Value:
-        """An int64 constant of one dimension."""
+        """Add an int64 constant of one dimension."""
         return self._constant("_".join(map(str, ("integers", *numbers))), np.array(numbers))
 
     def linear(
@@ -110,7 +111,7 @@ class GraphBuilder:
         return self.op("Reshape", y, shape)
 
     def rows(self, name: str, table: Array, ids: ir.Value) -> ir.Value:
-        """The rows of a table, float32[..., columns].
+        """Look up rows of a table, float32[..., columns].
 
         Args:
             name: of the table, whose constant `products` shares.
@@ -127,7 +128,7 @@ class GraphBuilder:
     def products(
         self, name: str, x: ir.Value, table_name: str, table: Array, rows: int
     ) -> ir.Value:
-        """The products with the first rows of a table, float32[B, rows].
+        """Multiply with the first rows of a table, float32[B, rows].
 
         Args:
             name: of the layer.
@@ -191,7 +192,7 @@ class GraphBuilder:
         return y if bias is None else self.op("Add", y, self.constant(f"{name}.bias", bias))
 
     def _scaled(self, x: ir.Value, weight: ir.Value, scale: ir.Value) -> ir.Value:
-        """The product of x with an INT8 weight, in FP32."""
+        """Multiply x with an INT8 weight, in FP32."""
         x_int8, x_scale, x_zero = self._tape.op_multi_out(
             "DynamicQuantizeLinear", [x], num_outputs=3
         )

@@ -72,7 +72,7 @@ def export(checkpoint: Path, destination: Path, calibration: Calibration) -> Non
 
 
 def _states(model: SSEPT, calibration: Calibration) -> Rows:
-    """What the scores of the calibration's sequences are products of, float32[n, item_dim]."""
+    """Compute the states of the calibration's sequences, float32[n, item_dim]."""
     user, sequence = torch.from_numpy(calibration.user), torch.from_numpy(calibration.sequence)
     with torch.inference_mode():
         states: Rows = model.encode(user, sequence)[:, -1, : model.config.item_dim].numpy()
@@ -80,13 +80,13 @@ def _states(model: SSEPT, calibration: Calibration) -> Rows:
 
 
 def _table(model: SSEPT) -> Rows:
-    """The rows of items 1…N, float32[N, item_dim]; padding, item 0, is not to be found."""
+    """Return the rows of items 1…N, float32[N, item_dim]; padding, item 0, is left out."""
     rows: Rows = model.item.weight.detach().numpy()[1:]
     return rows
 
 
 def _index(table: Rows, states: Rows) -> Any:
-    """An index of a table's rows by their ids, 1 for the first."""
+    """Build an index of a table's rows by their ids, 1 for the first."""
     faiss.omp_set_num_threads(1)  # sums in the same order every time
     table, states = _padded(table), _padded(states)
     items, columns = table.shape
@@ -110,10 +110,10 @@ def _index(table: Rows, states: Rows) -> Any:
 
 
 def _shared(found: npt.NDArray[np.int64], best: npt.NDArray[np.int64]) -> float:
-    """The mean share of the ids in each row of `best` that are in the same row of `found`."""
+    """Compute the mean share of the ids in a row of `best` that are in that row of `found`."""
     return float((found[:, :, None] == best[:, None, :]).any(axis=1).mean())
 
 
 def _padded(rows: Rows) -> Rows:
-    """The rows with zeros behind them, to a multiple of COLUMNS."""
+    """Pad the rows with zeros, to a multiple of COLUMNS."""
     return np.pad(rows, ((0, 0), (0, -rows.shape[1] % COLUMNS)))

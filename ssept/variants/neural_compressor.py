@@ -64,7 +64,7 @@ def static_aggressive(base: Path, destination: Path, calibration: Calibration) -
 def _quantized(
     base: Path, config: dict[str, Any], calibration: Calibration | None = None
 ) -> ModelProto:
-    """What the tool makes of a float32 file."""
+    """Quantize a float32 file by the tool."""
     python = environment("neural-compressor", REQUIREMENTS, MEGABYTES)
     with tempfile.TemporaryDirectory(prefix="ssept-") as name:
         arrays, result = Path(name) / "calibration.npz", Path(name) / "quantized.onnx"

@@ -23,7 +23,7 @@ class Batches(quantization.CalibrationDataReader):  # type: ignore[misc]
         self._batches = self._feeds(calibration)
 
     def get_next(self) -> dict[str, npt.NDArray[np.int64]] | None:
-        """The next feeds, or None at the end."""
+        """Return the next feeds, or None at the end."""
         return next(self._batches, None)
 
     @staticmethod

@@ -55,7 +55,7 @@ def build_all(
     jobs: int = 1,
     building: Callable[[list[str]], None] = lambda _: None,
 ) -> Iterator[Outcome]:
-    """The variants of a checkpoint as they get ready; one that fails does not stop the others.
+    """Build variants of a checkpoint; yield each when ready. A failure stops no other.
 
     Args:
         checkpoint, data: as for `build`.
@@ -99,7 +99,7 @@ def build_all(
 
 
 def _with_bases(variants: Iterable[str]) -> dict[str, list[str]]:
-    """The variants and all that they are built from, each with what it is built from."""
+    """Collect the variants and their bases, each with its own base."""
     bases: dict[str, list[str]] = {}
     waiting = list(variants)
     while waiting:
@@ -113,7 +113,7 @@ def _with_bases(variants: Iterable[str]) -> dict[str, list[str]]:
 def _at_hand(
     checkpoint: Path, variant: str, data: Path | None, results: dict[str, Result]
 ) -> Result | None:
-    """The result where nothing is to be built: the checkpoint itself, in the cache, or hopeless."""
+    """Return the result where nothing is built: the checkpoint, a cached file, or an error."""
     base = VARIANTS[variant].base
     if base is None:
         return build(checkpoint, variant)

@@ -21,7 +21,7 @@ def operators(path: Path) -> dict[str, int]:
 
 
 def producer(graph: GraphProto, name: str) -> NodeProto:
-    """The node that computes a tensor.
+    """Find the node that computes a tensor.
 
     Raises:
         ArtifactError: no node does.

@@ -27,11 +27,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ssept.artifacts import STATE, Signature
-from ssept.model.network import LAYER_NORM_EPSILON, MASKED, SSEPTConfig
-from ssept.variants.folding import Array, FoldedWeights, guarded_rows
-from ssept.variants.graph_builder import GraphBuilder
-
-ROW_AXIS = -1  # of what a norm normalises
+from ssept.model.network import LAYER_NORM_EPSILON, SSEPTConfig
+from ssept.variants.folding import Array, FoldedWeights
+from ssept.variants.graph_builder import ROW_AXIS, GraphBuilder
+from ssept.variants.rewrite_inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Parts:
 def scores_graph(
     graph: GraphBuilder, config: SSEPTConfig, weights: Mapping[str, Array]
 ) -> ir.Model:
-    """The rewritten network as a model from `user` and `sequence` to `scores`.
+    """Build the rewritten network, a model from `user` and `sequence` to `scores`.
 
     Args:
         graph: what makes the operators, in its own precision.
@@ -79,7 +78,7 @@ def scores_graph(
 
 
 def state_graph(graph: GraphBuilder, config: SSEPTConfig, weights: Mapping[str, Array]) -> ir.Model:
-    """The same up to `state`, float32[B, item_dim]: its products with the items' rows are scores.
+    """Build it up to `state`, float32[B, item_dim]; products with the items' rows are scores.
 
     Args:
         graph, config, weights: as for `scores_graph`.
@@ -94,17 +93,7 @@ class _Rewrite:
         self.graph = graph
         self.config = config
         self.weights = FoldedWeights(config, weights)
-        names = Signature()
-        self.user = graph.input(names.user, "batch")
-        self.sequence = graph.input(names.sequence, "batch", "length")
-        # Minus the length: where the tables of positions start, counted from their end.
-        self.start = graph.op("Neg", graph.op("Shape", self.sequence, start=1, end=2))
-        self.items = self._guarded(self.sequence, config.items)
-        self.ones = self._from_start("ones", np.ones(config.max_length))
-        self.zeros = self._from_start("zeros", np.zeros(config.max_length))
-        hidden = guarded_rows(np.eye(1, config.items + 1)[0] * MASKED)
-        hidden_keys = graph.op("Gather", graph.constant("hidden_keys", hidden), self.items)
-        self.hidden_keys = graph.op("Unsqueeze", hidden_keys, graph.integers(1))  # [B, 1, L]
+        self.inputs = Inputs(graph, config, self.weights)
 
     def scores_model(self) -> ir.Model:
         graph, config = self.graph, self.config
@@ -119,61 +108,22 @@ class _Rewrite:
         return self.graph.model(self._state(1.0), STATE, "batch", self.config.item_dim)
 
     def _state(self, scale: float) -> ir.Value:
-        """The item half of the last position's state times a scale, float32[B, item_dim]."""
+        """Compute the item half of the last state times a scale, float32[B, item_dim]."""
         graph, config = self.graph, self.config
-        x = Parts([Part(self._embedded(), np.eye(config.dim))], np.zeros(config.dim))
+        x = Parts([Part(self.inputs.embedded(), np.eye(config.dim))], np.zeros(config.dim))
         for number in range(config.blocks - 1):
             x = self._block(f"blocks.{number}", self._added_up(f"blocks.{number}", x))
         state = self._last_block(f"blocks.{config.blocks - 1}", x)
-        state = self._zero_at_padding(state)
+        state = self.inputs.zero_at_padding(state)
         state = self._norm("norm", state, scale=scale)
         return graph.op(
             "Slice", state, graph.integers(0), graph.integers(config.item_dim), graph.integers(1)
         )
 
-    # What enters
-
-    def _guarded(self, ids: ir.Value, last: int) -> ir.Value:
-        """Ids whose rows are in `guarded_rows`: too large is the row behind, negative the last."""
-        low, high = self.graph.scalar(-1), self.graph.scalar(last + 1)
-        return self.graph.op("Clip", ids, low, high)
-
-    def _embedded(self) -> ir.Value:
-        """Both halves of the input, float32[B, L, d]."""
-        graph, config = self.graph, self.config
-        users = graph.op("Unsqueeze", self._guarded(self.user, config.users), graph.integers(1))
-        halves = []
-        for name, ids, columns in (
-            ("items", self.items, slice(0, config.item_dim)),
-            ("users", users, slice(config.item_dim, None)),
-        ):
-            rows = graph.rows(name, self.weights.table(name), ids)
-            positions = self._from_start(f"{name}.position", self.weights.positions[:, columns])
-            halves.append(graph.op("Add", rows, positions))
-        return graph.op("Concat", *halves, axis=ROW_AXIS)
-
-    def _from_start(self, name: str, table: Array) -> ir.Value:
-        """The rows of a table of positions for this length."""
-        graph = self.graph
-        return graph.op(
-            "Slice",
-            graph.constant(name, table),
-            self.start,
-            graph.integers(np.iinfo(np.int64).max),
-            graph.integers(0),
-        )
-
-    def _zero_at_padding(self, state: ir.Value) -> ir.Value:
-        """Zero the state float32[B, d] where the last position is no item."""
-        graph = self.graph
-        is_item = guarded_rows(1 - np.eye(self.config.items + 1, 1))
-        last = graph.op("Gather", self.items, graph.scalar(-1), axis=1)
-        return graph.op("Mul", state, graph.op("Gather", graph.constant("is_item", is_item), last))
-
     # The blocks
 
     def _block(self, name: str, x: ir.Value) -> Parts:
-        """A block that is not the last one: all positions, float32[B, L, d] to parts."""
+        """Add a block that is not the last: all positions, float32[B, L, d] to parts."""
         graph, heads, dim = self.graph, self.config.heads, self.config.dim
         gain, bias = self.weights.norm(f"{name}.attention_norm")
         normed = self._normalized(x)
@@ -184,18 +134,18 @@ class _Rewrite:
             normed,
             gain[:, None] * to_keys,
             bias @ to_keys + offset,
-            positions=self.items,
+            positions=self.inputs.items,
         )
         # A head's queries are rows between those of the others, so none is transposed.
         scores = graph.op("MatMul", self._rows(query, dim), self._transposed(x))
-        weights = graph.op("Softmax", self._hide(scores), axis=-1)
+        weights = graph.op("Softmax", self.inputs.hide(scores), axis=-1)
         attended = self._rows(graph.op("MatMul", weights, x), heads * dim)
         y = graph.linear(
             f"{name}.value",
             attended,
             self.weights.per_head(value, np.eye(dim)),
             value_bias + bias,
-            positions=self.items,
+            positions=self.inputs.items,
         )
         residual = graph.op("Mul", normed, graph.constant(f"{name}.attention_gain", gain))
         y = self._normalized(graph.op("Add", y, residual))
@@ -208,23 +158,23 @@ class _Rewrite:
             gain[:, None] * first,
             bias @ first + first_bias,
             relu=True,
-            positions=self.items,
+            positions=self.inputs.items,
         )
         return Parts([Part(y, np.diag(gain)), Part(hidden, second)], bias + second_bias)
 
     def _added_up(self, name: str, x: Parts) -> ir.Value:
-        """The input of a block as one value, float32[B, L, d]."""
+        """Add up the input of a block to one value, float32[B, L, d]."""
         if len(x.parts) == 1:
             return x.parts[0].value
         y, hidden = x.parts
         gain = self.graph.constant(f"{name}.input_gain", np.diag(y.weight))
         product = self.graph.linear(
-            f"{name}.input", hidden.value, hidden.weight, x.constant, positions=self.items
+            f"{name}.input", hidden.value, hidden.weight, x.constant, positions=self.inputs.items
         )
         return self.graph.op("Add", product, self.graph.op("Mul", y.value, gain))
 
     def _last_block(self, name: str, x: Parts) -> ir.Value:
-        """The last block for the last position, parts of [B, L, d] to float32[B, d]."""
+        """Add the last block for the last position, parts of [B, L, d] to float32[B, d]."""
         graph, heads = self.graph, self.config.heads
         to_keys, offset = self.weights.to_keys(name)
         value, value_bias = self.weights.linear(f"{name}.attention.value")
@@ -248,7 +198,7 @@ class _Rewrite:
         return graph.linear(f"{name}.output", hidden, second, plus=y)
 
     def _last(self, name: str, x: Parts) -> ir.Value:
-        """The last row of a block's input, float32[B, d]."""
+        """Compute the last row of a block's input, float32[B, d]."""
         graph = self.graph
         rows = [graph.op("Gather", part.value, graph.scalar(-1), axis=1) for part in x.parts]
         if len(rows) == 1:
@@ -257,33 +207,19 @@ class _Rewrite:
         return graph.linear(f"{name}.input", joined, x.weight, x.constant)
 
     def _attend(self, query: ir.Value, x: Parts) -> ir.Value:
-        """The weighted sum of each part's rows, [B, heads, width] to the same shape."""
+        """Compute the weighted sum of each part's rows, [B, heads, width] to the same shape."""
         graph = self.graph
         values = [part.value for part in x.parts]
         queries: Sequence[ir.Value] = [query]
         if len(values) > 1:
             queries = graph.split(query, [len(part.weight) for part in x.parts])
-        scores = self.hidden_keys
+        scores = self.inputs.hidden_keys
         for part, its_query in zip(values, queries, strict=True):
             product = graph.op("MatMul", its_query, self._transposed(part))
             scores = graph.op("Add", product, scores)
         weights = graph.op("Softmax", scores, axis=-1)
         sums = [graph.op("MatMul", weights, part) for part in values]
         return graph.op("Concat", *sums, axis=ROW_AXIS) if len(sums) > 1 else sums[0]
-
-    def _hide(self, scores: ir.Value) -> ir.Value:
-        """Attention scores [B, L·heads, L] without what is later, and without padding."""
-        graph, config = self.graph, self.config
-        later = np.triu(np.full((config.max_length, config.max_length), MASKED), 1)
-        starts = graph.op("Mul", self.start, graph.integers(config.heads, 1))
-        end = np.iinfo(np.int64).max
-        causal = graph.op(
-            "Slice",
-            graph.constant("later", np.repeat(later, config.heads, axis=0)),
-            starts,
-            graph.integers(end, end),
-        )
-        return graph.op("Add", graph.op("Add", scores, causal), self.hidden_keys)
 
     # Operators
 
@@ -303,7 +239,11 @@ class _Rewrite:
         number after the other and took 2.3 times as long (B = 64, L = 50, d = 100).
         """
         return self.graph.op(
-            "InstanceNormalization", x, self.ones, self.zeros, epsilon=LAYER_NORM_EPSILON
+            "InstanceNormalization",
+            x,
+            self.inputs.ones,
+            self.inputs.zeros,
+            epsilon=LAYER_NORM_EPSILON,
         )
 
     def _norm(
@@ -313,7 +253,7 @@ class _Rewrite:
         more: Array | float = 0.0,
         scale: float = 1.0,
     ) -> ir.Value:
-        """A norm of rows [B, d] times a scale, with more added to its bias."""
+        """Normalise rows [B, d], times a scale, with more added to the bias."""
         gain, bias = self.weights.norm(name)
         return self.graph.op(
             "LayerNormalization",

@@ -19,12 +19,12 @@ FOLLOWED = ("ssept.model.", "ssept.variants.")
 
 @functools.cache  # a process does not see a change of what it has imported either
 def source_hash(module: str) -> str:
-    """The hash of all `sources` of a module: a changed builder makes a new artifact."""
+    """Hash all `sources` of a module: a changed builder makes a new artifact."""
     return sha256_json([sha256(file) for file in sources(module)])
 
 
 def sources(module: str) -> list[Path]:
-    """A builder's module, and what it leads to, in turn.
+    """Iterate over a builder's module and, recursively, the modules that it uses.
 
     That is the modules of FOLLOWED that it imports, and the files in this folder whose names it
     writes out: the requirements and the programs of tools with an environment of their own.

@@ -22,7 +22,7 @@ BATCH_SIZE = 64
 
 
 def folded(path: str) -> onnx.ModelProto:
-    """The model with what hangs on constants alone computed.
+    """Fold what depends on constants only.
 
     SmoothQuant reads the weights of a product, and fails at the item table, which the export
     stores once and transposes in the graph.
@@ -36,7 +36,7 @@ def folded(path: str) -> onnx.ModelProto:
 
 
 def batches(path: str) -> list[dict[str, np.ndarray]]:
-    """The calibration sequences as feeds, some at a time."""
+    """Iterate over the calibration sequences as feeds, in batches."""
     with np.load(path) as arrays:
         user, sequence = arrays["user"], arrays["sequence"]
     starts = range(0, len(user), BATCH_SIZE)

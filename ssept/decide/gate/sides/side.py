@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from ssept.artifacts import MANIFEST
 from ssept.decide.gate.sides.interpreter import HERE, python_for, versions
 from ssept.decide.gate.sides.worktrees import ENVIRONMENT, check_out, commit_of, own_folder
 from ssept.errors import GateError
+from ssept.manifests import MANIFEST
 
 ACCEPTED = (
     "expected a git revision, a source tree (a folder with pyproject.toml and ssept/), an "

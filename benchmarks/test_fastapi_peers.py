@@ -1,0 +1,129 @@
+"""The HTTP server beside others: the simplest FastAPI server, Triton's, and an empty one."""
+
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import pytest
+
+from fixtures.fastapi import NAME, VARIANT
+from fixtures.peers import Peer
+from fixtures.served import (
+    CLOSED_SECONDS,
+    CONCURRENCY,
+    LIMIT_MS,
+    PATH,
+    address,
+    by_concurrency,
+    check,
+    facts,
+    note_ratio,
+    note_result,
+    skip_without,
+)
+from fixtures.triton import INT8_TOPK, SERVED
+from ssept.errors import LoadError
+from ssept.metrics import IntArray
+from ssept.providers.session import Session
+from ssept.serving.launch.ssept_serve import Server
+from ssept.serving.load import loadgen, open_loop, wrk
+from ssept.serving.load.bodies import predict_bodies
+from ssept.serving.load.max_rate import largest_rate, within
+from ssept.serving.load.result import Result
+from ssept.serving.triton import perf_analyzer
+from ssept.serving.triton.config import MODEL
+
+CEILING_START = 20_000  # requests a second, to look for what the clients can do
+pytestmark = [pytest.mark.cell(VARIANT, NAME), pytest.mark.usefixtures("fastapi_alive")]
+
+
+@by_concurrency([8, 64])
+def test_against_baseline(
+    concurrency: int,
+    fastapi_server: Server,
+    baseline_server: Peer,
+    bodies: list[bytes],
+    asked: tuple[IntArray, list[IntArray]],
+    local: Session,
+    benchmark: Any,
+) -> None:
+    """Requests a second beside the simplest server, which speaks the catalog's ids."""
+    skip_without(wrk.unavailable())
+    loads = {
+        NAME: (fastapi_server.url + PATH, bodies),
+        "baseline": (baseline_server.url + PATH, predict_bodies(*asked)),
+    }
+    results: dict[str, list[Result]] = {name: [] for name in loads}
+
+    def rate(name: str) -> float:
+        results[name].append(wrk.measure(*loads[name], concurrency, CLOSED_SECONDS))
+        return results[name][-1].rate
+
+    load = f"{concurrency} at a time"
+    note_ratio(benchmark, facts(local), load, rate, against="baseline")
+    benchmark.extra_info["results"] = {
+        name: [result.facts() for result in found] for name, found in results.items()
+    }
+    for result in (*results[NAME], *results["baseline"]):
+        check(result)
+
+
+@by_concurrency([8, 16])
+def test_against_triton(
+    concurrency: int,
+    fastapi_server: Server,
+    local: Session,
+    benchmark: Any,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Sequences a second beside Triton with the same model file, by the same command."""
+    triton = request.getfixturevalue("triton_server")
+    assert SERVED[INT8_TOPK].variant == VARIANT
+    loads = {
+        NAME: perf_analyzer.Load(fastapi_server.http, MODEL, concurrency=concurrency),
+        INT8_TOPK: perf_analyzer.Load(triton.http, INT8_TOPK, concurrency=concurrency),
+    }
+    figures: dict[str, list[perf_analyzer.Figures]] = {name: [] for name in loads}
+
+    repeated: list[str] = []
+
+    def rate(name: str) -> float:
+        try:
+            figures[name].append(perf_analyzer.measure(loads[name]))
+        except LoadError as error:  # it stops at the first request that is refused
+            repeated.append(str(error))
+            figures[name].append(perf_analyzer.measure(loads[name]))
+        return figures[name][-1].inferences_per_s
+
+    load = f"{concurrency} at a time, batch 1"
+    note_ratio(benchmark, facts(local), load, rate, against=INT8_TOPK)
+    benchmark.extra_info |= {
+        "figures": {name: [asdict(one) for one in found] for name, found in figures.items()},
+        "repeated": repeated,
+    }
+
+
+@pytest.mark.parametrize("client", ["wrk", "LoadGen", "own"])
+def test_client(
+    client: str, empty_server: Peer, bodies: list[bytes], local: Session, benchmark: Any
+) -> None:
+    """What the clients come to where the server does nothing: no figure above can be larger."""
+    tools: dict[str, Any] = {"wrk": wrk, "LoadGen": loadgen, "own": open_loop}
+    if client != "own":
+        skip_without(tools[client].unavailable())
+    if client == "wrk":
+        given = (empty_server.url + PATH, bodies, CONCURRENCY, CLOSED_SECONDS)
+        result = benchmark.pedantic(wrk.measure, given, rounds=1)
+        load = f"{CONCURRENCY} at a time"
+    else:
+        measure = partial(tools[client].measure, address(empty_server), PATH, bodies)
+        in_time = within(LIMIT_MS)
+        rate, probes = benchmark.pedantic(
+            largest_rate,
+            (lambda rate: measure(rate=rate, seconds=1), CEILING_START, in_time),
+            rounds=1,
+        )
+        result = next(probe.result for probe in probes if probe.kept and probe.rate == rate)
+        load = f"largest rate, p99 <= {LIMIT_MS} ms"
+    note_result(benchmark, local, client, load, result, served="nothing")
+    assert not result.errors
