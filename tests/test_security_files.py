@@ -229,6 +229,8 @@ def test_tritons_python_reads_data_beside_the_file(tmp_path: Path, backend: Modu
     assert initialized(backend, saved(tmp_path).parent).session.get_inputs()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("triton_tools")
 @needs_server
 def test_the_server_itself_refuses_it(tmp_path: Path) -> None:
     models = by_hand(tmp_path / "models")

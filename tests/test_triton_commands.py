@@ -214,6 +214,7 @@ def test_the_server_of_the_wheel_listens_for_this_machine_alone(
     assert "--docker" in error
 
 
+@pytest.mark.slow
 def test_what_the_server_makes_is_its_owner_s_alone(server: Server) -> None:
     umask = re.search(r"^Umask:\s*(\d+)$", Path(f"/proc/{server.pid}/status").read_text(), re.M)
     assert umask
@@ -233,6 +234,7 @@ CLOSED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "body"), CLOSED, ids=[path for path, _ in CLOSED])
 def test_no_page_reaches_more_than_the_models(
     server: Server, path: str, body: dict[str, Any]
@@ -244,6 +246,7 @@ def test_no_page_reaches_more_than_the_models(
         assert answer.code == 403
 
 
+@pytest.mark.slow
 def test_nobody_registers_shared_memory_by_grpc(server: Server) -> None:
     with (
         grpc.InferenceServerClient(server.grpc) as client,

@@ -2,8 +2,6 @@
 
 import contextlib
 import importlib.util
-import io
-import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -85,9 +83,8 @@ class FaissSession(OnnxRuntimeSession):
         return super().placement() | {f"FAISS {type(self._index).__name__}": 1}
 
     def _model(self) -> bytes:
-        with _member(self.artifact.path, ENCODER) as (member, _), io.BytesIO() as whole:
-            shutil.copyfileobj(member, whole)
-            content = whole.getvalue()
+        with _member(self.artifact.path, ENCODER) as (member, _):
+            content = member.read()
         try:
             check_whole(content, ENCODER)
         except ValueError as error:
