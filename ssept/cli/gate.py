@@ -27,7 +27,7 @@ from ssept.variants import CUSTOM
 
 if TYPE_CHECKING:
     from ssept.decide.gate.budgets import Budgets
-    from ssept.decide.gate.cells import Cell
+    from ssept.decide.gate.cells import GateCell
     from ssept.decide.gate.sides.side import Side
     from ssept.decide.gate.suite import Suite
     from ssept.decide.gate.timing import Timing
@@ -187,7 +187,7 @@ def _gate(arguments: argparse.Namespace) -> int:
 
 def _suite(arguments: argparse.Namespace, base: "Side", head: "Side") -> "Suite":
     """What the arguments ask for."""
-    from ssept.decide.gate.plan import Plan
+    from ssept.decide.gate.plan import GatePlan
     from ssept.decide.gate.suite import Suite
 
     cells = _cells(arguments, base, head)
@@ -202,7 +202,7 @@ def _suite(arguments: argparse.Namespace, base: "Side", head: "Side") -> "Suite"
     return Suite(
         cells,
         _budgets(arguments),
-        Plan(seconds=arguments.seconds or SECONDS),
+        GatePlan(seconds=arguments.seconds or SECONDS),
         checkpoint and checkpoint.resolve(),
         arguments.threads,
         dataset,
@@ -211,12 +211,12 @@ def _suite(arguments: argparse.Namespace, base: "Side", head: "Side") -> "Suite"
     )
 
 
-def _cells(arguments: argparse.Namespace, base: "Side", head: "Side") -> list["Cell"]:
+def _cells(arguments: argparse.Namespace, base: "Side", head: "Side") -> list["GateCell"]:
     """The cells of all variants, providers and batch sizes that -k takes."""
-    from ssept.decide.gate.cells import Cell
+    from ssept.decide.gate.cells import GateCell
 
     cells = [
-        Cell(variant, provider, batch)
+        GateCell(variant, provider, batch)
         for variant in _variants(arguments, (base, head))
         for provider in arguments.providers or PROVIDERS_TRIED
         for batch in arguments.batch_sizes

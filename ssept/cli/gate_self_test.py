@@ -17,7 +17,7 @@ from ssept.installation import shipped_checkpoint
 from ssept.providers import PROVIDERS
 
 if TYPE_CHECKING:
-    from ssept.decide.gate.cells import Cell
+    from ssept.decide.gate.cells import GateCell
     from ssept.decide.gate.self_test.scenarios import Condition
     from ssept.decide.gate.self_test.trials import SelfTest
 
@@ -139,13 +139,13 @@ def _conditions(arguments: argparse.Namespace) -> Mapping[str, "Condition"]:
     }
 
 
-def _cells(arguments: argparse.Namespace) -> list["Cell"]:
+def _cells(arguments: argparse.Namespace) -> list["GateCell"]:
     """The cells of the providers that run here, less what -k leaves out."""
-    from ssept.decide.gate.cells import Cell
+    from ssept.decide.gate.cells import GateCell
     from ssept.decide.gate.self_test.scenarios import BATCH_SIZES
 
     cells = [
-        Cell(VARIANT, provider, batch)
+        GateCell(VARIANT, provider, batch)
         for provider in PROVIDERS_TRIED
         if PROVIDERS[provider].unavailable() is None
         for batch in BATCH_SIZES

@@ -17,7 +17,7 @@ from ssept.providers import PROVIDERS
 from ssept.variants import CUSTOM, VARIANTS
 
 if TYPE_CHECKING:
-    from ssept.decide.scale.run import Found, Plan
+    from ssept.decide.scale.run import ScalePlan, ScaleResult
 
 HELP = "measure cells as the work grows, beside the least possible time of their graphs"
 EPILOG = (
@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _scale(arguments: argparse.Namespace) -> int:
-    from ssept.decide.scale.journal import file_of
+    from ssept.decide.scale.measured_points import file_of
     from ssept.report.plot import draw_scale
     from ssept.report.scale import scale_markdown, scale_table
 
@@ -104,7 +104,7 @@ def _scale(arguments: argparse.Namespace) -> int:
     return int(bool(found.unmeasured))
 
 
-def _run(plan: "Plan", path: Path) -> "Found":
+def _run(plan: "ScalePlan", path: Path) -> "ScaleResult":
     """Measure, with a bar that shows what is being measured."""
     from ssept.decide.scale.run import run_scale
     from ssept.measure.doctor import examine, warnings_of
@@ -125,8 +125,8 @@ def _run(plan: "Plan", path: Path) -> "Found":
         return run_scale(plan, path, show)
 
 
-def _plan(arguments: argparse.Namespace) -> "Plan":
-    from ssept.decide.scale.run import Plan, cells_of
+def _plan(arguments: argparse.Namespace) -> "ScalePlan":
+    from ssept.decide.scale.run import ScalePlan, cells_of
 
     variants = _names(
         "--variants", arguments.variants, [name for name in VARIANTS if name != CUSTOM]
@@ -142,7 +142,7 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
     if not_applicable:
         names = ", ".join(cell.name for cell in not_applicable)
         print(f"ssept: not applicable: {names}", file=sys.stderr)
-    return Plan(points, cells, arguments.threads, arguments.cell_seconds)
+    return ScalePlan(points, cells, arguments.threads, arguments.cell_seconds)
 
 
 def _names(option: str, text: str, known: list[str]) -> list[str]:

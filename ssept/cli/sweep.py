@@ -20,8 +20,8 @@ from ssept.providers import PROVIDERS
 from ssept.variants import build
 
 if TYPE_CHECKING:
-    from ssept.decide.sweep.measure import Plan
-    from ssept.decide.sweep.search import Found
+    from ssept.decide.sweep.measure import SweepPlan
+    from ssept.decide.sweep.search import SweepResult
 
 HELP = "choose which layers of the rewritten network are in INT8, by measured speed and accuracy"
 EPILOG = (
@@ -107,7 +107,7 @@ def _sweep(arguments: argparse.Namespace) -> None:
     print(f"{sweep_table(found)}\nwritten to {arguments.out}")
 
 
-def _run(plan: "Plan", out: Path) -> "Found":
+def _run(plan: "SweepPlan", out: Path) -> "SweepResult":
     """Measure, with a bar that shows what is being measured."""
     from ssept.decide.sweep.run import run_sweep
     from ssept.measure.doctor import examine, warnings_of
@@ -124,12 +124,12 @@ def _run(plan: "Plan", out: Path) -> "Found":
         return run_sweep(plan, out, show)
 
 
-def _plan(arguments: argparse.Namespace) -> "Plan":
-    from ssept.decide.sweep.measure import Plan
+def _plan(arguments: argparse.Namespace) -> "SweepPlan":
+    from ssept.decide.sweep.measure import SweepPlan
 
     folder = _data(arguments.checkpoint, arguments.data_dir)
     checkpoint = checkpoint_for(data_hash(folder), folder, arguments.checkpoint)
-    return Plan(
+    return SweepPlan(
         checkpoint,
         build(checkpoint, "torch").model,
         load_dataset(folder),

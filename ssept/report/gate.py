@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from ssept.decide.gate.findings import Finding, Measure, Result, Verdict, counted
+from ssept.decide.gate.findings import Finding, GateResult, Measure, Verdict, counted
 
 TITLES = {Measure.LATENCY: "time", Measure.NDCG: "NDCG@10", Measure.SIZE: "size"}
 HEADER = ("cell", "", "head against base", "allowed", "verdict", "why")
@@ -15,7 +15,7 @@ WIDTH = 100
 NOTHING = "–"
 
 
-def gate_table(result: Result) -> str:
+def gate_table(result: GateResult) -> str:
     """A row a measure of a cell, and what the table means, at most 100 columns wide."""
     parts = [textwrap.fill(line, WIDTH) for line in _summary(result)]
     if result.findings:
@@ -25,7 +25,7 @@ def gate_table(result: Result) -> str:
     return "\n".join(parts)
 
 
-def gate_markdown(result: Result) -> str:
+def gate_markdown(result: GateResult) -> str:
     """The same for a pull request: what is not fine first, the rest folded away."""
     wrong = [finding for finding in result.findings if finding.verdict != Verdict.FINE]
     fine = [finding for finding in result.findings if finding.verdict == Verdict.FINE]
@@ -68,7 +68,7 @@ def _markdown_table(findings: Sequence[Finding]) -> str:
     return tabulate(rows, HEADER, tablefmt="github", disable_numparse=True)
 
 
-def _summary(result: Result) -> list[str]:
+def _summary(result: GateResult) -> list[str]:
     plan, counts = result.plan, counted(result.findings)
     found = ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items())
     lines = [f"{role}: {side.name}" for role, side in result.sides.items()]

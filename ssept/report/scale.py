@@ -8,7 +8,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ssept.decide.scale.journal import Record, by_point
+from ssept.decide.journal import Record
+from ssept.decide.scale.measured_points import by_point
 
 Facts = dict[str, Any]
 NOTHING = "–"

@@ -4,7 +4,7 @@ import textwrap
 
 from tabulate import tabulate
 
-from ssept.decide.sweep.search import Found, LayerSet, Trial
+from ssept.decide.sweep.search import LayerSet, LayerTrial, SweepResult
 from ssept.estimate import Estimate
 
 WIDTH = 100
@@ -19,7 +19,7 @@ LEGEND = (
 )
 
 
-def sweep_table(found: Found) -> str:
+def sweep_table(found: SweepResult) -> str:
     """A row a layer alone in INT8, what that led to, and the chosen set against FP32."""
     batches = list(found.reference.ratios)
     header = ("in INT8", *(f"batch {batch}" for batch in batches), "NDCG@10", "MB", "chosen")
@@ -33,7 +33,7 @@ def sweep_table(found: Found) -> str:
     return "\n".join([table, "", *(textwrap.fill(text, WIDTH) for text in texts)])
 
 
-def _row(name: str, trial: Trial, chosen: str) -> list[str]:
+def _row(name: str, trial: LayerTrial, chosen: str) -> list[str]:
     ratios = [
         f"{ratio.value:.2f}{UNTOLD if ratio.low <= 1 <= ratio.high else ' '}"
         for ratio in trial.ratios.values()
@@ -47,7 +47,7 @@ def _change(change: Estimate) -> str:
     return f"{100 * change.value:+.2f} % {ends}"
 
 
-def _path(found: Found) -> list[str]:
+def _path(found: SweepResult) -> list[str]:
     """How the search came from the layers alone to the chosen set."""
     paying = [layer for layer, trial in found.alone.items() if trial.pays]
     lines = [f"pay alone: {', '.join(paying) or 'none'}."]
@@ -66,7 +66,7 @@ def _step(start: LayerSet, better: LayerSet) -> str:
     return f"{layer} {'back to FP32' if layer in start else 'to INT8 too'}"
 
 
-def _summary(found: Found) -> list[str]:
+def _summary(found: SweepResult) -> list[str]:
     chosen, reference = found.chosen, found.reference
     names = [layer for layer in found.layers if layer in chosen.int8]
     ratios = [

@@ -11,16 +11,16 @@ import numpy as np
 
 from ssept.artifacts import Artifact, Model, Signature, artifact_of
 from ssept.data.dataset import Dataset
-from ssept.decide.gate.accuracy import CONFIDENCE as NDCG_CONFIDENCE
-from ssept.decide.gate.accuracy import TOP_K, chosen_cases
+from ssept.decide.journal import Record
 from ssept.decide.sweep.search import FP32, File, LayerSet
-from ssept.decide.sweep.state import FILES, RATIOS, Measurements, Record
+from ssept.decide.sweep.state import FILES, RATIOS, Measurements
+from ssept.decide.user_accuracy import CONFIDENCE as NDCG_CONFIDENCE
+from ssept.decide.user_accuracy import TOP_K, chosen_cases, user_ndcg
 from ssept.errors import SseptError
 from ssept.estimate import Estimate
-from ssept.evaluation import full_ranks, mean_per_user
 from ssept.measure.latency import paired_times
 from ssept.measure.statistics import paired_ratio
-from ssept.metrics import FloatArray, bootstrap_relative_change, ndcg
+from ssept.metrics import FloatArray, bootstrap_relative_change
 from ssept.providers import PROVIDERS
 from ssept.providers.session import Ids, Session
 from ssept.variants import CUSTOM
@@ -34,7 +34,7 @@ ERROR = 0.01  # shared among the layers (Bonferroni), since the best of a round 
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What is measured, and how.
 
     Attributes:
@@ -67,7 +67,7 @@ class MeasuredSets:
         layers: the names of all layers, in the order of the network.
     """
 
-    def __init__(self, plan: Plan, kept: Measurements) -> None:
+    def __init__(self, plan: SweepPlan, kept: Measurements) -> None:
         """Learn the layers' names, from a first build.
 
         Raises:
@@ -168,11 +168,7 @@ class MeasuredSets:
     def _ndcg(self, session: Session) -> FloatArray:
         """Each user's NDCG@10, float64[users]: the mean over the validation and the test item."""
         cases = chosen_cases(self._plan.dataset, self._plan.users)
-        length = self._plan.model.max_length
-        values = [ndcg(full_ranks(session.scores, split, length), TOP_K) for split in cases]
-        return mean_per_user(
-            np.concatenate([split.users for split in cases]), np.concatenate(values)
-        )
+        return user_ndcg(session.scores, cases, self._plan.model.max_length)
 
     def _too_few_hits(self) -> SseptError:
         plan = self._plan
