@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ssept.errors import ArtifactError
 from ssept.files import (
     cache_folder,
@@ -23,6 +26,7 @@ from ssept.onnx_external import external_files
 from ssept.owned import remove
 
 SCHEMA = 1
+SEED = 0
 MANIFEST = "manifest.json"
 SHOWN = 80
 # Inputs and outputs of the top-k head, which every file that has it calls so.
@@ -51,6 +55,19 @@ class Model:
     users: int
     items: int
     max_length: int
+
+    def random_inputs(
+        self, batch: int, length: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Draw users int64[B] and sequences int64[B, L] without padding, always the same ones.
+
+        Args:
+            batch: sequences.
+            length: items in each; None for the longest sequence.
+        """
+        random = np.random.default_rng(SEED)
+        users = random.integers(0, self.users + 1, batch)
+        return users, random.integers(1, self.items + 1, (batch, length or self.max_length))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Shares as people write them: 3 %."""
+"""Shares, as people write them: 3 %."""
 
 import math
 
@@ -6,7 +6,7 @@ EXPECTED = "a share from 0 up, as 3% or 0.03"
 
 
 def share(value: object) -> float:
-    """The share that "3%", "0.03" or 0.03 stand for.
+    """Read a share: "3%", "0.03" or 0.03.
 
     Raises:
         ValueError: it is none. A bare number from 1 up is refused: 3 is not 3 %.
@@ -16,3 +16,8 @@ def share(value: object) -> float:
     if not 0 <= number < math.inf or (number >= 1 and not text.endswith("%")):
         raise ValueError(text)
     return number
+
+
+def percent(value: float, form: str = "g") -> str:
+    """Write a share in percent, the number formatted as `form` says: "3 %"."""
+    return f"{100 * value:{form}} %"

@@ -20,10 +20,9 @@ from ssept.decide.compare.rows import (
     RunComparison,
 )
 from ssept.estimate import Estimate
+from ssept.report.text import NOTHING, WIDTH
+from ssept.report.text import UNTOLD as UNTOLD_MARK
 
-WIDTH = 100
-NOTHING = "–"
-UNTOLD_MARK = "~"
 UNITS = {NDCG: "", RATIO: "×", BYTES: "bytes"}
 # Of times from so many milliseconds on: the unit, and how many are a millisecond.
 TIME_UNITS = ((0.1, "ms", 1.0), (1e-4, "µs", 1e3), (0.0, "ns", 1e6))

@@ -14,7 +14,7 @@ from ssept.decide.scale.gemm import products
 from ssept.decide.scale.measured_points import SCHEMA, by_point, matching, read
 from ssept.decide.scale.onnx_cost import work_of
 from ssept.decide.scale.points import Point
-from ssept.decide.scale.random_models import USERS, models
+from ssept.decide.scale.random_models import models
 from ssept.decide.scale.roofline import Ceilings, Product, Work, least_time
 from ssept.errors import SseptError
 from ssept.measure.latency import paired_times
@@ -26,7 +26,6 @@ from ssept.variants.parallel import Result
 
 BASELINE_PROVIDER = "cpu"
 TOP_K = 10
-SEED = 0
 MS_PER_S, MS_PER_NS = 1e3, 1e-6
 
 
@@ -155,7 +154,7 @@ class _Timing:
         self.point, self._built, self._plan = point, built, plan
         self.cells: dict[str, Record] = {}
         self.unmeasured: dict[str, str] = {}
-        self._user, self._sequence = _inputs(point)
+        self._user, self._sequence = self._artifact(REFERENCE).model.random_inputs(point.batch)
         self._works = {name: _work(result, self._call) for name, result in built.items()}
         sizes = [work.bytes for work in self._works.values() if isinstance(work, Work)]
         self._ceilings = Ceilings(peaks, sizes, plan.threads)
@@ -194,10 +193,13 @@ class _Timing:
             facts["least"] = self._least(ScaleCell(facts["variant"], facts["provider"]))
 
     def _load(self, cell: ScaleCell) -> Session:
+        return PROVIDERS[cell.provider].load(self._artifact(cell), self._plan.threads)
+
+    def _artifact(self, cell: ScaleCell) -> Artifact:
         result = self._built[cell.variant]
         if isinstance(result, SseptError):
             raise result
-        return PROVIDERS[cell.provider].load(result, self._plan.threads)
+        return result
 
     def _least(self, cell: ScaleCell) -> Record:
         """The least time with what it follows from, or why it is not known."""
@@ -226,13 +228,6 @@ def _work(result: Result, call: tuple[Ids, Ids, int]) -> Work | str:
         return work_of(result, *call)
     except SseptError as error:
         return str(error)
-
-
-def _inputs(point: Point) -> tuple[Ids, Ids]:
-    """Users int64[B] and sequences int64[B, L] without padding: the most work of that length."""
-    random = np.random.default_rng(SEED)
-    user = random.integers(0, USERS + 1, point.batch)
-    return user, random.integers(1, point.items + 1, (point.batch, point.length))
 
 
 def _about(plan: ScalePlan) -> Record:

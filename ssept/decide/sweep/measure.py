@@ -22,10 +22,9 @@ from ssept.measure.latency import paired_times
 from ssept.measure.statistics import paired_ratio
 from ssept.metrics import FloatArray, bootstrap_relative_change
 from ssept.providers import PROVIDERS
-from ssept.providers.session import Ids, Session
+from ssept.providers.session import Session
 from ssept.variants import CUSTOM
 
-SEED = 0
 MS_PER_NS = 1e-6
 # Where a session's memory lies is a part of its speed, so that a ratio is taken over some.
 SESSIONS = 5
@@ -127,19 +126,13 @@ class MeasuredSets:
         order = (cell, baseline) if turn % 2 else (baseline, cell)
         sessions = {artifact.path: self._load(artifact) for artifact in order}
         timed, other = sessions[cell.path], sessions[baseline.path]
-        user, sequence = self._inputs(batch)
+        user, sequence = self._plan.model.random_inputs(batch)
         return paired_times(
             lambda: timed.recommend(user, sequence, TOP_K),
             lambda: other.recommend(user, sequence, TOP_K),
             seconds=self._plan.seconds / SESSIONS,
             least_pairs=LEAST_PAIRS,
         )
-
-    def _inputs(self, batch: int) -> tuple[Ids, Ids]:
-        """Users int64[B] and sequences int64[B, L] without padding."""
-        model, random = self._plan.model, np.random.default_rng(SEED)
-        user = random.integers(0, model.users + 1, batch)
-        return user, random.integers(1, model.items + 1, (batch, model.max_length))
 
     # Accuracy
 
