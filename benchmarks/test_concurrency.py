@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from fixtures.cells import Cell
@@ -26,9 +25,7 @@ def test_concurrency(
 ) -> None:
     sessions = [replace(cell, sessions={}).load() for _ in range(session_count)]
     model = sessions[0].artifact.model
-    random = np.random.default_rng(0)
-    user = random.integers(0, model.users + 1, 1)
-    sequence = random.integers(1, model.items + 1, (1, model.max_length))
+    user, sequence = model.random_inputs(1)
 
     def call(session: Session) -> None:
         timed_call(session, user, sequence)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from fixtures.cells import Cell
@@ -36,9 +35,7 @@ def test_edge(
     session = cell.load()
     baseline = replace(baseline_cell, threads=1, sessions={}).load()
     model = session.artifact.model
-    random = np.random.default_rng(0)
-    user = random.integers(0, model.users + 1, 1)
-    sequence = random.integers(1, model.items + 1, (1, model.max_length))
+    user, sequence = model.random_inputs(1)
     latency = paired_latency(
         benchmark,
         lambda: timed_call(session, user, sequence),

@@ -27,9 +27,7 @@ def test_latency(
     session = cell.load()
     model = session.artifact.model
     length = pytestconfig.getoption("--length") or model.max_length
-    random = np.random.default_rng(0)
-    user = random.integers(0, model.users + 1, batch_size)
-    sequence = random.integers(1, model.items + 1, (batch_size, length))
+    user, sequence = model.random_inputs(batch_size, length)
     latency = paired_latency(
         benchmark,
         lambda: timed_call(session, user, sequence),

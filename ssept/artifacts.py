@@ -4,10 +4,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ssept.errors import ArtifactError
 from ssept.files import sha256, sha256_json
 from ssept.onnx_external import external_files
 
+SEED = 0
 # Inputs and outputs of the top-k head, which every file that has it calls so.
 K, EXCLUDE, TOPK_IDS, TOPK_SCORES = "k", "exclude", "topk_ids", "topk_scores"
 # The format of a zip file with a network up to its state, the output that its scores are products
@@ -34,6 +38,19 @@ class Model:
     users: int
     items: int
     max_length: int
+
+    def random_inputs(
+        self, batch: int, length: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Draw users int64[B] and sequences int64[B, L] without padding, always the same ones.
+
+        Args:
+            batch: sequences.
+            length: items in each; None for the longest sequence.
+        """
+        random = np.random.default_rng(SEED)
+        users = random.integers(0, self.users + 1, batch)
+        return users, random.integers(1, self.items + 1, (batch, length or self.max_length))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,56 +154,6 @@ def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, whole or not at all."""
     with written_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def append_json_line(path: Path, record: dict[str, Any]) -> None:
-    """Add a record as a line, on the disk when this returns. A torn record is cut off first.
-
-    Raises:
-        SseptError: the last line has no end and does not begin as the record does.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-    start = line[: line.index(b":") + 1]
-    with path.open("ab+") as file:
-        file.seek(0)
-        content = file.read()
-        end = content.rfind(b"\n") + 1
-        torn = content[end:]
-        if torn[: len(start)] != start[: len(torn)]:
-            raise SseptError(f"{path}: its last line is no record: move the file away")
-        file.truncate(end)
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_json_lines(
-    path: Path, what: str, check: Callable[[dict[str, Any]], object]
-) -> list[dict[str, Any]]:
-    """Read the records of a file, none where there is no file; skip an incomplete last line.
-
-    Args:
-        path: the file.
-        what: a record is of, for the message.
-        check: raises ValueError, TypeError or KeyError for what is no such record.
-
-    Raises:
-        SseptError: another line is no record.
-    """
-    if not path.exists():
-        return []
-    records = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):  # the last has no end
-        try:
-            record = json.loads(line)
-            check(record)
-        except (ValueError, TypeError, KeyError) as error:
-            raise SseptError(
-                f"{path}:{number}: no record of {what}: move the file away, or remove the line"
-            ) from error
-        records.append(record)
-    return records
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Shares as people write them: 3 %."""
+"""Shares, as people write them: 3 %."""
 
 import math
 
@@ -16,3 +16,8 @@ def share(value: object) -> float:
     if not 0 <= number < math.inf or (number >= 1 and not text.endswith("%")):
         raise ValueError(text)
     return number
+
+
+def percent(value: float, form: str = "g") -> str:
+    """Write a share in percent, the number formatted as `form` says: "3 %"."""
+    return f"{100 * value:{form}} %"

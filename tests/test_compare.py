@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ssept.cli import main
 from ssept.decide.compare.comparison import compare
-from ssept.decide.compare.rows import UNTOLD, Pair, Row, difference, ratio
+from ssept.decide.compare.rows import UNTOLD, Row, RunComparison, difference, ratio
 from ssept.estimate import Estimate
 from ssept.report.compare import comparison_markdown, comparison_table
 from ssept.results.files import read_run
@@ -85,7 +85,7 @@ def plain_run(*tests: dict[str, Any], node: str = "n") -> dict[str, Any]:
     return {"machine_info": info, "benchmarks": list(tests), "commit_info": {}}
 
 
-def compared(*contents: dict[str, Any], **options: Any) -> Pair:
+def compared(*contents: dict[str, Any], **options: Any) -> RunComparison:
     """What compare says of the first two runs."""
     runs = [checked(Path(f"{place}.json"), content) for place, content in enumerate(contents)]
     return compare(runs, **options).pairs[0]
@@ -96,7 +96,7 @@ def shown(*contents: dict[str, Any], **options: Any) -> str:
     return comparison_table(compare(runs, **options))
 
 
-def row_of(pair: Pair, what: str) -> Row:
+def row_of(pair: RunComparison, what: str) -> Row:
     (row,) = [row for row in pair.rows if row.what == what]
     return row
 
@@ -206,7 +206,7 @@ def test_swapping_the_runs_inverts_every_change(a: dict[str, Any], b: dict[str, 
     }
 
 
-def nothing_changed(pair: Pair) -> bool:
+def nothing_changed(pair: RunComparison) -> bool:
     none = {"ndcg": 0}
     return not pair.one_sided and all(
         row.verdict in (UNTOLD, "same") and row.change and row.change.value == none.get(row.unit, 1)
@@ -593,7 +593,7 @@ def test_real_runs_of_two_packages() -> None:
     assert {"torch-torch", "onnx-openvino"} <= {one.cell for one in pair.one_sided}
 
 
-def row_of_cell(pair: Pair, name: str, what: str) -> Row:
+def row_of_cell(pair: RunComparison, name: str, what: str) -> Row:
     (row,) = [row for row in pair.rows if (row.cell, row.what) == (name, what)]
     return row
 

@@ -17,7 +17,6 @@ from ssept.measure.doctor import (
     Report,
     blockers_of,
     recommend,
-    render,
     warnings_of,
 )
 from ssept.measure.machine import (
@@ -39,6 +38,7 @@ from ssept.measure.quiet import (
     timed_calls,
 )
 from ssept.providers import PROVIDERS
+from ssept.report.doctor import render
 from tests.matrix import ROOT, command, environment
 
 XEON = """\

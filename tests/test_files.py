@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ssept.decide.journal import append
 from ssept.errors import SseptError
-from ssept.files import append_json_line, locked, written_file, written_folder
+from ssept.files import locked, written_file, written_folder
 from ssept.owned import MARK, mark, remove
 
 FULL_DISK = """
@@ -159,9 +160,9 @@ def test_a_lock_is_a_plain_file(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("torn", ["", "{", '{"schema"', '{"schema":1,"utc":"20'])
 def test_a_torn_record_is_cut_off(tmp_path: Path, torn: str) -> None:
     path = tmp_path / "records.jsonl"
-    append_json_line(path, {"schema": 1})
+    append(path, {"schema": 1})
     path.write_text(path.read_text() + torn)
-    append_json_line(path, {"schema": 2})
+    append(path, {"schema": 2})
     assert path.read_text() == '{"schema":1}\n{"schema":2}\n'
 
 
@@ -170,7 +171,7 @@ def test_another_line_is_not_cut_off(tmp_path: Path, mine: str) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text(mine)
     with pytest.raises(SseptError, match=r"records\.jsonl: its last line is no record"):
-        append_json_line(path, {"schema": 1})
+        append(path, {"schema": 1})
     assert path.read_text() == mine
 
 

@@ -18,9 +18,9 @@ from ssept.cli import main
 from ssept.data.dataset import Dataset
 from ssept.data.synthetic import prepare_synthetic
 from ssept.decide.gate.budgets import Budgets, read_budgets
-from ssept.decide.gate.cells import Cell
-from ssept.decide.gate.findings import EXIT_CODES, Finding, Measure, Result, Verdict
-from ssept.decide.gate.plan import Plan
+from ssept.decide.gate.cells import GateCell
+from ssept.decide.gate.findings import EXIT_CODES, Finding, GateResult, Measure, Verdict
+from ssept.decide.gate.plan import GatePlan
 from ssept.decide.gate.sides.side import Side
 from ssept.decide.gate.suite import Suite, run_suite
 from ssept.errors import GateError, SseptError
@@ -31,7 +31,7 @@ from ssept.report.gate import gate_markdown, gate_table
 from ssept.variants import build
 from tests.matrix import environment
 
-QUICK = Plan(alpha=0.5, looks=1, seconds=1, stretch_seconds=0.02, confirmation=1)
+QUICK = GatePlan(alpha=0.5, looks=1, seconds=1, stretch_seconds=0.02, confirmation=1)
 
 
 def side(model: Path) -> Side:
@@ -72,7 +72,7 @@ def accuracy_of(tmp_path: Path, dataset: Dataset, missed: float) -> Finding:
         oracle(tmp_path / f"{name}.onnx", dataset, share)
         for name, share in (("base", 0.1), ("head", missed))
     )
-    suite = Suite((Cell("custom", "cpu", 1),), plan=QUICK, dataset=dataset)
+    suite = Suite((GateCell("custom", "cpu", 1),), plan=QUICK, dataset=dataset)
     findings = run_suite(side(base), side(head), suite).findings
     (found,) = (finding for finding in findings if finding.measure == Measure.NDCG)
     return found
@@ -134,7 +134,7 @@ def test_equal_files_through_the_command_line(
         ("custom-cpu", "size"), ("custom-cpu", "ndcg"), ("custom-cpu-b001", "latency"),
     }  # fmt: skip
     assert all(finding["verdict"] == "fine" for finding in findings.values())
-    first_look = Plan().passes(1)[0]
+    first_look = GatePlan().passes(1)[0]
     assert len(findings["custom-cpu-b001", "latency"]["details"]["log_ratios"]) == first_look
     assert "custom-cpu-b001" in markdown.read_text()
 
@@ -277,14 +277,14 @@ def test_shares() -> None:
     ]
 
 
-def result_of(*verdicts: Verdict, interrupted: bool = False) -> Result:
+def result_of(*verdicts: Verdict, interrupted: bool = False) -> GateResult:
     findings = [
         Finding("quant_static_aggressive-openvino_native_bf16-b064", Measure.LATENCY, verdict, 0.03,
                 Estimate(0.5, -0.1234, float("inf")), "a long reason " * 9)
         for verdict in verdicts
     ]  # fmt: skip
     sides = {role: side(Path(f"{role}.onnx")) for role in ("base", "head")}
-    return Result(sides, Plan(), {}, findings, {"onnx-cuda": "no GPU"}, interrupted)
+    return GateResult(sides, GatePlan(), {}, findings, {"onnx-cuda": "no GPU"}, interrupted)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def result_of(*verdicts: Verdict, interrupted: bool = False) -> Result:
         (result_of(Verdict.FINE, interrupted=True), 3),
     ],
 )
-def test_exit_codes_tables_and_json(result: Result, code: int) -> None:
+def test_exit_codes_tables_and_json(result: GateResult, code: int) -> None:
     assert result.exit_code == code
     for text in (gate_table(result), gate_markdown(result)):
         for finding in result.findings:

@@ -15,15 +15,15 @@ import psutil
 import pytest
 
 from ssept.cli import main
-from ssept.decide.gate.plan import Plan
+from ssept.decide.gate.plan import GatePlan
 from ssept.decide.gate.self_test import cpu_hog as hog
-from ssept.decide.gate.self_test.journal import SCHEMA, file_of, matching, read
 from ssept.decide.gate.self_test.other_tools import IN_SEQUENCE, INTERLEAVED, RULES, rivals
 from ssept.decide.gate.self_test.rates import Share, rates_in, rates_of
 from ssept.decide.gate.self_test.scenarios import CONDITIONS, Counts
+from ssept.decide.gate.self_test.suites import SCHEMA, file_of, matching, read
 from ssept.decide.gate.sequential_test import look_at
+from ssept.decide.journal import append
 from ssept.errors import SseptError
-from ssept.files import append_json_line
 from ssept.report.self_test import self_test_markdown, self_test_text, sentence
 from tests.matrix import environment
 
@@ -109,13 +109,13 @@ def suite(
 def test_a_torn_last_line_is_dropped_and_the_next_suite_follows(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "aa_quiet.jsonl"
     assert read(path) == []
-    append_json_line(path, {"schema": SCHEMA, "number": 1})
+    append(path, {"schema": SCHEMA, "number": 1})
     with path.open("ab") as file:
         file.write(b'{"schema":1,"numb')
     assert [record["number"] for record in read(path)] == [1]
-    append_json_line(path, {"schema": SCHEMA, "number": 2})
+    append(path, {"schema": SCHEMA, "number": 2})
     assert [record["number"] for record in read(path)] == [1, 2]
-    append_json_line(path, {"schema": SCHEMA + 1, "number": 3})
+    append(path, {"schema": SCHEMA + 1, "number": 3})
     assert [record["number"] for record in read(path)] == [1, 2]
 
 
@@ -140,7 +140,7 @@ def test_settings_survive_the_file(tmp_path: Path) -> None:
     for condition in CONDITIONS.values():
         settings = condition.settings([], "abc")
         record = suite("fine") | {"settings": settings}
-        append_json_line(path, record)
+        append(path, record)
         assert matching(read(path), settings, ABOUT) == [record]
 
 
@@ -183,7 +183,7 @@ def test_the_report_counts_the_last_settings_of_each_machine(tmp_path: Path) -> 
         ("aa_quiet", old), ("aa_quiet", new), ("aa_quiet", new | {"cpu": "Another"}),
         ("aa_quiet", new), ("slow10_quiet", slow),
     ):  # fmt: skip
-        append_json_line(file_of(tmp_path, condition), record)
+        append(file_of(tmp_path, condition), record)
     found = rates_in(tmp_path)
     assert [(r.condition, r.cpu, r.suites, r.others) for r in found] == [
         ("aa_quiet", "A CPU", 2, 1), ("slow10_quiet", "A CPU", 1, 0),
@@ -224,12 +224,12 @@ def test_a_real_suite_is_kept_once_and_can_be_judged_again(
     assert len(record["machine"]) == 16
     assert record["settings"]["plan"]["seconds"] == 0.1
     (cell,) = record["cells"].values()
-    passes = Plan().passes(1)[0]
+    passes = GatePlan().passes(1)[0]
     assert all(len(cell[name]) >= passes for name in ("log_ratios", "base_ns", "head_ns", "rounds"))
     assert all(units > 0 for units in cell["units"])
     assert set(cell["rivals"]) == {INTERLEAVED, IN_SEQUENCE}
     for look in cell["looks"]:
-        again = look_at(cell["log_ratios"][: look["passes"]], 0.03, Plan().level)
+        again = look_at(cell["log_ratios"][: look["passes"]], 0.03, GatePlan().level)
         assert again.p == pytest.approx(look["p"], abs=1e-3)
         assert again.log_ratio.low == pytest.approx(look["log_ratio"]["low"], abs=1e-6)
     before = path.read_bytes()
@@ -243,7 +243,7 @@ def test_sigterm_leaves_what_is_finished_and_nothing_running(
     tmp_path: Path, small_checkpoint: Path, own_cache: Path
 ) -> None:
     finished = suite("fine")
-    append_json_line(file_of(tmp_path, "aa_noisy"), finished)
+    append(file_of(tmp_path, "aa_noisy"), finished)
     trial = subprocess.Popen(
         [sys.executable, "-m", "ssept.cli", "gate", "--self-test", f"--results={tmp_path}",
          "--conditions=aa_noisy", "-k=onnx-cpu-b001", f"--checkpoint={small_checkpoint}"],

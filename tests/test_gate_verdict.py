@@ -10,7 +10,7 @@ from scipy import stats
 
 from ssept.decide.gate.accuracy import judge_accuracy
 from ssept.decide.gate.findings import Verdict
-from ssept.decide.gate.plan import Plan
+from ssept.decide.gate.plan import GatePlan
 from ssept.decide.gate.sequential_test import Trials, holm
 
 TOLERANCE = 0.03
@@ -18,10 +18,10 @@ NOISE = 0.01
 
 
 def decided(
-    series: Mapping[str, Iterator[float]], plan: Plan | None = None, most_passes: int = 10**6
+    series: Mapping[str, Iterator[float]], plan: GatePlan | None = None, most_passes: int = 10**6
 ) -> Trials:
     """Feed log ratios, one a pass, until every cell has its verdict."""
-    trials = Trials(plan or Plan(), dict.fromkeys(series, TOLERANCE))
+    trials = Trials(plan or GatePlan(), dict.fromkeys(series, TOLERANCE))
     for passes in itertools.count(1):
         trials.after_pass({name: next(series[name]) for name in trials.open}, passes >= most_passes)
         if not trials.open:
@@ -68,14 +68,14 @@ def test_one_slow_cell_does_not_condemn_the_others() -> None:
 
 
 def test_a_spell_of_trouble_is_not_confirmed() -> None:
-    first = Plan().passes(1)[0]
+    first = GatePlan().passes(1)[0]
     trial = decided({"a": itertools.chain([0.1] * first, noisy(0, 1))}).cells["a"]
     assert trial.verdict != Verdict.REGRESSED
-    assert len(trial.log_ratios) > first + Plan().confirmation - 1
+    assert len(trial.log_ratios) > first + GatePlan().confirmation - 1
 
 
 def test_an_unconfirmed_alarm_at_the_last_look_is_inconclusive() -> None:
-    first = Plan().passes(1)[0]
+    first = GatePlan().passes(1)[0]
     series = {"a": itertools.chain([0.1 + i / 1e3 for i in range(first)], itertools.repeat(0.0))}
     trial = decided(series, most_passes=first).cells["a"]
     assert trial.verdict == Verdict.INCONCLUSIVE
@@ -83,7 +83,7 @@ def test_an_unconfirmed_alarm_at_the_last_look_is_inconclusive() -> None:
 
 
 def test_when_time_is_over_the_smallest_visible_change_is_told() -> None:
-    first = Plan().passes(1)[0]
+    first = GatePlan().passes(1)[0]
     trial = decided({"a": noisy(0.03, 3, 0.05)}, most_passes=first).cells["a"]
     assert trial.verdict == Verdict.INCONCLUSIVE
     interval = trial.looks[-1].log_ratio
@@ -96,7 +96,7 @@ def test_what_is_faster_is_fine_and_called_faster() -> None:
 
 
 def test_no_more_looks_than_declared() -> None:
-    plan = Plan(looks=3)
+    plan = GatePlan(looks=3)
     trials = decided({"a": noisy(TOLERANCE, 5, 0.05)}, plan)
     assert [look.passes for look in trials.cells["a"].looks] == list(plan.passes(1))
     early = decided({"a": noisy(TOLERANCE, 5, 0.05)}, plan, most_passes=plan.passes(1)[1] + 1)
@@ -106,7 +106,7 @@ def test_no_more_looks_than_declared() -> None:
 
 @pytest.mark.parametrize("cells", [1, 2, 6, 24, 100])
 def test_the_first_look_can_already_reject(cells: int) -> None:
-    plan = Plan()
+    plan = GatePlan()
     first = plan.passes(cells)[0]
     all_but_one = np.append(np.arange(1, first, dtype=float), -0.5)
     p = stats.wilcoxon(all_but_one, alternative="greater").pvalue
@@ -115,7 +115,7 @@ def test_the_first_look_can_already_reject(cells: int) -> None:
 
 
 def test_a_stretch_fits_its_pass_into_the_time() -> None:
-    plan = Plan()
+    plan = GatePlan()
     assert 1.2 + 6 * plan.stretch_s(6, 1.2, 3.0) == pytest.approx(3.0)
     assert plan.stretch_s(1, 3.0, 3.05) == plan.stretch_seconds / 4  # less tells nothing
     assert plan.stretch_s(1, 3.0) == 3.0  # worth its start
@@ -123,7 +123,7 @@ def test_a_stretch_fits_its_pass_into_the_time() -> None:
 
 @pytest.mark.parametrize(("call_ms", "calls"), [(0.2, 3), (4.9, 2), (9.0, 1), (1e4, 1)])
 def test_long_calls_take_turns_one_by_one(call_ms: float, calls: int) -> None:
-    assert Plan().calls_of(call_ms * 1e6) == calls
+    assert GatePlan().calls_of(call_ms * 1e6) == calls
 
 
 def test_holm_steps_down() -> None:
@@ -133,7 +133,7 @@ def test_holm_steps_down() -> None:
 
 
 def test_failing_and_stopping_close_cells() -> None:
-    trials = Trials(Plan(), {"a": TOLERANCE, "b": TOLERANCE})
+    trials = Trials(GatePlan(), {"a": TOLERANCE, "b": TOLERANCE})
     trials.fail("a", "it died")
     trials.stop("interrupted")
     assert verdicts(trials) == [Verdict.UNMEASURED] * 2

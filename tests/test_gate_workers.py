@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ssept.decide.gate.cells import Cell
-from ssept.decide.gate.findings import Finding, Measure, Result, Verdict
-from ssept.decide.gate.plan import Plan
+from ssept.decide.gate.cells import GateCell
+from ssept.decide.gate.findings import Finding, GateResult, Measure, Verdict
+from ssept.decide.gate.plan import GatePlan
 from ssept.decide.gate.sides.side import Side
 from ssept.decide.gate.suite import Suite, run_suite
 
@@ -49,11 +49,11 @@ PROVIDERS = {{
     name: SimpleNamespace(formats=("onnx",), unavailable=lambda: None) for name in {providers!r}
 }}
 """
-QUICK = Plan(
+QUICK = GatePlan(
     alpha=0.5, looks=1, seconds=1, stretch_seconds=0.02, confirmation=1, call_limit_s=3,
     start_limit_s=20, prepare_limit_s=20,
 )  # fmt: skip
-CELL = Cell("onnx", "cpu", 1)
+CELL = GateCell("onnx", "cpu", 1)
 
 pytestmark = pytest.mark.usefixtures("no_child_left")
 
@@ -84,12 +84,12 @@ def side(
     return Side(folder.name, Path(sys.executable), folder, None, {})
 
 
-def compared(base: Side, head: Side, model: Path, *cells: Cell) -> dict[str, Finding]:
+def compared(base: Side, head: Side, model: Path, *cells: GateCell) -> dict[str, Finding]:
     result = run_suite(base, head, Suite(cells or (CELL,), plan=QUICK, checkpoint=model))
     return times(result)
 
 
-def times(result: Result) -> dict[str, Finding]:
+def times(result: GateResult) -> dict[str, Finding]:
     return {f.cell: f for f in result.findings if f.measure == Measure.LATENCY}
 
 
@@ -157,7 +157,7 @@ def test_code_from_elsewhere_is_refused(tmp_path: Path, model: Path) -> None:
 
 def test_a_provider_of_one_side_is_not_measured(tmp_path: Path, model: Path) -> None:
     head = side(tmp_path / "b", providers=("cpu", "new"))
-    found = compared(side(tmp_path / "a"), head, model, CELL, Cell("onnx", "new", 1))
+    found = compared(side(tmp_path / "a"), head, model, CELL, GateCell("onnx", "new", 1))
     assert found["onnx-new-b001"].verdict == Verdict.UNMEASURED
     assert found["onnx-new-b001"].why == "base: there is no provider new"
     assert found[CELL.id].verdict != Verdict.UNMEASURED
@@ -172,7 +172,7 @@ def test_models_of_different_sizes_are_not_compared(tmp_path: Path, model: Path)
 
 def test_an_optional_provider_on_neither_side_is_left_out(tmp_path: Path, model: Path) -> None:
     sides = (side(tmp_path / "a"), side(tmp_path / "b"))
-    suite = Suite((Cell("onnx", "new", 1),), plan=QUICK, checkpoint=model)
+    suite = Suite((GateCell("onnx", "new", 1),), plan=QUICK, checkpoint=model)
     strict = run_suite(*sides, suite)
     assert [f.verdict for f in strict.findings] == [Verdict.UNMEASURED]
     lenient = run_suite(*sides, dataclasses.replace(suite, optional=("new",)))
@@ -184,7 +184,7 @@ def test_three_times_the_work_is_found(tmp_path: Path, model: Path) -> None:
     from ssept.decide.gate.timing import Timing
     from ssept.decide.gate.workers.prepare import prepare
 
-    plan = Plan(alpha=0.2, looks=1, seconds=1, stretch_seconds=0.2, confirmation=2)
+    plan = GatePlan(alpha=0.2, looks=1, seconds=1, stretch_seconds=0.2, confirmation=2)
     base, head = side(tmp_path / "a"), side(tmp_path / "b")
     ready = prepare(base, head, [("onnx", "cpu")], checkpoint=model, plan=plan)
     timing = Timing(ready, [CELL], {CELL.id: 0.03}, plan, extra_work={CELL.id: 2.0})
@@ -210,10 +210,10 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     hanging = side(tmp_path / "a", load="time.sleep(99)")
     program = f"""
 from pathlib import Path
-from ssept.decide.gate.workers.handle import Worker
+from ssept.decide.gate.workers.handle import WorkerHandle
 from ssept.decide.gate.sides.side import Side
 side = Side("a", Path({sys.executable!r}), Path({str(hanging.tree)!r}), None, {{}})
-worker = Worker("base", side)
+worker = WorkerHandle("base", side)
 worker.ask("facts", 60)
 worker.send("prepare", source="x", variant="onnx", provider="cpu", threads=1)
 print("ready", flush=True)

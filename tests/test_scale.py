@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ssept.artifacts import Artifact, Model, artifact_of
 from ssept.cli import main
 from ssept.decide.scale.gemm import products
-from ssept.decide.scale.journal import file_of, read
+from ssept.decide.scale.measured_points import file_of, read
 from ssept.decide.scale.onnx_cost import work_of
 from ssept.decide.scale.points import Point, along, points_around
 from ssept.decide.scale.random_models import SHARED, models
@@ -35,7 +35,7 @@ from ssept.decide.scale.roofline import (
     least_time,
     read_bandwidth,
 )
-from ssept.decide.scale.run import Cell
+from ssept.decide.scale.run import ScaleCell
 from ssept.errors import ArtifactError, ProviderError, SseptError
 from ssept.manifests import copy_artifacts
 from ssept.model.checkpoint import load_checkpoint
@@ -343,11 +343,11 @@ def test_one_axis_at_a_time() -> None:
 
 
 def test_only_what_the_peaks_are_of_has_a_least_time() -> None:
-    assert Cell("onnx", "cpu").bounded
-    assert Cell("ort_static_topk", "openvino").bounded
-    assert not Cell("onnx", "openvino_native_bf16").bounded
-    assert not Cell("onnx", "cuda").bounded
-    assert not Cell("torch", "torch").bounded
+    assert ScaleCell("onnx", "cpu").bounded
+    assert ScaleCell("ort_static_topk", "openvino").bounded
+    assert not ScaleCell("onnx", "openvino_native_bf16").bounded
+    assert not ScaleCell("onnx", "cuda").bounded
+    assert not ScaleCell("torch", "torch").bounded
 
 
 @pytest.mark.slow

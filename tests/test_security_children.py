@@ -16,7 +16,7 @@ from ssept.children import command, isolated
 from ssept.decide.gate.self_test import trials
 from ssept.decide.gate.sides.interpreter import HERE
 from ssept.decide.gate.sides.side import Side
-from ssept.decide.gate.workers.handle import Worker
+from ssept.decide.gate.workers.handle import WorkerHandle
 from ssept.environments import environment, run
 from ssept.measure.cold_start import cold_start
 from ssept.serving.launch.ssept_serve import running
@@ -133,7 +133,7 @@ def test_a_worker_of_the_gate(trap: Path, tmp_path: Path, own_tree: bool) -> Non
     tree = tmp_path / "tree"
     (tree / "ssept").mkdir(parents=True)
     (tree / "ssept" / "__init__.py").write_text("")
-    with Worker("base", Side("a", HERE, tree if own_tree else None, None, {})) as worker:
+    with WorkerHandle("base", Side("a", HERE, tree if own_tree else None, None, {})) as worker:
         facts = worker.ask("facts", 60)
     expected = tree / "ssept" / "__init__.py" if own_tree else Path(ssept.__file__)
     assert Path(facts["ssept"]) == expected

@@ -16,7 +16,15 @@ import pytest
 from ssept.cli import main
 from ssept.data.dataset import load_dataset
 from ssept.data.formats import COLUMNS
-from ssept.decide.sweep.search import FP32, ROUNDS, File, Found, LayerSet, geometric_mean, search
+from ssept.decide.sweep.search import (
+    FP32,
+    ROUNDS,
+    File,
+    LayerSet,
+    SweepResult,
+    geometric_mean,
+    search,
+)
 from ssept.estimate import Estimate
 from ssept.report.sweep import sweep_table
 from ssept.variants import fused, topk
@@ -68,7 +76,7 @@ class MadeUp:
         return [*(self.of[layer] for layer in int8), *joint]
 
 
-def found(sets: MadeUp, max_loss: float = 0.01) -> Found:
+def found(sets: MadeUp, max_loss: float = 0.01) -> SweepResult:
     return search(sets, max_loss, lambda *_: None)
 
 

@@ -2,6 +2,11 @@
 
 import argparse
 import math
+from collections.abc import Collection
+
+from ssept.errors import SseptError
+from ssept.percent import EXPECTED
+from ssept.percent import share as read_share
 
 
 def positive(text: str) -> int:
@@ -24,6 +29,47 @@ def seconds(text: str) -> float:
 def milliseconds(text: str) -> float:
     """Read a finite number above 0."""
     return _time(text, "milliseconds")
+
+
+def names(text: str) -> list[str]:
+    """Read different names separated by commas; whether they are known is checked later."""
+    found = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected names separated by commas")
+    return found
+
+
+def known_names(option: str, text: str, known: Collection[str]) -> list[str]:
+    """Read names out of `known`, separated by commas.
+
+    Raises:
+        SseptError: there is none, or an unknown one.
+    """
+    found = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not found or set(found) - set(known):
+        raise SseptError(f"{option} {text}: expected names out of {', '.join(known)}")
+    return found
+
+
+def share(text: str) -> float:
+    """Read a share, as 3% or 0.03."""
+    try:
+        return read_share(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: expected {EXPECTED}") from error
+
+
+def share_below_one(text: str) -> float:
+    """Read a share below 100%."""
+    try:
+        number = read_share(text)
+    except ValueError:
+        number = 1.0
+    if number >= 1:
+        raise argparse.ArgumentTypeError(
+            f"{text}: expected a share from 0 up and below 100%, as 1% or 0.01"
+        )
+    return number
 
 
 def _time(text: str, unit: str) -> float:

@@ -11,19 +11,19 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from ssept.artifacts import Artifact
+from ssept.cli.arguments import known_names
 from ssept.errors import SseptError
 from ssept.files import written_file
 from ssept.installation import shipped_checkpoint
 from ssept.manifests import copy_artifacts
 from ssept.measure.golden import golden_path
+from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING
 from ssept.variants import BASELINE, VARIANTS, build, cache_entry
 from ssept.variants.parallel import Outcome, build_all
 
 HELP = "build the variants of a checkpoint; what is in the cache is not built again"
-BYTES_PER_MEGABYTE = 1e6
 BUILT = tuple(name for name, variant in VARIANTS.items() if variant.build)
 DEFAULT = tuple(name for name in BUILT if VARIANTS[name].format == "onnx")  # need no more extras
-UNKNOWN = "–"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    names = _names(arguments.variants)
+    names = known_names("--variants", arguments.variants, BUILT)
     outcomes = sorted(_with_progress(arguments, names), key=lambda one: names.index(one.variant))
     artifacts = {one.variant: one.result for one in outcomes if isinstance(one.result, Artifact)}
     failed = len(artifacts) < len(names)
@@ -85,14 +85,6 @@ def _build(arguments: argparse.Namespace) -> int:
     if failed and arguments.out:
         print(f"ssept: nothing was copied to {arguments.out}: not all is built", file=sys.stderr)
     return int(failed)
-
-
-def _names(text: str) -> list[str]:
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in BUILT]
-    if unknown or not names:
-        raise SseptError(f"--variants {text}: expected names out of {', '.join(BUILT)}")
-    return names
 
 
 def _with_progress(arguments: argparse.Namespace, names: list[str]) -> list[Outcome]:
@@ -128,7 +120,7 @@ def _table(outcomes: list[Outcome], artifacts: dict[str, Artifact], baseline: in
     rows = []
     for outcome in outcomes:
         if artifact := artifacts.get(outcome.variant):
-            share = f"{artifact.size_bytes / baseline:.0%}" if baseline else UNKNOWN
+            share = f"{artifact.size_bytes / baseline:.0%}" if baseline else NOTHING
             took = "cached" if outcome.seconds is None else f"built {outcome.seconds:.1f} s"
             megabytes = f"{artifact.size_bytes / BYTES_PER_MEGABYTE:.2f}"
             rows.append((artifact.variant, megabytes, share, took, artifact.path))

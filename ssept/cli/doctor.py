@@ -1,4 +1,4 @@
-"""`ssept doctor`: whether this machine can measure, and what to do about it."""
+"""`ssept doctor`: a check of this machine, with recommended fixes."""
 
 import argparse
 import dataclasses
@@ -6,7 +6,7 @@ import json
 
 from ssept.cli.arguments import seconds
 
-HELP = "look at this machine: what runs here, whether it is quiet enough, what to mend"
+HELP = "check this machine: available providers, measurement noise, recommended fixes"
 SECONDS = 2.0
 
 
@@ -18,13 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=SECONDS,
         metavar="S",
-        help="how long to time a fixed piece of work",
+        help="length of the timed loop that looks for noise",
     )
     parser.set_defaults(run=_doctor)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from ssept.measure.doctor import blockers_of, examine, render, warnings_of
+    from ssept.measure.doctor import blockers_of, examine, warnings_of
+    from ssept.report.doctor import render
 
     report = examine(arguments.seconds)
     blockers = blockers_of(report)

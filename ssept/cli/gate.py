@@ -1,11 +1,9 @@
-"""`ssept gate`: whether one version of the code or of a model is worse than another."""
+"""`ssept gate`: compares two versions of the code or of a model."""
 
 import argparse
-import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -13,7 +11,8 @@ from typing import TYPE_CHECKING, NoReturn
 from tqdm import tqdm
 
 from ssept.cli import gate_self_test
-from ssept.cli.arguments import positive, positives, seconds
+from ssept.cli.arguments import names, positive, positives, seconds, share
+from ssept.cli.measuring import add_data_dir, interrupted_by_sigterm
 from ssept.data.dataset import data_hash, load_dataset
 from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
@@ -22,23 +21,22 @@ from ssept.expressions import chosen
 from ssept.files import write_json, written_file
 from ssept.manifests import read_artifacts
 from ssept.model.store import checkpoint_for
-from ssept.percent import EXPECTED, share
 from ssept.variants import CUSTOM
 
 if TYPE_CHECKING:
     from ssept.decide.gate.budgets import Budgets
-    from ssept.decide.gate.cells import Cell
+    from ssept.decide.gate.cells import GateCell
     from ssept.decide.gate.sides.side import Side
     from ssept.decide.gate.suite import Suite
     from ssept.decide.gate.timing import Timing
 
-HELP = "compare two revisions, artifacts folders or ONNX files: slower, less accurate, larger?"
+HELP = "check whether a revision, artifacts folder or ONNX file is slower, less accurate or larger"
 EPILOG = (
     "Exit codes: 0 fine; 1 regressed; 2 inconclusive; 3 something could not be measured, which "
-    "includes wrong arguments and an interruption. Of several the first of 1, 3, 2, 0."
+    "includes wrong arguments and an interruption. The most severe finding decides the exit code: "
+    "1, then 3, 2, 0."
 )
 ERROR_STATUS = 3
-DATA_VARIABLE = "MOVIELENS_DATA_DIR"
 VARIANTS = ("onnx", "onnx_graph")
 PROVIDERS_TRIED = ("cpu", "openvino")
 BATCH_SIZES = (1, 64)
@@ -57,14 +55,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     side = "a git revision, a source tree, a folder of `ssept build --out`, or an ONNX file"
     # Optional for the parser, since the self-test has none.
-    parser.add_argument("base", nargs="?", metavar="BASE", help=f"what to compare with: {side}")
+    parser.add_argument("base", nargs="?", metavar="BASE", help=f"the reference: {side}")
     parser.add_argument(
-        "head", nargs="?", metavar="HEAD", help="what may have become worse: likewise"
+        "head", nargs="?", metavar="HEAD", help="the candidate: one of the same kinds"
     )
     _add_cells(parser)
     _add_limits(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it as Markdown")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results as JSON")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write the report as Markdown"
+    )
     gate_self_test.add_arguments(parser)
     parser.set_defaults(run=_run, error_status=ERROR_STATUS)
 
@@ -75,86 +75,88 @@ def _add_cells(parser: argparse.ArgumentParser) -> None:
         dest="select",
         default="",
         metavar="EXPRESSION",
-        help="only cells whose id fits, as 'openvino and not b064'",
+        help="only cells whose id matches, as 'openvino and not b064'",
     )
     parser.add_argument(
         "--variants",
-        type=_names,
+        type=names,
         metavar="NAMES",
-        help=f"separated by commas (default: {','.join(VARIANTS)}, or those of a folder)",
+        help="variants, separated by commas "
+        f"(default: {','.join(VARIANTS)}, or those of an artifacts folder)",
     )
     parser.add_argument(
         "--providers",
-        type=_names,
+        type=names,
         metavar="NAMES",
-        help=f"separated by commas (default: those of {','.join(PROVIDERS_TRIED)} that run here)",
+        help="execution providers, separated by commas "
+        f"(default: those of {','.join(PROVIDERS_TRIED)} that run here)",
     )
     parser.add_argument(
-        "--batch-sizes", type=positives, default=list(BATCH_SIZES), metavar="SIZES", help="of calls"
+        "--batch-sizes",
+        type=positives,
+        default=list(BATCH_SIZES),
+        metavar="SIZES",
+        help="batch sizes, separated by commas",
     )
-    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="of a call")
+    parser.add_argument(
+        "--threads", type=positive, default=1, metavar="N", help="threads of a call"
+    )
     parser.add_argument(
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="what revisions build their variants from (default: the one of the data)",
+        help="checkpoint that revisions build their variants from (default: the one of the data)",
     )
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        default=os.environ.get(DATA_VARIABLE) or None,
-        metavar="DIR",
-        help=f"for the accuracy (default: ${DATA_VARIABLE}, or else the embedded synthetic data)",
-    )
+    add_data_dir(parser, "data for the accuracy")
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--tolerance", default="3%", type=_share, metavar="SHARE", help="how much slower is fine"
+        "--tolerance", default="3%", type=share, metavar="SHARE", help="accepted slowdown"
     )
     parser.add_argument(
         "--accuracy-tolerance",
         default="0.5%",
-        type=_share,
+        type=share,
         metavar="SHARE",
-        help="how much of the NDCG@10 may be lost",
+        help="accepted relative loss of NDCG@10",
     )
     parser.add_argument(
         "--size-tolerance",
         default="1%",
-        type=_share,
+        type=share,
         metavar="SHARE",
-        help="how much larger a model file may be",
+        help="accepted growth of the model file",
     )
     parser.add_argument(
         "--budgets",
         type=Path,
         metavar="FILE",
-        help="TOML: tolerances for the cells that patterns match",
+        help="TOML file with tolerances for cells, selected by patterns",
     )
     parser.add_argument(
         "--seconds",
         type=seconds,
         metavar="S",
-        help=f"the longest time for a cell, on average (default: {SECONDS:g})",
+        help=f"time limit per cell, on average (default: {SECONDS:g})",
     )
     parser.add_argument("--no-accuracy", action="store_true", help="compare times and sizes only")
     parser.add_argument(
         "--accuracy-users",
         type=positive,
         metavar="N",
-        help="compare the accuracy for so many users only",
+        help="compare the accuracy for N users only",
     )
 
 
 def _run(arguments: argparse.Namespace) -> int:
     gate_self_test.check(arguments)
     if arguments.self_test:
-        with _ended_by_sigterm():
+        with interrupted_by_sigterm():
             return gate_self_test.self_test(arguments)
     if missing := [name for name in ("base", "head") if getattr(arguments, name) is None]:
-        names = ", ".join(missing).upper()
-        arguments.parser.error(f"the following arguments are required: {names}")
+        required = ", ".join(missing).upper()
+        arguments.parser.error(f"the following arguments are required: {required}")
     return _gate(arguments)
 
 
@@ -164,7 +166,7 @@ def _gate(arguments: argparse.Namespace) -> int:
     from ssept.report.gate import gate_markdown, gate_table
 
     try:
-        with _ended_by_sigterm(), ExitStack() as stack:
+        with interrupted_by_sigterm(), ExitStack() as stack:
             extras = _extras()
             base, head = (
                 stack.enter_context(opened(text, extras=extras))
@@ -186,8 +188,8 @@ def _gate(arguments: argparse.Namespace) -> int:
 
 
 def _suite(arguments: argparse.Namespace, base: "Side", head: "Side") -> "Suite":
-    """What the arguments ask for."""
-    from ssept.decide.gate.plan import Plan
+    """Return the suite that the arguments describe."""
+    from ssept.decide.gate.plan import GatePlan
     from ssept.decide.gate.suite import Suite
 
     cells = _cells(arguments, base, head)
@@ -201,22 +203,22 @@ def _suite(arguments: argparse.Namespace, base: "Side", head: "Side") -> "Suite"
     dataset = load_dataset(folder) if folder and not arguments.no_accuracy else None
     return Suite(
         cells,
-        _budgets(arguments),
-        Plan(seconds=arguments.seconds or SECONDS),
-        checkpoint and checkpoint.resolve(),
-        arguments.threads,
-        dataset,
-        arguments.accuracy_users,
-        () if arguments.providers else PROVIDERS_TRIED,
+        budgets=_budgets(arguments),
+        plan=GatePlan(seconds=arguments.seconds or SECONDS),
+        checkpoint=checkpoint and checkpoint.resolve(),
+        threads=arguments.threads,
+        dataset=dataset,
+        users=arguments.accuracy_users,
+        optional=() if arguments.providers else PROVIDERS_TRIED,
     )
 
 
-def _cells(arguments: argparse.Namespace, base: "Side", head: "Side") -> list["Cell"]:
-    """The cells of all variants, providers and batch sizes that -k takes."""
-    from ssept.decide.gate.cells import Cell
+def _cells(arguments: argparse.Namespace, base: "Side", head: "Side") -> list["GateCell"]:
+    """Return the cells of all variants, providers and batch sizes that -k selects."""
+    from ssept.decide.gate.cells import GateCell
 
     cells = [
-        Cell(variant, provider, batch)
+        GateCell(variant, provider, batch)
         for variant in _variants(arguments, (base, head))
         for provider in arguments.providers or PROVIDERS_TRIED
         for batch in arguments.batch_sizes
@@ -229,7 +231,7 @@ def _cells(arguments: argparse.Namespace, base: "Side", head: "Side") -> list["C
 
 
 def _variants(arguments: argparse.Namespace, sides: Sequence["Side"]) -> list[str]:
-    """The variants asked for; else what the sides' models offer."""
+    """Return the variants that were given, or else those of the sides' models."""
     files = [side for side in sides if side.model and side.model.suffix == ".onnx"]
     if len(files) == 1:
         raise GateError(
@@ -260,7 +262,7 @@ def _budgets(arguments: argparse.Namespace) -> "Budgets":
 
 
 def _extras() -> list[str]:
-    """The extras that a revision needs here: this onnxruntime, and torch to build with."""
+    """Return the extras that a revision needs here: this onnxruntime, and torch to build with."""
     from ssept.measure.machine import package_versions
 
     here = package_versions()
@@ -274,32 +276,3 @@ def _show(bar: "tqdm[NoReturn]", timing: "Timing") -> None:
     )
     bar.set_postfix_str(f"{len(timing.trials.open)} of {len(timing.cells)} cells open")
     bar.update()
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _names(text: str) -> list[str]:
-    """Read names separated by commas; whether they are known is for the sides to say."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected names separated by commas")
-    return names
-
-
-def _share(text: str) -> float:
-    try:
-        return share(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text}: expected {EXPECTED}") from error

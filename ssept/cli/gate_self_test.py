@@ -1,4 +1,4 @@
-"""`ssept gate --self-test`: how often the gate raises false alarms here, and what it finds."""
+"""`ssept gate --self-test`: rates of false alarms and of detection on this machine."""
 
 import argparse
 import dataclasses
@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
+from ssept.cli.measuring import progress_bar
 from ssept.errors import GateError
 from ssept.expressions import chosen
 from ssept.files import write_json, written_file
@@ -17,7 +16,7 @@ from ssept.installation import shipped_checkpoint
 from ssept.providers import PROVIDERS
 
 if TYPE_CHECKING:
-    from ssept.decide.gate.cells import Cell
+    from ssept.decide.gate.cells import GateCell
     from ssept.decide.gate.self_test.scenarios import Condition
     from ssept.decide.gate.self_test.trials import SelfTest
 
@@ -32,28 +31,34 @@ OWN = {"results": "--results", "conditions": "--conditions", "trials": "--trials
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options; those of its own are None unless given."""
+    """Declare the options; those of the self-test are None unless given."""
     group = parser.add_argument_group(
-        "self-test", "Trials of the gate with identical and with slower code; no BASE and HEAD."
-    )
-    group.add_argument("--self-test", action="store_true", help="how far the gate is to be trusted")
-    group.add_argument(
-        "--results", type=Path, metavar="DIR", help=f"keep the trials there (default: {RESULTS})"
+        "self-test",
+        "Trials of the gate with identical code and with slower code, without BASE and HEAD.",
     )
     group.add_argument(
-        "--conditions", metavar="NAMES", help="only these, separated by commas (default: all)"
+        "--self-test", action="store_true", help="measure the error rates of the gate"
     )
     group.add_argument(
-        "--trials", type=int, metavar="N", help="suites of each condition (default: its own number)"
+        "--results", type=Path, metavar="DIR", help=f"folder of the trials (default: {RESULTS})"
     )
     group.add_argument(
-        "--max-minutes", type=float, metavar="M", help="begin no suite that may end after that"
+        "--conditions", metavar="NAMES", help="conditions, separated by commas (default: all)"
+    )
+    group.add_argument(
+        "--trials",
+        type=int,
+        metavar="N",
+        help="number of suites of each condition (default: its own)",
+    )
+    group.add_argument(
+        "--max-minutes", type=float, metavar="M", help="start no suite that may end after M minutes"
     )
     group.add_argument(
         "--report",
         action="store_true",
         default=None,
-        help="only print what the trials so far come to",
+        help="only print the rates of the finished trials",
     )
 
 
@@ -73,7 +78,7 @@ def check(arguments: argparse.Namespace) -> None:
 
 
 def self_test(arguments: argparse.Namespace) -> int:
-    """Run what is missing, then print what all trials come to.
+    """Run the missing trials, then print the rates of all trials.
 
     Raises:
         GateError: an argument is wrong, the cells cannot be measured, or a file is damaged.
@@ -87,13 +92,7 @@ def self_test(arguments: argparse.Namespace) -> int:
     if not arguments.report:
         wanted = _wanted(arguments, folder)
         try:
-            with tqdm(unit="suite", file=sys.stderr, disable=None) as bar:
-
-                def show(name: str, done: int, suites: int) -> None:
-                    bar.set_description(name)
-                    bar.total, bar.n = suites, done
-                    bar.refresh()
-
+            with progress_bar("suite") as show:
                 run_self_test(wanted, show)
         except KeyboardInterrupt:
             print("ssept: interrupted: finished suites are kept", file=sys.stderr)
@@ -139,13 +138,13 @@ def _conditions(arguments: argparse.Namespace) -> Mapping[str, "Condition"]:
     }
 
 
-def _cells(arguments: argparse.Namespace) -> list["Cell"]:
-    """The cells of the providers that run here, less what -k leaves out."""
-    from ssept.decide.gate.cells import Cell
+def _cells(arguments: argparse.Namespace) -> list["GateCell"]:
+    """Return the cells of the providers that run here and that -k selects."""
+    from ssept.decide.gate.cells import GateCell
     from ssept.decide.gate.self_test.scenarios import BATCH_SIZES
 
     cells = [
-        Cell(VARIANT, provider, batch)
+        GateCell(VARIANT, provider, batch)
         for provider in PROVIDERS_TRIED
         if PROVIDERS[provider].unavailable() is None
         for batch in BATCH_SIZES

@@ -1,15 +1,12 @@
-"""`ssept scale`: cost as the catalog, the sequences and the batches grow."""
+"""`ssept scale`: cost for growing catalogs, sequences and batches."""
 
 import argparse
-import signal
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from ssept.cli.arguments import positive, positives, seconds
+from ssept.cli.arguments import known_names, positive, positives, seconds
+from ssept.cli.measuring import interrupted_by_sigterm, progress_bar, warn_of_noise
 from ssept.decide.scale.points import AXES, Point, points_around
 from ssept.errors import SseptError
 from ssept.files import written_file
@@ -17,13 +14,13 @@ from ssept.providers import PROVIDERS
 from ssept.variants import CUSTOM, VARIANTS
 
 if TYPE_CHECKING:
-    from ssept.decide.scale.run import Found, Plan
+    from ssept.decide.scale.run import ScalePlan, ScaleResult
 
-HELP = "measure cells as the work grows, beside the least possible time of their graphs"
+HELP = "measure cells for growing catalogs, sequences and batches, beside a lower bound of the time"
 EPILOG = (
-    "Each point has models of its own with random weights, which are removed afterwards: 1,000,000 "
-    "items take 3 GB of memory and some of disk for a while. Finished points are kept in "
-    "OUT/scale.jsonl; run again, the command measures what is missing."
+    "Each point is measured on temporary models with random weights: 1,000,000 items need 3 GB of "
+    "memory, and some of disk. Finished points are kept in OUT/scale.jsonl; if you run the command "
+    "again, it measures the missing ones."
 )
 AROUND = (Point(10_000, 50, 1), Point(10_000, 50, 64))
 ITEMS = (10_000, 100_000, 1_000_000)
@@ -31,8 +28,7 @@ LENGTHS = (10, 25, 50, 100, 200)
 BATCH_SIZES = (1, 4, 16, 64, 256)
 CELL_SECONDS = 8.0
 OUT = Path("results/scale")
-LISTEN_SECONDS = 0.3
-LEAST_ITEMS = 10  # as many as are asked for
+LEAST_ITEMS = 10  # k of each call
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,10 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--variants",
         default="onnx",
         metavar="NAMES",
-        help="exact names, separated by commas; onnx on cpu, the baseline, is always measured",
+        help="variants, separated by commas; the baseline, onnx on cpu, is always measured",
     )
     parser.add_argument(
-        "--providers", default="cpu", metavar="NAMES", help="exact names, separated by commas"
+        "--providers",
+        default="cpu",
+        metavar="NAMES",
+        help="execution providers, separated by commas",
     )
     axes = (("--items", ITEMS), ("--lengths", LENGTHS), ("--batch-sizes", BATCH_SIZES))
     for option, values in axes:
@@ -54,36 +53,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             type=positives,
             default=list(values),
             metavar="NUMBERS",
-            help=f"along this axis (default: {','.join(map(str, values))})",
+            help=f"values of this axis (default: {','.join(map(str, values))})",
         )
     parser.add_argument(
         "--around",
         type=_points,
         default=list(AROUND),
         metavar="POINTS",
-        help="ITEMSxLENGTHxBATCH, separated by commas; from each of them one axis at a time is "
-        f"varied (default: {','.join(map(str, AROUND))})",
+        help="points ITEMSxLENGTHxBATCH, separated by commas; around each, one axis is varied at a "
+        f"time (default: {','.join(map(str, AROUND))})",
     )
-    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="of a call")
+    parser.add_argument(
+        "--threads", type=positive, default=1, metavar="N", help="threads of a call"
+    )
     parser.add_argument(
         "--cell-seconds",
         type=seconds,
         default=CELL_SECONDS,
         metavar="S",
-        help="of a cell's timed loop at a point, and longer where 40 pairs take longer",
+        help="length of a cell's timed loop at a point; longer if 40 pairs take longer",
     )
     parser.add_argument(
         "--out",
         type=Path,
         default=OUT,
         metavar="DIR",
-        help="for scale.jsonl, scale.md and scale.svg (extra report)",
+        help="folder of scale.jsonl, scale.md and scale.svg (the plot needs the extra report)",
     )
     parser.set_defaults(run=_scale)
 
 
 def _scale(arguments: argparse.Namespace) -> int:
-    from ssept.decide.scale.journal import file_of
+    from ssept.decide.scale.measured_points import file_of
     from ssept.report.plot import draw_scale
     from ssept.report.scale import scale_markdown, scale_table
 
@@ -104,52 +105,33 @@ def _scale(arguments: argparse.Namespace) -> int:
     return int(bool(found.unmeasured))
 
 
-def _run(plan: "Plan", path: Path) -> "Found":
-    """Measure, with a bar that shows what is being measured."""
+def _run(plan: "ScalePlan", path: Path) -> "ScaleResult":
+    """Measure, with a progress bar."""
     from ssept.decide.scale.run import run_scale
-    from ssept.measure.doctor import examine, warnings_of
 
-    for warning in warnings_of(examine(LISTEN_SECONDS)):
-        print(f"ssept: {warning}", file=sys.stderr)
-    with ExitStack() as stack:
-        # A run that is ended removes its models, which an unhandled signal would leave behind.
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        stack.callback(signal.signal, signal.SIGTERM, before)
-        bar = stack.enter_context(tqdm(unit="cell", file=sys.stderr, disable=None))
-
-        def show(what: str, done: int, total: int) -> None:
-            bar.set_description(what)
-            bar.total, bar.n = total, done
-            bar.refresh()
-
+    warn_of_noise()
+    with interrupted_by_sigterm(), progress_bar("cell") as show:
         return run_scale(plan, path, show)
 
 
-def _plan(arguments: argparse.Namespace) -> "Plan":
-    from ssept.decide.scale.run import Plan, cells_of
+def _plan(arguments: argparse.Namespace) -> "ScalePlan":
+    from ssept.decide.scale.run import ScalePlan, cells_of
 
-    variants = _names(
+    variants = known_names(
         "--variants", arguments.variants, [name for name in VARIANTS if name != CUSTOM]
     )
-    providers = _names("--providers", arguments.providers, [*PROVIDERS])
+    providers = known_names("--providers", arguments.providers, [*PROVIDERS])
     values = (arguments.items, arguments.lengths, arguments.batch_sizes)
     points = points_around(arguments.around, dict(zip(AXES, values, strict=True)))
     if points[0].items < LEAST_ITEMS:
         raise SseptError(
-            f"{points[0].items} items: expected at least {LEAST_ITEMS}, which are asked for"
+            f"{points[0].items} items: expected at least {LEAST_ITEMS}, the k of each call"
         )
     cells, not_applicable = cells_of(variants, providers)
     if not_applicable:
         names = ", ".join(cell.name for cell in not_applicable)
         print(f"ssept: not applicable: {names}", file=sys.stderr)
-    return Plan(points, cells, arguments.threads, arguments.cell_seconds)
-
-
-def _names(option: str, text: str, known: list[str]) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names or set(names) - set(known):
-        raise SseptError(f"{option} {text}: expected names out of {', '.join(known)}")
-    return names
+    return ScalePlan(points, cells, arguments.threads, arguments.cell_seconds)
 
 
 def _points(text: str) -> list[Point]:

@@ -1,39 +1,34 @@
-"""`ssept sweep`: which layers of the rewritten network to store and multiply in INT8."""
+"""`ssept sweep`: the choice of layers of the rewritten network to run in INT8."""
 
 import argparse
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from ssept.cli.arguments import positive, positives, seconds
-from ssept.cli.gate import DATA_VARIABLE
+from ssept.cli.arguments import positive, positives, seconds, share_below_one
+from ssept.cli.measuring import add_data_dir, progress_bar, warn_of_noise
 from ssept.data.dataset import data_hash, load_dataset
 from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
 from ssept.errors import CheckpointError
 from ssept.model.store import checkpoint_for, read_about
-from ssept.percent import share
 from ssept.providers import PROVIDERS
 from ssept.variants import build
 
 if TYPE_CHECKING:
-    from ssept.decide.sweep.measure import Plan
-    from ssept.decide.sweep.search import Found
+    from ssept.decide.sweep.measure import SweepPlan
+    from ssept.decide.sweep.search import SweepResult
 
-HELP = "choose which layers of the rewritten network are in INT8, by measured speed and accuracy"
+HELP = "choose the layers of the rewritten network to run in INT8, by measured speed and accuracy"
 EPILOG = (
     "Method: (1) everything in FP32 is the reference. (2) Each layer alone in INT8 is timed "
     "against it, call by call in pairs, and its NDCG@10 compared. It pays where the geometric "
     "mean of its ratios over the batch sizes is above 1 by its interval, or is above 0.99 and the "
-    "file is smaller. (3) All that pay are taken together; while they may lose more than is "
-    "allowed, the one goes that loses most for the speed it gains. (4) Each chosen layer is put "
-    "back and each other one added, one at a time, timed against the set itself; the best change "
-    "that pays and loses no more than is allowed is made, and so on until none pays, ten times at "
-    "most. Every measurement is kept in --out: run again, an interrupted sweep goes on; with "
-    "another loss allowed, it uses them again."
+    "file is smaller. (3) All layers that pay are combined. While the combination may lose more "
+    "than --max-loss, the layer with the largest loss for its gain in speed is removed. (4) Each "
+    "change of one layer is timed against the current set. The best change that pays and loses no "
+    "more than --max-loss is made. This is repeated until no change pays, at most ten times. "
+    "Every measurement is kept in --out: an interrupted sweep continues there, and a sweep with "
+    "another --max-loss uses the measurements again."
 )
 DATA_OF_ITS_OWN = "synthetic"
 ONNX_PROVIDERS = [name for name, provider in PROVIDERS.items() if "onnx" in provider.formats]
@@ -41,7 +36,6 @@ BATCH_SIZES = (1, 64)
 SECONDS = 3.0
 MAX_LOSS = "1%"
 OUT = Path("results/sweep.json")
-LISTEN_SECONDS = 0.3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,51 +45,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="the checkpoint (default: the one that was trained on the data, which for the "
-        "embedded data is the shipped one)",
+        help="the checkpoint (default: the one that was trained on the data; for the embedded "
+        "data, the shipped one)",
+    )
+    add_data_dir(parser, "data that the checkpoint was trained on, prepared or raw")
+    parser.add_argument(
+        "--users", type=positive, metavar="N", help="compare the accuracy for N users only"
     )
     parser.add_argument(
-        "--data-dir",
-        type=Path,
-        default=os.environ.get(DATA_VARIABLE) or None,
-        metavar="DIR",
-        help="what the checkpoint was trained on, prepared or raw, for the accuracy (default: "
-        f"${DATA_VARIABLE}, or else the embedded synthetic data)",
-    )
-    parser.add_argument(
-        "--users", type=positive, metavar="N", help="compare the accuracy for so many users only"
-    )
-    parser.add_argument(
-        "--provider", default="cpu", choices=ONNX_PROVIDERS, help="what runs the files"
+        "--provider", default="cpu", choices=ONNX_PROVIDERS, help="execution provider of the files"
     )
     parser.add_argument(
         "--batch-sizes",
         type=positives,
         default=list(BATCH_SIZES),
         metavar="SIZES",
-        help=f"of calls, separated by commas (default: {','.join(map(str, BATCH_SIZES))})",
+        help=f"batch sizes, separated by commas (default: {','.join(map(str, BATCH_SIZES))})",
     )
-    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="of a call")
+    parser.add_argument(
+        "--threads", type=positive, default=1, metavar="N", help="threads of a call"
+    )
     parser.add_argument(
         "--max-loss",
-        type=_max_loss,
+        type=share_below_one,
         default=MAX_LOSS,
         metavar="SHARE",
-        help="how much of the NDCG@10 may be lost; the lower end of its interval decides",
+        help="accepted relative loss of NDCG@10; the lower end of its interval decides",
     )
     parser.add_argument(
         "--seconds",
         type=seconds,
         default=SECONDS,
         metavar="S",
-        help="of the timed calls of two files at a batch size; longer where 120 pairs take longer",
+        help="length of the timed loop of two files; longer if 120 pairs take longer",
     )
     parser.add_argument(
         "--out",
         type=Path,
         default=OUT,
         metavar="FILE",
-        help="JSON of all that was measured, the machine and the choice",
+        help="JSON file of the measurements, the machine and the choice",
     )
     parser.set_defaults(run=_sweep)
 
@@ -107,43 +96,35 @@ def _sweep(arguments: argparse.Namespace) -> None:
     print(f"{sweep_table(found)}\nwritten to {arguments.out}")
 
 
-def _run(plan: "Plan", out: Path) -> "Found":
-    """Measure, with a bar that shows what is being measured."""
+def _run(plan: "SweepPlan", out: Path) -> "SweepResult":
+    """Measure, with a progress bar."""
     from ssept.decide.sweep.run import run_sweep
-    from ssept.measure.doctor import examine, warnings_of
 
-    for warning in warnings_of(examine(LISTEN_SECONDS)):
-        print(f"ssept: {warning}", file=sys.stderr)
-    with tqdm(unit="set", file=sys.stderr, disable=None) as bar:
-
-        def show(what: str, done: int, total: int) -> None:
-            bar.set_description(what)
-            bar.total, bar.n = total, done
-            bar.refresh()
-
+    warn_of_noise()
+    with progress_bar("set") as show:
         return run_sweep(plan, out, show)
 
 
-def _plan(arguments: argparse.Namespace) -> "Plan":
-    from ssept.decide.sweep.measure import Plan
+def _plan(arguments: argparse.Namespace) -> "SweepPlan":
+    from ssept.decide.sweep.measure import SweepPlan
 
     folder = _data(arguments.checkpoint, arguments.data_dir)
     checkpoint = checkpoint_for(data_hash(folder), folder, arguments.checkpoint)
-    return Plan(
-        checkpoint,
-        build(checkpoint, "torch").model,
-        load_dataset(folder),
-        arguments.users,
-        arguments.provider,
-        tuple(dict.fromkeys(arguments.batch_sizes)),
-        arguments.threads,
-        arguments.seconds,
-        arguments.max_loss,
+    return SweepPlan(
+        checkpoint=checkpoint,
+        model=build(checkpoint, "torch").model,
+        dataset=load_dataset(folder),
+        users=arguments.users,
+        provider=arguments.provider,
+        batch_sizes=tuple(dict.fromkeys(arguments.batch_sizes)),
+        threads=arguments.threads,
+        seconds=arguments.seconds,
+        max_loss=arguments.max_loss,
     )
 
 
 def _data(checkpoint: Path | None, data: Path | None) -> Path:
-    """The prepared folder of the data to rank on."""
+    """Return the prepared folder of the data to rank on."""
     if data:
         return prepared(data)
     if checkpoint:
@@ -154,15 +135,3 @@ def _data(checkpoint: Path | None, data: Path | None) -> Path:
                 "folder with --data-dir"
             )
     return prepared_synthetic()
-
-
-def _max_loss(text: str) -> float:
-    try:
-        loss = share(text)
-    except ValueError:
-        loss = 1.0
-    if loss >= 1:
-        raise argparse.ArgumentTypeError(
-            f"{text}: expected a share from 0 up and below 100%, as 1% or 0.01"
-        )
-    return loss

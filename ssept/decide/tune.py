@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import optuna
 
 from ssept.artifacts import Artifact
@@ -113,7 +112,10 @@ class Tuner:
     def speedup(self, choice: Settings, seconds: float, least_pairs: int = LEAST_PAIRS) -> Estimate:
         """How many times the default's sequences a second these settings give."""
         session = self.load(choice)
-        batches = {size: self._batch(size) for size in {choice.batch, self.default.batch}}
+        batches = {
+            size: self.artifact.model.random_inputs(size)
+            for size in {choice.batch, self.default.batch}
+        }
         cell_ns, default_ns = paired_times(
             lambda: session.recommend(*batches[choice.batch], TOP_K),
             lambda: self.reference.recommend(*batches[self.default.batch], TOP_K),
@@ -136,11 +138,6 @@ class Tuner:
                 self.refused.append(f"{choice}: {error}")
         trial.set_user_attr("choice", asdict(choice))
         return self.seen[key]
-
-    def _batch(self, size: int) -> tuple[Any, Any]:
-        model, random = self.artifact.model, np.random.default_rng(SEED)
-        user = random.integers(0, model.users + 1, size)
-        return user, random.integers(1, model.items + 1, (size, model.max_length))
 
 
 def tune(

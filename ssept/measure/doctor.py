@@ -1,7 +1,6 @@
 """Can this machine measure, how well, and what to do about it: what `ssept doctor` says."""
 
 import os
-import textwrap
 from dataclasses import dataclass
 
 import psutil
@@ -13,24 +12,12 @@ from ssept.measure.packages import (
     onnxruntime_state,
     provider_states,
 )
-from ssept.measure.quiet import BusyProcess, Quietness, listen
+from ssept.measure.quiet import Quietness, listen
 
 BASELINE_PROVIDER = "cpu"
 # Below this, torch, an export and the matrix do not fit beside the system.
 EDGE_MEMORY_BYTES = 4e9
 EXTRAS = {"cuda": "gpu", "openvino": "openvino", "cpu": "cpu", "edge": "cpu"}
-WHY_ONE_ONNXRUNTIME = (
-    "all onnxruntime distributions write the folder onnxruntime; the last one written wins, "
-    "`pip check` says nothing, and uninstalling one leaves a hollow package. In this project's "
-    "folder, two commands mend it:"
-)
-
-GIGABYTE = 1e9
-COLUMNS = 100
-LABEL = 18
-UNKNOWN = "unknown"
-SWITCH = {True: "on", False: "off", None: UNKNOWN}
-YES_OR_NO = {True: "yes", False: "no", None: UNKNOWN}
 
 
 @dataclass(frozen=True)
@@ -141,7 +128,8 @@ def _noise_warnings(report: Report) -> list[str]:
     load = report.load_average[0]
     if quietness.busy:
         warnings.append(
-            f"other processes run: {_named(quietness.busy)}; close them, or pin them elsewhere"
+            f"other processes run: {', '.join(map(str, quietness.busy))}; close them, or pin them "
+            "elsewhere"
         )
     elif load > allowed:
         warnings.append(
@@ -167,99 +155,3 @@ def _setting_warnings(machine: Machine) -> list[str]:
             "(docker: --cpus)"
         )
     return warnings
-
-
-def render(report: Report) -> str:
-    """The report as text, at most 100 columns wide but for a long path."""
-    recommended = report.recommendation
-    sections = {
-        "machine": _machine_rows(report),
-        "providers": [_row(state.name, state.unavailable or "runs") for state in report.providers],
-        "onnxruntime": _onnxruntime_rows(report.onnxruntime),
-        "quiet enough to measure?": _quietness_rows(report.quietness),
-        "recommended": [_row(f"tox -e {recommended.environment}", recommended.reason)],
-        "what to do": [
-            "\n".join(_wrapped(text, f"  {n}. ", "     ", COLUMNS))
-            for n, text in enumerate(warnings_of(report), 1)
-        ],
-    }
-    return "\n\n".join("\n".join([title, *rows]) for title, rows in sections.items() if rows)
-
-
-def _machine_rows(report: Report) -> list[str]:
-    machine = report.machine
-    quota, limit = machine.cgroup_cpu_quota, machine.cgroup_memory_bytes
-    cores = [
-        f"{UNKNOWN if count is None else count} {kind}"
-        for count, kind in ((machine.cores, "physical"), (machine.cpus, "logical"))
-    ]
-    rows = {
-        "CPU": f"{machine.cpu}, {machine.architecture}",
-        "board": machine.board,
-        "cores": f"{', '.join(cores)}, {machine.cpus_allowed} allowed",
-        "SMT": SWITCH[machine.smt],
-        "instruction sets": " ".join(machine.instruction_sets) or "none that matter",
-        "governor": machine.governor or UNKNOWN,
-        "boost": SWITCH[machine.boost],
-        "virtual machine": YES_OR_NO[machine.virtualised],
-        "cgroup CPUs": f"{quota:g}" if quota else "no limit",
-        "cgroup memory": _gigabytes(limit) if limit else "no limit",
-        "memory": f"{_gigabytes(machine.memory_bytes)}, "
-        f"{_gigabytes(report.memory_available_bytes)} available",
-        "load average": " ".join(f"{load:.2f}" for load in report.load_average),
-    }
-    return [_row(label, text) for label, text in rows.items() if text]
-
-
-def _onnxruntime_rows(state: OnnxRuntimeState) -> list[str]:
-    rows = [_row("installed", ", ".join(state.installed) or "none")]
-    if state.problem:
-        rows += [_row("broken", state.problem), _row("why", WHY_ONE_ONNXRUNTIME)]
-        rows += [
-            " \\\n".join(_wrapped(command, "  ", "    ", COLUMNS - len(" \\")))
-            for command in state.mending
-        ]
-    return rows
-
-
-def _quietness_rows(quietness: Quietness) -> list[str]:
-    spread = quietness.spread
-    ratios = " and ".join(
-        f"p{q} {'unknown (too few calls)' if ratio is None else f'{ratio:.2f}'}"
-        for q, ratio in ((95, spread.p95_ratio), (99, spread.p99_ratio))
-    )
-    return [
-        _row("verdict", quietness.verdict),
-        _row(
-            "spread",
-            f"{ratios} times the median of {spread.calls:,} calls of {spread.median_ms:.2f} ms",
-        ),
-        _row("longest stall", f"{spread.longest_stall_ms:.1f} ms"),
-        _row("stolen CPU time", f"{spread.steal_share:.1%}"),
-        _row("busy processes", _named(quietness.busy) or "none"),
-    ]
-
-
-def _named(processes: tuple[BusyProcess, ...]) -> str:
-    return ", ".join(
-        f"{process.name} (pid {process.pid}, {process.cpus:.1f} CPUs)" for process in processes
-    )
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / GIGABYTE:.1f} GB"
-
-
-def _row(label: str, text: str) -> str:
-    return "\n".join(_wrapped(text, f"  {label:<{LABEL}}", " " * (LABEL + 2), COLUMNS))
-
-
-def _wrapped(text: str, first: str, others: str, columns: int) -> list[str]:
-    return textwrap.wrap(
-        text,
-        columns,
-        initial_indent=first,
-        subsequent_indent=others,
-        break_long_words=False,  # a path or a package's name is copied from here
-        break_on_hyphens=False,
-    )

@@ -93,6 +93,9 @@ class BusyProcess:
     name: str
     cpus: float
 
+    def __str__(self) -> str:
+        return f"{self.name} (pid {self.pid}, {self.cpus:.1f} CPUs)"
+
 
 @dataclass(frozen=True)
 class Quietness:

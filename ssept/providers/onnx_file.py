@@ -19,7 +19,7 @@ from ssept.artifacts import (
 )
 from ssept.errors import ArtifactError
 from ssept.providers.onnxruntime import check_one_onnxruntime
-from ssept.providers.onnxruntime_session import feeds
+from ssept.providers.onnxruntime_session import cpu_session, feeds, refusals
 from ssept.variants import CUSTOM
 
 INTEGERS = {"tensor(int64)": "int64", "tensor(int32)": "int32"}
@@ -70,21 +70,9 @@ def _model(path: Path, users: int, items: int, length: int) -> Model:
 
 
 def _open(path: Path) -> Any:
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as native
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    refusals = (
-        native.Fail,
-        native.InvalidProtobuf,
-        native.InvalidGraph,
-        native.NotImplemented,
-        native.InvalidArgument,
-    )
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except refusals as error:
+        return cpu_session(path, optimized=True)
+    except refusals() as error:
         raise ArtifactError(
             f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}"
         ) from error

@@ -158,9 +158,28 @@ class OnnxRuntimeSession(Session):
         return options
 
 
+def cpu_session(model: Path | bytes, *, optimized: bool = False) -> Any:
+    """Open a plain session on the CPU provider: to look at a file, not to measure it.
+
+    Args:
+        model: the file, or its bytes.
+        optimized: let ONNX Runtime change the graph; else its nodes are those of the file.
+
+    Raises:
+        Exception: one of `refusals`.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # an error is raised as an exception
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model, options, providers=[CPU])
+
+
 @functools.cache
 def refusals() -> tuple[type[Exception], ...]:
-    """List what ONNX Runtime raises; its exceptions have no base class in common."""
+    """Return the types that ONNX Runtime raises; its own have no base class in common."""
     from onnxruntime.capi import onnxruntime_pybind11_state as native
 
     return tuple(

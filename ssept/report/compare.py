@@ -8,12 +8,21 @@ from collections.abc import Iterable
 from tabulate import tabulate
 
 from ssept.decide.compare.comparison import About, Comparison
-from ssept.decide.compare.rows import BYTES, MEDIAN, MS, NDCG, RATIO, SEQUENTIAL, UNTOLD, Pair, Row
+from ssept.decide.compare.rows import (
+    BYTES,
+    MEDIAN,
+    MS,
+    NDCG,
+    RATIO,
+    SEQUENTIAL,
+    UNTOLD,
+    Row,
+    RunComparison,
+)
 from ssept.estimate import Estimate
+from ssept.report.text import NOTHING, WIDTH
+from ssept.report.text import UNTOLD as UNTOLD_MARK
 
-WIDTH = 100
-NOTHING = "–"
-UNTOLD_MARK = "~"
 UNITS = {NDCG: "", RATIO: "×", BYTES: "bytes"}
 # Of times from so many milliseconds on: the unit, and how many are a millisecond.
 TIME_UNITS = ((0.1, "ms", 1.0), (1e-4, "µs", 1e3), (0.0, "ns", 1e6))
@@ -76,7 +85,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     return "\n\n".join([*parts, *_legend(comparison)]) + "\n"
 
 
-def _pair_lines(pair: Pair) -> list[str]:
+def _pair_lines(pair: RunComparison) -> list[str]:
     """The table of a pair; the name of each cell stands on a line above its rows."""
     rows = _shown(pair)
     if not rows:
@@ -95,11 +104,11 @@ def _pair_lines(pair: Pair) -> list[str]:
     return found
 
 
-def _header(pair: Pair) -> list[str]:
+def _header(pair: RunComparison) -> list[str]:
     return ["measured", pair.first, pair.other, "change", ""]
 
 
-def _shown(pair: Pair) -> list[Row]:
+def _shown(pair: RunComparison) -> list[Row]:
     """The rows with a figure on either side."""
     return [row for row in pair.rows if row.first or row.other]
 
@@ -137,7 +146,7 @@ def _number(x: float, unit: str) -> str:
     return f"{x:,.{min(4, max(0, 3 - whole)) if unit == MS else min(3, max(0, 4 - whole))}f}"
 
 
-def _lists(pair: Pair) -> list[tuple[str, list[str]]]:
+def _lists(pair: RunComparison) -> list[tuple[str, list[str]]]:
     """What stands below the table: what has no change, and what only one run measured."""
     present = {row.cell for row in pair.rows}
     of_matrix = {row.cell for row in pair.rows if row.unit == BYTES}

@@ -6,7 +6,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssept.decide.scale.journal import Record, by_point
+from ssept.decide.journal import Record
+from ssept.decide.scale.measured_points import by_point
 from ssept.decide.scale.points import AXES, Point, along
 from ssept.errors import SseptError
 from ssept.files import written_file

@@ -8,12 +8,12 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ssept.decide.scale.journal import Record, by_point
+from ssept.decide.journal import Record
+from ssept.decide.scale.measured_points import by_point
+from ssept.estimate import Estimate
+from ssept.report.text import NOTHING, UNTOLD, WIDTH, mark
 
 Facts = dict[str, Any]
-NOTHING = "–"
-UNTOLD = "~"
-WIDTH = 100
 SIZES = ("items", "length", "batch")
 HEADER = ("cell", "×", "99 %", "ms", "least ms", "× least", "bound by")
 ALIGNMENT = ("left", *("right",) * 5, "left")
@@ -27,7 +27,7 @@ LEGEND = (
 
 
 def scale_table(records: Sequence[Record]) -> str:
-    """The table for a terminal and what it means; the sizes stand on a line above their cells."""
+    """Return the table for a terminal and its legend; a line of sizes precedes their cells."""
     measured = by_point(records)
     rows = [_row(name, facts) for cells in measured.values() for name, facts in cells.items()]
     table = tabulate(rows, HEADER, disable_numparse=True, colalign=ALIGNMENT)
@@ -42,7 +42,7 @@ def scale_table(records: Sequence[Record]) -> str:
 
 
 def scale_markdown(records: Sequence[Record], image: str | None) -> str:
-    """The table as Markdown.
+    """Return the table as Markdown.
 
     Args:
         records: of the same settings and machine, one at least.
@@ -67,7 +67,7 @@ def scale_markdown(records: Sequence[Record], image: str | None) -> str:
 
 
 def about(records: Sequence[Record]) -> str:
-    """A line on where and when the records were measured."""
+    """Return a line on where and when the records were measured."""
     first, last = records[0], records[-1]
     machine, threads = first["machine"], first["settings"]["threads"]
     commits = {str(record["commit"])[:12] for record in records if record["commit"]}
@@ -82,12 +82,12 @@ def about(records: Sequence[Record]) -> str:
 
 
 def _row(name: str, facts: Facts) -> tuple[str, ...]:
-    speedup, median, least = facts["speedup"], facts["median_ms"], facts["least"]
-    mark = UNTOLD if speedup["low"] <= 1 <= speedup["high"] else ""
+    median, least = facts["median_ms"], facts["least"]
+    speedup = Estimate(**facts["speedup"])
     measured = (
         name,
-        f"{speedup['value']:.2f}{mark}",
-        f"{speedup['low']:.2f}–{speedup['high']:.2f}",
+        f"{speedup.value:.2f}{mark(speedup)}",
+        f"{speedup.low:.2f}–{speedup.high:.2f}",
         f"{median:,.3f}",
     )
     if "unknown" in least:
@@ -96,7 +96,7 @@ def _row(name: str, facts: Facts) -> tuple[str, ...]:
 
 
 def _notes(records: Sequence[Record]) -> list[str]:
-    """Why the least time of some cells is not known."""
+    """Say why the least time of some cells is not known."""
     cells: dict[str, list[str]] = defaultdict(list)
     for measured in by_point(records).values():
         for name, facts in measured.items():

@@ -1,7 +1,6 @@
 """The rates of a gate's self-test as tables, for the terminal and as Markdown."""
 
 import math
-import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -11,11 +10,11 @@ from ssept.decide.gate.findings import Verdict
 from ssept.decide.gate.self_test.other_tools import IN_SEQUENCE, INTERLEAVED, WAYS
 from ssept.decide.gate.self_test.rates import Alarms, Rates
 from ssept.decide.gate.self_test.scenarios import Counts
+from ssept.percent import percent
+from ssept.report.text import NOTHING, filled
 
-WIDTH = 100
-NOTHING = "–"
 TITLES = {
-    INTERLEAVED: "Other tools' rules on the same calls, taken by turns as the gate takes them",
+    INTERLEAVED: "Other tools' rules on the same calls, with base and head in alternation",
     IN_SEQUENCE: (
         "The same rules on the calls in sequence, as those tools take them: the base's of the "
         "first half of the passes against the head's of the second"
@@ -75,21 +74,21 @@ def _machine(machine: tuple[str, int], found: list[Rates], style: str) -> Iterat
     cpu, cpus = machine
     yield f"{cpu}, {cpus} CPUs"
     yield _table(_rows(found), found, style)
-    yield _filled(EXPLAINED)
+    yield filled(EXPLAINED)
     for rates in found:
         if rates.others:
-            yield _filled(f"{rates.condition}: {rates.others} suites of other settings not counted")
+            yield filled(f"{rates.condition}: {rates.others} suites of other settings not counted")
     if text := sentence(found):
-        yield _filled(text)
+        yield filled(text)
     for way in WAYS:
         rules = {"ssept gate": [rates.gate for rates in found]} | {
             rule: [rates.rivals[way][rule] for rates in found] for rule in found[0].rivals[way]
         }
-        yield _filled(f"{TITLES[way]}:")
+        yield filled(f"{TITLES[way]}:")
         yield _table(
             [[rule, *map(_alarms, alarms)] for rule, alarms in rules.items()], found, style
         )
-    yield _filled(LEGEND)
+    yield filled(LEGEND)
 
 
 def _rows(found: Sequence[Rates]) -> list[list[str]]:
@@ -127,8 +126,4 @@ def _alarms(alarms: Alarms) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if math.isfinite(share) else NOTHING
-
-
-def _filled(text: str) -> str:
-    return textwrap.fill(text, WIDTH)
+    return percent(share, ".1f") if math.isfinite(share) else NOTHING

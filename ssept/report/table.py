@@ -7,6 +7,7 @@ from typing import TypeVar
 from tabulate import tabulate
 
 from ssept.estimate import Estimate
+from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING, UNTOLD, mark
 from ssept.results.cells import Combination, MatrixRun, MeasureKey, measure_key
 from ssept.results.schema import (
     ACCURACY,
@@ -32,8 +33,6 @@ Kind = TypeVar("Kind", bound=Facts)
 CellFacts = Mapping[MeasureKey, Facts]  # of one cell, in the order of the run
 Cells = dict[Combination, CellFacts]
 Column = Callable[[CellFacts], str]
-NOTHING = "–"
-UNTOLD = "~"
 SMALLEST_BATCH = MeasureKey(REAL_LENGTHS, 1)
 
 
@@ -65,7 +64,7 @@ def _table(cells: Cells, baseline: Combination) -> str:
     if not cells:
         return ""
     columns = {
-        "MB": lambda cell: f"{_first(cell).size_bytes / 1e6:,.2f}",
+        "MB": lambda cell: f"{_first(cell).size_bytes / BYTES_PER_MEGABYTE:,.2f}",
         "NDCG@10": _column(
             Accuracy, MeasureKey(ACCURACY, split="test"), lambda own: f"{own.full.ndcg.value:,.4f}"
         ),
@@ -92,7 +91,9 @@ def _times(cells: Cells) -> str:
         "FPS": _column(Timed, MeasureKey("throughput"), lambda own: _number(own.fps, 0)),
         "cold s": _column(Footprint, MeasureKey("footprint"), lambda own: _number(own.total_s, 2)),
         "peak MB": _column(
-            Footprint, MeasureKey("footprint"), lambda own: _number(own.peak_rss_bytes / 1e6, 0)
+            Footprint,
+            MeasureKey("footprint"),
+            lambda own: _number(own.peak_rss_bytes / BYTES_PER_MEGABYTE, 0),
         ),
         "ran on": lambda cell: _placement(_first(cell).placement),
     }
@@ -257,7 +258,7 @@ def _number(found: Estimate | float | None, digits: int) -> str:
 
 def _ratio(estimate: Estimate) -> str:
     """A speed-up, marked where its interval does not tell it from 1."""
-    return f"{estimate.value:.2f}{UNTOLD if estimate.low <= 1 <= estimate.high else ''}"
+    return f"{estimate.value:.2f}{mark(estimate)}"
 
 
 def _placement(nodes: dict[str, int]) -> str:

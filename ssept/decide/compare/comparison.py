@@ -17,7 +17,7 @@ from ssept.decide.compare.environment import (
     plain_conditions,
     plain_machine,
 )
-from ssept.decide.compare.rows import Labelled, Pair, matrix_pair, plain_pair
+from ssept.decide.compare.rows import Labelled, RunComparison, matrix_pair, plain_pair
 from ssept.errors import SseptError
 from ssept.results.cells import MatrixRun, Run
 from ssept.results.typed import shortened
@@ -50,7 +50,7 @@ class Comparison:
 
     runs: list[About]
     differences: dict[str, dict[str, str]]
-    pairs: list[Pair]
+    pairs: list[RunComparison]
 
 
 def compare(runs: Sequence[Run], *, select: str = "", absolute: bool = False) -> Comparison:
@@ -90,7 +90,9 @@ def compare(runs: Sequence[Run], *, select: str = "", absolute: bool = False) ->
     )
 
 
-def _pair(first: Labelled[Run], other: Labelled[Run], select: str, *, absolute: bool) -> Pair:
+def _pair(
+    first: Labelled[Run], other: Labelled[Run], select: str, *, absolute: bool
+) -> RunComparison:
     a, b = first.run, other.run
     if isinstance(a, MatrixRun) and isinstance(b, MatrixRun):
         cells = Labelled(first.label, a), Labelled(other.label, b)

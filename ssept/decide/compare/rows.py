@@ -67,7 +67,7 @@ class OneSided:
 
 
 @dataclass(frozen=True)
-class Pair:
+class RunComparison:
     """The first run and another one, by their labels; `notes` are whole sentences."""
 
     first: str
@@ -115,7 +115,7 @@ def ratio(first: Estimate, other: Estimate) -> Estimate:
 
 def matrix_pair(
     first: Labelled[MatrixRun], other: Labelled[MatrixRun], select: str, *, absolute: bool
-) -> Pair:
+) -> RunComparison:
     """Two runs of the matrix, cell by cell.
 
     Args:
@@ -146,10 +146,12 @@ def matrix_pair(
     ]
     changed = any(row.unit == RATIO and row.change for row in rows)
     notes = cautions(first.run, other.run, changed=changed)
-    return Pair(first.label, other.label, rows, one_sided, notes)
+    return RunComparison(first.label, other.label, rows, one_sided, notes)
 
 
-def plain_pair(first: Labelled[Run], other: Labelled[Run], select: str, *, absolute: bool) -> Pair:
+def plain_pair(
+    first: Labelled[Run], other: Labelled[Run], select: str, *, absolute: bool
+) -> RunComparison:
     """Two runs of which one is not of the matrix, by the full names of their benchmarks.
 
     Args:
@@ -174,7 +176,7 @@ def plain_pair(first: Labelled[Run], other: Labelled[Run], select: str, *, absol
         for name in here
         if name not in there
     ]
-    return Pair(first.label, other.label, rows, one_sided, [])
+    return RunComparison(first.label, other.label, rows, one_sided, [])
 
 
 def _row(

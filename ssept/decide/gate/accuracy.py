@@ -8,33 +8,19 @@ import numpy as np
 
 from ssept.data.dataset import Cases, Dataset
 from ssept.decide.gate.findings import Finding, Measure, Verdict
-from ssept.decide.gate.plan import Plan
-from ssept.decide.gate.workers.handle import Pair, Worker, WorkerError
-from ssept.decide.gate.workers.prepare import BASE, HEAD, ROLES, Model, Prepared, VariantOnProvider
+from ssept.decide.gate.plan import GatePlan
+from ssept.decide.gate.workers.handle import WorkerError, WorkerHandle, WorkerPair
+from ssept.decide.gate.workers.prepare import (
+    BASE,
+    HEAD,
+    ROLES,
+    Prepared,
+    SideModel,
+    VariantOnProvider,
+)
+from ssept.decide.user_accuracy import CONFIDENCE, TOP_K, user_ndcg
 from ssept.estimate import Estimate
-from ssept.evaluation import full_ranks, mean_per_user
-from ssept.metrics import FloatArray, IntArray, bootstrap_relative_change, ndcg
-
-TOP_K = 10
-CONFIDENCE = 0.98  # a loss is looked for on one side, at 1 %
-SEED = 0
-SPLITS = ("val", "test")
-
-
-def chosen_cases(dataset: Dataset, users: int | None) -> list[Cases]:
-    """The cases of both splits; at most so many users, drawn at random but always the same ones.
-
-    Two targets a user halve the variance of one, and a split without targets is left out.
-    """
-    splits = [cases for split in SPLITS if len(cases := dataset.cases(split))]
-    known = np.unique(np.concatenate([cases.users for cases in splits]))
-    if users is not None and users < len(known):
-        known = np.random.default_rng(SEED).choice(known, users, replace=False)
-    return [_only(cases, np.flatnonzero(np.isin(cases.users, known))) for cases in splits]
-
-
-def _only(cases: Cases, rows: IntArray) -> Cases:
-    return Cases(cases.users[rows], [cases.histories[row] for row in rows], cases.targets[rows])
+from ssept.metrics import FloatArray, IntArray, bootstrap_relative_change
 
 
 def compare_accuracy(
@@ -43,7 +29,7 @@ def compare_accuracy(
     dataset: Dataset,
     cases: list[Cases],
     tolerance: float,
-    plan: Plan,
+    plan: GatePlan,
 ) -> Finding:
     """NDCG@10 of a variant on a provider, full ranking, in workers of both sides.
 
@@ -64,7 +50,7 @@ def compare_accuracy(
     ]:
         return Finding(name, Measure.NDCG, Verdict.UNMEASURED, tolerance, why="; ".join(problems))
     try:
-        with Pair(prepared.sides) as pair:
+        with WorkerPair(prepared.sides) as pair:
             base, head = (
                 _figures(
                     pair.workers[role], prepared.request(role, *each), cases, models[role], plan
@@ -96,7 +82,9 @@ def judge_accuracy(name: str, base: FloatArray, head: FloatArray, tolerance: flo
     return Finding(name, Measure.NDCG, verdict, tolerance, change, why, details)
 
 
-def compare_size(each: VariantOnProvider, models: dict[str, Model], tolerance: float) -> Finding:
+def compare_size(
+    each: VariantOnProvider, models: dict[str, SideModel], tolerance: float
+) -> Finding:
     """The sizes of both sides' model files."""
     base, head = (models[role].size_bytes for role in ROLES)
     change = head / base - 1
@@ -107,7 +95,7 @@ def compare_size(each: VariantOnProvider, models: dict[str, Model], tolerance: f
     return Finding("-".join(each), Measure.SIZE, verdict, tolerance, exact, why, details)
 
 
-def _foreign(role: str, model: Model, dataset: Dataset) -> str | None:
+def _foreign(role: str, model: SideModel, dataset: Dataset) -> str | None:
     """Why these data cannot tell a model's accuracy, if so."""
     if model.items == dataset.items and model.data_hash in ("", dataset.data_hash):
         return None
@@ -118,7 +106,11 @@ def _foreign(role: str, model: Model, dataset: Dataset) -> str | None:
 
 
 def _figures(
-    worker: Worker, request: dict[str, Any], cases: list[Cases], model: Model, plan: Plan
+    worker: WorkerHandle,
+    request: dict[str, Any],
+    cases: list[Cases],
+    model: SideModel,
+    plan: GatePlan,
 ) -> FloatArray:
     """Each user's NDCG@10, float64[users], by a worker's scores."""
     with tempfile.TemporaryDirectory() as folder:
@@ -130,5 +122,4 @@ def _figures(
             worker.ask("scores", plan.start_limit_s, **request, **files)
             return np.load(out)
 
-        values = [ndcg(full_ranks(scores, split, model.max_length), TOP_K) for split in cases]
-    return mean_per_user(np.concatenate([split.users for split in cases]), np.concatenate(values))
+        return user_ndcg(scores, cases, model.max_length)

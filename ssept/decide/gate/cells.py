@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Cell:
+class GateCell:
     """A variant on a provider at a batch size."""
 
     variant: str

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
-from ssept.decide.gate.plan import Plan
+from ssept.decide.gate.plan import GatePlan
 from ssept.decide.gate.sides.side import Side
 from ssept.estimate import Estimate
 
@@ -63,7 +63,7 @@ class Finding:
 
 
 @dataclass
-class Result:
+class GateResult:
     """A gate's findings, and what they were found with.
 
     Attributes:
@@ -76,7 +76,7 @@ class Result:
     """
 
     sides: Mapping[str, Side]
-    plan: Plan
+    plan: GatePlan
     machine: dict[str, Any]
     findings: list[Finding] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)

@@ -9,7 +9,7 @@ SLACK_PASSES = 2
 
 
 @dataclass(frozen=True)
-class Plan:
+class GatePlan:
     """How long is measured, and how sure a verdict must be.
 
     A *pass* starts a fresh pair of worker processes and gives each open cell one *stretch*: rounds

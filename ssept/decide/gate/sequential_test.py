@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from ssept.decide.gate.findings import Verdict
-from ssept.decide.gate.plan import Plan
+from ssept.decide.gate.plan import GatePlan
 from ssept.estimate import Estimate
 from ssept.measure.statistics import hodges_lehmann
 from ssept.metrics import FloatArray
@@ -70,7 +70,7 @@ class Trials:
     false alarms that are left end there.
     """
 
-    def __init__(self, plan: Plan, tolerances: Mapping[str, float]) -> None:
+    def __init__(self, plan: GatePlan, tolerances: Mapping[str, float]) -> None:
         """Start with no log ratios; `tolerances` by the cells' ids.
 
         `looks_at` is then how many passes there are at each look.

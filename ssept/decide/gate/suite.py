@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from ssept.data.dataset import Dataset
-from ssept.decide.gate.accuracy import chosen_cases, compare_accuracy, compare_size
+from ssept.decide.gate.accuracy import compare_accuracy, compare_size
 from ssept.decide.gate.budgets import Budgets
-from ssept.decide.gate.cells import Cell
-from ssept.decide.gate.findings import Finding, Measure, Result, Verdict, interval
-from ssept.decide.gate.plan import Plan
+from ssept.decide.gate.cells import GateCell
+from ssept.decide.gate.findings import Finding, GateResult, Measure, Verdict, interval
+from ssept.decide.gate.plan import GatePlan
 from ssept.decide.gate.sequential_test import Trial
 from ssept.decide.gate.sides.side import Side
 from ssept.decide.gate.timing import Timing
 from ssept.decide.gate.workers.prepare import BASE, HEAD, Prepared, prepare
+from ssept.decide.user_accuracy import chosen_cases
 from ssept.errors import GateError
 from ssept.measure.machine import fingerprint
 
@@ -38,9 +39,9 @@ class Suite:
         optional: providers that may be missing on both sides.
     """
 
-    cells: Sequence[Cell]
+    cells: Sequence[GateCell]
     budgets: Budgets = field(default_factory=Budgets)
-    plan: Plan = field(default_factory=Plan)
+    plan: GatePlan = field(default_factory=GatePlan)
     checkpoint: Path | None = None
     threads: int = 1
     dataset: Dataset | None = None
@@ -50,7 +51,7 @@ class Suite:
 
 def run_suite(
     base: Side, head: Side, suite: Suite, after_pass: Callable[[Timing], None] | None = None
-) -> Result:
+) -> GateResult:
     """Compare two sides. An interruption ends it with what was found so far.
 
     Args:
@@ -58,7 +59,7 @@ def run_suite(
         suite: in which cells, and how.
         after_pass: called after each pass of the timing.
     """
-    result = Result({BASE: base, HEAD: head}, suite.plan, fingerprint())
+    result = GateResult({BASE: base, HEAD: head}, suite.plan, fingerprint())
     wanted = list(dict.fromkeys((cell.variant, cell.provider) for cell in suite.cells))
     try:
         prepared = prepare(
@@ -79,7 +80,7 @@ def run_suite(
 
 
 def _compare(
-    result: Result,
+    result: GateResult,
     prepared: Prepared,
     suite: Suite,
     after_pass: Callable[[Timing], None] | None,
@@ -132,6 +133,6 @@ def _latency(timing: Timing, name: str, trial: Trial) -> Finding:
     )
 
 
-def _unmeasured(suite: Suite, cell: Cell, why: str) -> Finding:
+def _unmeasured(suite: Suite, cell: GateCell, why: str) -> Finding:
     tolerance = suite.budgets.tolerance(Measure.LATENCY, cell.id)
     return Finding(cell.id, Measure.LATENCY, Verdict.UNMEASURED, tolerance, why=why)

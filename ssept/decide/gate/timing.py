@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ssept.decide.gate.cells import Cell
-from ssept.decide.gate.plan import Plan
+from ssept.decide.gate.cells import GateCell
+from ssept.decide.gate.plan import GatePlan
 from ssept.decide.gate.sequential_test import Trials
-from ssept.decide.gate.workers.handle import Pair, WorkerError
+from ssept.decide.gate.workers.handle import WorkerError, WorkerPair
 from ssept.decide.gate.workers.prepare import BASE, HEAD, ROLES, Prepared
 
 
@@ -45,9 +45,9 @@ class Timing:
     def __init__(
         self,
         prepared: Prepared,
-        cells: Sequence[Cell],
+        cells: Sequence[GateCell],
         tolerances: Mapping[str, float],
-        plan: Plan,
+        plan: GatePlan,
         extra_work: Mapping[str, float] | None = None,
     ) -> None:
         """Declare what will be done.
@@ -104,7 +104,7 @@ class Timing:
             cell for cell in self.cells if cell.id in self.trials.open and cell.id not in measured
         ]:
             start = time.monotonic()
-            with Pair({role: self.prepared.sides[role] for role in roles}) as pair:
+            with WorkerPair({role: self.prepared.sides[role] for role in roles}) as pair:
                 current = todo[0]
                 try:
                     units = {}
@@ -121,7 +121,7 @@ class Timing:
                     self.trials.fail(current.id, str(error))
         return measured
 
-    def _load(self, pair: Pair, cell: Cell) -> int:
+    def _load(self, pair: WorkerPair, cell: GateCell) -> int:
         """Make a cell ready on both sides; how many units of extra work the head's calls have."""
         shares = {BASE: 0.0, HEAD: self._extra_work.get(cell.id, 0.0)}
         requests = {
@@ -138,7 +138,7 @@ class Timing:
         self._calls.setdefault(cell.id, self.plan.calls_of(slowest_ns))
         return int(answers[HEAD]["units"])
 
-    def _share_cpus(self, pair: Pair) -> None:
+    def _share_cpus(self, pair: WorkerPair) -> None:
         """Pin both workers to the same CPUs, others in each pass.
 
         On CPUs of their own, one would meet other work that the other does not: on a 2-CPU virtual
@@ -153,7 +153,7 @@ class Timing:
             for worker in pair.workers.values():
                 worker.pin(shared)
 
-    def _stretch(self, pair: Pair, cell: Cell, seconds: float, units: int) -> Stretch:
+    def _stretch(self, pair: WorkerPair, cell: GateCell, seconds: float, units: int) -> Stretch:
         """Rounds of base and head by turns, in swapped order every round."""
         order = list(pair.workers)
         turns: dict[str, list[list[int]]] = {role: [] for role in order}

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ssept.artifacts import TOPK_IDS, TOPK_SCORES, Artifact, model_files
 from ssept.decide.scale.roofline import FLOAT32, INT8, Work
 from ssept.errors import ArtifactError, SseptError
-from ssept.providers.onnxruntime_session import Feeds, feeds, refusals
+from ssept.providers.onnxruntime_session import Feeds, cpu_session, feeds, refusals
 from ssept.providers.session import Ids
 
 if TYPE_CHECKING:
@@ -188,19 +188,13 @@ def _depth(node: "NodeProto", left: tuple[int, ...]) -> int:
 def _run(path: Path, model: "ModelProto", inputs: Feeds, names: list[str]) -> Feeds:
     """Values of one run, with the graph as it stands in the file."""
     import onnx
-    import onnxruntime
 
     present = {output.name for output in model.graph.output}
     model.graph.output.extend(
         onnx.ValueInfoProto(name=name) for name in names if name not in present
     )
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4  # what is wrong comes as an exception
     try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = cpu_session(model.SerializeToString())
         return dict(zip(names, session.run(names, inputs), strict=True))
     except refusals() as error:
         raise ArtifactError(

@@ -1,27 +1,23 @@
 """Cells measured point by point, each against the baseline in one loop, beside its least time."""
 
 import itertools
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ssept.artifacts import Artifact
-from ssept.decide.gate.sides.worktrees import commit_of
+from ssept.decide.journal import Record, append, provenance, utc_now
 from ssept.decide.scale.gemm import products
-from ssept.decide.scale.journal import SCHEMA, Record, by_point, matching, read
+from ssept.decide.scale.measured_points import SCHEMA, by_point, matching, read
 from ssept.decide.scale.onnx_cost import work_of
 from ssept.decide.scale.points import Point
-from ssept.decide.scale.random_models import USERS, models
+from ssept.decide.scale.random_models import models
 from ssept.decide.scale.roofline import Ceilings, Product, Work, least_time
-from ssept.errors import GateError, SseptError
-from ssept.files import append_json_line
+from ssept.errors import SseptError
 from ssept.measure.latency import paired_times
-from ssept.measure.machine import fingerprint
 from ssept.measure.statistics import paired_ratio
 from ssept.providers import PROVIDERS, applicable
 from ssept.providers.session import Ids, Session
@@ -30,12 +26,11 @@ from ssept.variants.parallel import Result
 
 BASELINE_PROVIDER = "cpu"
 TOP_K = 10
-SEED = 0
 MS_PER_S, MS_PER_NS = 1e3, 1e-6
 
 
 @dataclass(frozen=True)
-class Cell:
+class ScaleCell:
     """A variant on a provider."""
 
     variant: str
@@ -57,23 +52,25 @@ class Cell:
         return exact and VARIANTS[self.variant].format == "onnx"
 
 
-REFERENCE = Cell(BASELINE, BASELINE_PROVIDER)
+REFERENCE = ScaleCell(BASELINE, BASELINE_PROVIDER)
 
 
-def cells_of(variants: Sequence[str], providers: Sequence[str]) -> tuple[list[Cell], list[Cell]]:
+def cells_of(
+    variants: Sequence[str], providers: Sequence[str]
+) -> tuple[list[ScaleCell], list[ScaleCell]]:
     """The baseline and each variant on each provider.
 
     Returns:
         Those that the provider can run, the baseline first, and those whose format it does not run.
     """
-    asked = [Cell(*names) for names in itertools.product(variants, providers)]
+    asked = [ScaleCell(*names) for names in itertools.product(variants, providers)]
     cells = list(dict.fromkeys([REFERENCE, *asked]))
     runs = {cell: applicable(cell.variant, cell.provider) for cell in cells}
     return [cell for cell in cells if runs[cell]], [cell for cell in cells if not runs[cell]]
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScalePlan:
     """What to measure.
 
     Attributes:
@@ -84,11 +81,11 @@ class Plan:
     """
 
     points: Sequence[Point]
-    cells: Sequence[Cell]
+    cells: Sequence[ScaleCell]
     threads: int
     seconds: float
 
-    def missing(self, records: Iterable[Record]) -> dict[Point, list[Cell]]:
+    def missing(self, records: Iterable[Record]) -> dict[Point, list[ScaleCell]]:
         """The cells that no record has, of each point that lacks some."""
         done = by_point(records)
         lacking = {
@@ -99,7 +96,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Found:
+class ScaleResult:
     """What a run ends with.
 
     Attributes:
@@ -111,7 +108,9 @@ class Found:
     unmeasured: dict[str, str]
 
 
-def run_scale(plan: Plan, path: Path, progress: Callable[[str, int, int], None]) -> Found:
+def run_scale(
+    plan: ScalePlan, path: Path, progress: Callable[[str, int, int], None]
+) -> ScaleResult:
     """Measure what a file of records does not have yet, and add each point when it is finished.
 
     Args:
@@ -142,20 +141,20 @@ def run_scale(plan: Plan, path: Path, progress: Callable[[str, int, int], None])
                 timing.finish()
                 unmeasured |= timing.unmeasured
                 if timing.cells:
-                    append_json_line(path, _record(about, point, timing.cells))
-    return Found(matching(read(path), about), unmeasured)
+                    append(path, _record(about, point, timing.cells))
+    return ScaleResult(matching(read(path), about), unmeasured)
 
 
 class _Timing:
     """The cells of one point."""
 
     def __init__(
-        self, point: Point, built: Mapping[str, Result], plan: Plan, peaks: Sequence[Product]
+        self, point: Point, built: Mapping[str, Result], plan: ScalePlan, peaks: Sequence[Product]
     ) -> None:
         self.point, self._built, self._plan = point, built, plan
         self.cells: dict[str, Record] = {}
         self.unmeasured: dict[str, str] = {}
-        self._user, self._sequence = _inputs(point)
+        self._user, self._sequence = self._artifact(REFERENCE).model.random_inputs(point.batch)
         self._works = {name: _work(result, self._call) for name, result in built.items()}
         sizes = [work.bytes for work in self._works.values() if isinstance(work, Work)]
         self._ceilings = Ceilings(peaks, sizes, plan.threads)
@@ -166,7 +165,7 @@ class _Timing:
     def _call(self) -> tuple[Ids, Ids, int]:
         return self._user, self._sequence, TOP_K
 
-    def measure(self, cell: Cell) -> None:
+    def measure(self, cell: ScaleCell) -> None:
         """Time a cell against the baseline, or note why it cannot be."""
         try:
             session = self._load(cell)
@@ -191,15 +190,18 @@ class _Timing:
         """Look at the ceilings again, and put the least times beside the measured ones."""
         self._ceilings.look()
         for facts in self.cells.values():
-            facts["least"] = self._least(Cell(facts["variant"], facts["provider"]))
+            facts["least"] = self._least(ScaleCell(facts["variant"], facts["provider"]))
 
-    def _load(self, cell: Cell) -> Session:
+    def _load(self, cell: ScaleCell) -> Session:
+        return PROVIDERS[cell.provider].load(self._artifact(cell), self._plan.threads)
+
+    def _artifact(self, cell: ScaleCell) -> Artifact:
         result = self._built[cell.variant]
         if isinstance(result, SseptError):
             raise result
-        return PROVIDERS[cell.provider].load(result, self._plan.threads)
+        return result
 
-    def _least(self, cell: Cell) -> Record:
+    def _least(self, cell: ScaleCell) -> Record:
         """The least time with what it follows from, or why it is not known."""
         work = self._works[cell.variant]
         if not cell.bounded:
@@ -228,27 +230,11 @@ def _work(result: Result, call: tuple[Ids, Ids, int]) -> Work | str:
         return str(error)
 
 
-def _inputs(point: Point) -> tuple[Ids, Ids]:
-    """Users int64[B] and sequences int64[B, L] without padding: the most work of that length."""
-    random = np.random.default_rng(SEED)
-    user = random.integers(0, USERS + 1, point.batch)
-    return user, random.integers(1, point.items + 1, (point.batch, point.length))
-
-
-def _about(plan: Plan) -> Record:
-    """What each record has besides its point."""
-    try:
-        commit = commit_of("HEAD", Path(__file__).parent)[0]
-    except GateError:  # an installed package, or no git
-        commit = None
-    return {
-        "schema": SCHEMA,
-        "commit": commit,
-        "settings": {"threads": plan.threads, "seconds": plan.seconds, "k": TOP_K},
-        "machine": json.loads(json.dumps(fingerprint())),  # lists for tuples, as when read again
-    }
+def _about(plan: ScalePlan) -> Record:
+    """Return what each record has besides its point."""
+    settings = {"threads": plan.threads, "seconds": plan.seconds, "k": TOP_K}
+    return {"schema": SCHEMA, "settings": settings, **provenance()}
 
 
 def _record(about: Record, point: Point, cells: Mapping[str, Any]) -> Record:
-    utc = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return {**about, "utc": utc, "point": asdict(point), "cells": cells}
+    return {**about, "utc": utc_now(), "point": asdict(point), "cells": cells}

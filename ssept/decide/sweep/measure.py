@@ -11,21 +11,20 @@ import numpy as np
 
 from ssept.artifacts import Artifact, Model, Signature, artifact_of
 from ssept.data.dataset import Dataset
-from ssept.decide.gate.accuracy import CONFIDENCE as NDCG_CONFIDENCE
-from ssept.decide.gate.accuracy import TOP_K, chosen_cases
+from ssept.decide.journal import Record
 from ssept.decide.sweep.search import FP32, File, LayerSet
-from ssept.decide.sweep.state import FILES, RATIOS, Measurements, Record
+from ssept.decide.sweep.state import FILES, RATIOS, Measurements
+from ssept.decide.user_accuracy import CONFIDENCE as NDCG_CONFIDENCE
+from ssept.decide.user_accuracy import TOP_K, chosen_cases, user_ndcg
 from ssept.errors import SseptError
 from ssept.estimate import Estimate
-from ssept.evaluation import full_ranks, mean_per_user
 from ssept.measure.latency import paired_times
 from ssept.measure.statistics import paired_ratio
-from ssept.metrics import FloatArray, bootstrap_relative_change, ndcg
+from ssept.metrics import FloatArray, bootstrap_relative_change
 from ssept.providers import PROVIDERS
-from ssept.providers.session import Ids, Session
+from ssept.providers.session import Session
 from ssept.variants import CUSTOM
 
-SEED = 0
 MS_PER_NS = 1e-6
 # Where a session's memory lies is a part of its speed, so that a ratio is taken over some.
 SESSIONS = 5
@@ -34,7 +33,7 @@ ERROR = 0.01  # shared among the layers (Bonferroni), since the best of a round 
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What is measured, and how.
 
     Attributes:
@@ -67,7 +66,7 @@ class MeasuredSets:
         layers: the names of all layers, in the order of the network.
     """
 
-    def __init__(self, plan: Plan, kept: Measurements) -> None:
+    def __init__(self, plan: SweepPlan, kept: Measurements) -> None:
         """Learn the layers' names, from a first build.
 
         Raises:
@@ -127,19 +126,13 @@ class MeasuredSets:
         order = (cell, baseline) if turn % 2 else (baseline, cell)
         sessions = {artifact.path: self._load(artifact) for artifact in order}
         timed, other = sessions[cell.path], sessions[baseline.path]
-        user, sequence = self._inputs(batch)
+        user, sequence = self._plan.model.random_inputs(batch)
         return paired_times(
             lambda: timed.recommend(user, sequence, TOP_K),
             lambda: other.recommend(user, sequence, TOP_K),
             seconds=self._plan.seconds / SESSIONS,
             least_pairs=LEAST_PAIRS,
         )
-
-    def _inputs(self, batch: int) -> tuple[Ids, Ids]:
-        """Users int64[B] and sequences int64[B, L] without padding."""
-        model, random = self._plan.model, np.random.default_rng(SEED)
-        user = random.integers(0, model.users + 1, batch)
-        return user, random.integers(1, model.items + 1, (batch, model.max_length))
 
     # Accuracy
 
@@ -168,11 +161,7 @@ class MeasuredSets:
     def _ndcg(self, session: Session) -> FloatArray:
         """Each user's NDCG@10, float64[users]: the mean over the validation and the test item."""
         cases = chosen_cases(self._plan.dataset, self._plan.users)
-        length = self._plan.model.max_length
-        values = [ndcg(full_ranks(session.scores, split, length), TOP_K) for split in cases]
-        return mean_per_user(
-            np.concatenate([split.users for split in cases]), np.concatenate(values)
-        )
+        return user_ndcg(session.scores, cases, self._plan.model.max_length)
 
     def _too_few_hits(self) -> SseptError:
         plan = self._plan

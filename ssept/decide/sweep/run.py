@@ -2,23 +2,20 @@
 
 import gc
 from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
 
-from ssept.decide.gate.accuracy import TOP_K
-from ssept.decide.gate.sides.worktrees import commit_of
-from ssept.decide.sweep.measure import MeasuredSets, Plan
-from ssept.decide.sweep.search import Found, LayerSet, Progress, Round, Trial, search
-from ssept.decide.sweep.state import Measurements, Record
-from ssept.errors import GateError
+from ssept.decide.journal import Record, provenance, utc_now
+from ssept.decide.sweep.measure import MeasuredSets, SweepPlan
+from ssept.decide.sweep.search import LayerSet, LayerTrial, Progress, Round, SweepResult, search
+from ssept.decide.sweep.state import Measurements
+from ssept.decide.user_accuracy import TOP_K
 from ssept.files import sha256_json
-from ssept.measure.machine import fingerprint
 from ssept.variants.sources import source_hash
 
 BUILDERS = ("ssept.variants.fused", "ssept.variants.topk")
 
 
-def run_sweep(plan: Plan, path: Path, progress: Progress) -> Found:
+def run_sweep(plan: SweepPlan, path: Path, progress: Progress) -> SweepResult:
     """Search for the layers to store and multiply in INT8, as `ssept.decide.sweep.search` does.
 
     Args:
@@ -43,14 +40,10 @@ def run_sweep(plan: Plan, path: Path, progress: Progress) -> Found:
     return found
 
 
-def _about(plan: Plan) -> Record:
-    try:
-        commit = commit_of("HEAD", Path(__file__).parent)[0]
-    except GateError:  # an installed package, or no git
-        commit = None
+def _about(plan: SweepPlan) -> Record:
     return {
-        "utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "commit": commit,
+        "utc": utc_now(),
+        **provenance(),
         "settings": {
             "checkpoint": plan.model.checkpoint,
             "checkpoint_sha256": plan.model.checkpoint_sha256,
@@ -63,11 +56,10 @@ def _about(plan: Plan) -> Record:
             "k": TOP_K,
             "source": sha256_json([source_hash(builder) for builder in BUILDERS]),
         },
-        "machine": fingerprint(),
     }
 
 
-def _result(found: Found, sets: MeasuredSets) -> Record:
+def _result(found: SweepResult, sets: MeasuredSets) -> Record:
     """What was found as plain JSON values; sets in the order of the network."""
 
     def names(int8: LayerSet) -> list[str]:
@@ -94,6 +86,6 @@ def _result(found: Found, sets: MeasuredSets) -> Record:
     }
 
 
-def _trial(trial: Trial) -> Record:
+def _trial(trial: LayerTrial) -> Record:
     ratios = {str(batch): asdict(ratio) for batch, ratio in trial.ratios.items()}
     return {**asdict(trial.file), "ratios": ratios, "speed": asdict(trial.speed)}

@@ -62,7 +62,7 @@ class Sets(Protocol):
 
 
 @dataclass(frozen=True)
-class Trial:
+class LayerTrial:
     """A set of layers in INT8 beside another one.
 
     Attributes:
@@ -100,7 +100,7 @@ class Round:
     """
 
     start: LayerSet
-    trials: Sequence[Trial]
+    trials: Sequence[LayerTrial]
     lossy: Sequence[LayerSet]
 
     @property
@@ -111,7 +111,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Found:
+class SweepResult:
     """What a search ends with.
 
     Attributes:
@@ -126,11 +126,11 @@ class Found:
 
     layers: Sequence[str]
     max_loss: float
-    reference: Trial
-    alone: Mapping[str, Trial]
+    reference: LayerTrial
+    alone: Mapping[str, LayerTrial]
     dropped: Sequence[str]
     rounds: Sequence[Round]
-    chosen: Trial
+    chosen: LayerTrial
 
     @property
     def settled(self) -> bool:
@@ -152,7 +152,7 @@ def geometric_mean(ratios: Sequence[Estimate]) -> Estimate:
     return Estimate(mean, mean - below, mean + above).map(np.exp)
 
 
-def search(sets: Sets, max_loss: float, progress: Progress) -> Found:
+def search(sets: Sets, max_loss: float, progress: Progress) -> SweepResult:
     """Search as this module says.
 
     Args:
@@ -170,7 +170,7 @@ class _Search:
         self.max_loss = max_loss
         self.progress = progress
 
-    def found(self) -> Found:
+    def found(self) -> SweepResult:
         layers = self.sets.layers
         self.progress("all in FP32", 0, 1)
         reference = self.trial(FP32, FP32)
@@ -183,9 +183,9 @@ class _Search:
         chosen = rounds[-1].better or rounds[-1].start
         self.progress("the chosen set", 0, 1)
         last = self.trial(chosen, FP32)
-        return Found(layers, self.max_loss, reference, alone, dropped, rounds, last)
+        return SweepResult(layers, self.max_loss, reference, alone, dropped, rounds, last)
 
-    def reduced(self, alone: Mapping[str, Trial]) -> tuple[LayerSet, list[str]]:
+    def reduced(self, alone: Mapping[str, LayerTrial]) -> tuple[LayerSet, list[str]]:
         """The layers that pay, less those that cost too much accuracy, and these in order."""
         chosen = [layer for layer, trial in alone.items() if trial.pays]
         dropped: list[str] = []
@@ -224,12 +224,12 @@ class _Search:
     def holds(self, int8: LayerSet) -> bool:
         return self.sets.file(int8).ndcg_change.low >= -self.max_loss
 
-    def trial(self, int8: LayerSet, against: LayerSet) -> Trial:
+    def trial(self, int8: LayerSet, against: LayerSet) -> LayerTrial:
         file, other = self.sets.file(int8), self.sets.file(against)
         smaller = file.size_bytes < other.size_bytes
-        return Trial(int8, against, file, smaller, self.sets.ratios(int8, against))
+        return LayerTrial(int8, against, file, smaller, self.sets.ratios(int8, against))
 
 
-def _price(alone: Trial) -> float:
+def _price(alone: LayerTrial) -> float:
     """What a layer loses for the speed that it gains."""
     return -alone.file.ndcg_change.value / max(math.log(alone.speed.value), LEAST_GAIN)

@@ -3,16 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from ssept.decide.journal import Record
 from ssept.errors import SseptError
 from ssept.files import write_json
 
 SCHEMA = 1
 FILES, RATIOS = "files", "ratios"
 CONDITIONS = ("settings", "machine")
-
-Record = dict[str, Any]
 
 
 class Measurements:

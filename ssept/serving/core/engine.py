@@ -12,7 +12,6 @@ from ssept.serving.core.batcher import Batcher, Job, Observer
 from ssept.serving.settings import Settings
 
 WARM_CALLS = 3  # of each shape
-SEED = 0
 # A call that takes less does not hold up the event loop more than reading some requests does.
 SHORT_SECONDS = 0.0005
 
@@ -103,11 +102,9 @@ class Engine:
     def _warm(self, session: Session) -> float:
         """Run all shapes; returns the seconds that a sequence takes alone."""
         model = self.artifact.model
-        random = np.random.default_rng(SEED)
         seconds: list[float] = []
         for size in reversed(self._sizes or (1, self.max_batch)):
-            users = random.integers(0, model.users + 1, size)
-            sequences = random.integers(1, model.items + 1, (size, model.max_length))
+            users, sequences = model.random_inputs(size)
             k = min(self._settings.max_top_k, model.items)
             for _ in range(WARM_CALLS):
                 start = time.perf_counter()

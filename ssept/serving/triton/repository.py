@@ -10,7 +10,7 @@ import numpy as np
 from ssept.artifacts import Artifact, model_files
 from ssept.errors import ArtifactError
 from ssept.files import written_folder
-from ssept.providers.onnxruntime_session import refusals
+from ssept.providers.onnxruntime_session import cpu_session, refusals
 from ssept.serving.triton.config import (
     BACKEND,
     MODEL,
@@ -236,19 +236,14 @@ def _mismatch(config: Any, tensor: Tensor, given: dict[str, Any], *, exact: bool
 
 def _session(file: Path, name: Path) -> Any:
     """Open an ONNX file, to read what it takes and gives; messages call it `name`."""
-    import onnxruntime
-
     if not file.is_file():
         raise ArtifactError(f"{name}: is missing")
     try:
         model_files(file)
     except ArtifactError as error:
         raise ArtifactError(str(error).replace(str(file.parent), str(name.parent))) from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong comes as an exception
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        return cpu_session(file)
     except refusals() as error:
         reason = str(error).strip().splitlines()[0]
         raise ArtifactError(f"{name}: ONNX Runtime cannot load it: {reason}") from error

@@ -10,9 +10,10 @@ import numpy as np
 from scipy import stats
 
 from ssept.decide.gate.findings import Verdict, interval
-from ssept.decide.gate.self_test.journal import Record, file_of, identity, machine_of, read
 from ssept.decide.gate.self_test.other_tools import RULES, WAYS
 from ssept.decide.gate.self_test.scenarios import CONDITIONS, Counts
+from ssept.decide.gate.self_test.suites import file_of, identity, machine_of, read
+from ssept.decide.journal import Record
 from ssept.estimate import Estimate
 
 CONFIDENCE = 0.95

@@ -6,8 +6,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
-from ssept.decide.gate.cells import Cell
-from ssept.decide.gate.plan import Plan
+from ssept.decide.gate.cells import GateCell
+from ssept.decide.gate.plan import GatePlan
 
 TOLERANCE = 0.03
 BATCH_SIZES = (1, 8, 64)
@@ -39,11 +39,11 @@ class Condition:
     hogs: int = 0
     extra_work: float = 0.0
 
-    def plan(self) -> Plan:
+    def plan(self) -> GatePlan:
         """As the gate would use it."""
-        return Plan(seconds=self.seconds)
+        return GatePlan(seconds=self.seconds)
 
-    def settings(self, cells: Sequence[Cell], checkpoint: str) -> dict[str, Any]:
+    def settings(self, cells: Sequence[GateCell], checkpoint: str) -> dict[str, Any]:
         """All that suites must have in common to be counted together, as plain JSON values.
 
         Args:

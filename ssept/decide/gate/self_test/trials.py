@@ -7,20 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ssept.children import isolated
-from ssept.decide.gate.cells import Cell
-from ssept.decide.gate.self_test.journal import file_of, matching, read, record_of
+from ssept.decide.gate.cells import GateCell
 from ssept.decide.gate.self_test.scenarios import TOLERANCE, Condition
+from ssept.decide.gate.self_test.suites import file_of, matching, read, record_of
 from ssept.decide.gate.sides.interpreter import HERE, versions
 from ssept.decide.gate.sides.side import Side
-from ssept.decide.gate.sides.worktrees import commit_of
 from ssept.decide.gate.timing import Timing
 from ssept.decide.gate.workers.prepare import Prepared, prepare
+from ssept.decide.journal import Record, append, provenance
 from ssept.errors import GateError
-from ssept.files import append_json_line, sha256, sha256_json
-from ssept.measure.machine import fingerprint
+from ssept.files import sha256, sha256_json
 
 HOG = Path(__file__).with_name("cpu_hog.py")
 TREE = Path(__file__).parents[4]  # what holds the ssept that is running
@@ -41,7 +39,7 @@ class SelfTest:
 
     folder: Path
     conditions: Mapping[str, Condition]
-    cells: Sequence[Cell]
+    cells: Sequence[GateCell]
     checkpoint: Path
     seconds: float
 
@@ -80,20 +78,16 @@ def run_self_test(wanted: SelfTest, progress: Callable[[str, int, int], None]) -
                 timing = _suite(prepared, wanted.cells, condition)
                 seconds = time.monotonic() - start
                 _check(noise)
-                append_json_line(path, record_of(timing, settings, about, load_before, seconds))
+                append(path, record_of(timing, settings, about, load_before, seconds))
                 done += 1
                 progress(name, done, condition.suites)
 
 
-def _about() -> dict[str, Any]:
-    """The machine and the code, for each record."""
-    machine = fingerprint()
-    try:
-        commit = commit_of("HEAD", Path(__file__).parent)[0]
-    except GateError:  # an installed package, or no git
-        commit = None
-    return {
-        "commit": commit,
+def _about() -> Record:
+    """Return the code and the machine, for each record."""
+    about = provenance()
+    machine = about["machine"]
+    return about | {
         "machine": sha256_json(machine)[:HASH_LENGTH],
         "cpu": machine["cpu"],
         "cpus": machine["cpus_allowed"],
@@ -113,7 +107,7 @@ def _prepared(wanted: SelfTest, condition: Condition) -> Prepared:
     return prepared
 
 
-def _suite(prepared: Prepared, cells: Sequence[Cell], condition: Condition) -> Timing:
+def _suite(prepared: Prepared, cells: Sequence[GateCell], condition: Condition) -> Timing:
     """One suite, measured as the gate measures it."""
     ids = [cell.id for cell in cells]
     timing = Timing(

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import FrameType
 
 from ssept.decide.gate.sides.interpreter import HERE, python_for, versions
-from ssept.decide.gate.sides.worktrees import ENVIRONMENT, check_out, commit_of, own_folder
-from ssept.errors import GateError
+from ssept.decide.gate.sides.worktrees import ENVIRONMENT, check_out, own_folder
+from ssept.errors import GateError, SseptError
+from ssept.git import commit_of
 from ssept.manifests import MANIFEST
 
 ACCEPTED = (
@@ -110,7 +111,7 @@ def _source(text: str) -> Iterator[tuple[str, Path, Path]]:
     repository = Path.cwd()
     try:
         commit, short = commit_of(text, repository)
-    except GateError as error:
+    except SseptError as error:
         raise GateError(f"{text!r}: no such file or folder, and {error}; {ACCEPTED}") from error
     name = short if commit.startswith(text) else f"{text} ({short})"
     with own_folder(repository) as folder:

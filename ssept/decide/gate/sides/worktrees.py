@@ -7,9 +7,7 @@ no entry in a repository's list of worktrees, is a reason to delete anything.
 
 import fcntl
 import os
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,23 +17,12 @@ from typing import Any
 
 from ssept.errors import GateError, SseptError
 from ssept.files import cache_folder, locked
+from ssept.git import common_folder, git, said, without_filters
 from ssept.owned import MARK, mark, mark_of, open_plain, remove
 
 RUN_PREFIX = "ssept-gate-"
 TREE, ENVIRONMENT = "tree", "environment"  # what a run's folder may hold, beside its mark
 REPOSITORY = "repository"  # in the mark: whose worktree the tree is
-COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-# git sets these for a hook, which a gate may well be: they would bend its other commands.
-HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
-# A checkout for measuring runs no command of the user's configuration. (`submodule.recurse` would
-# check out other repositories, with the commands of those.)
-SETTINGS = (
-    f"core.hooksPath={os.devnull}",
-    "core.fsmonitor=false",
-    "submodule.recurse=false",
-)
-NOTHING = "SSEPT_NOTHING"  # an empty variable, for `git --config-env`
-SHOWN = 300
 
 
 @contextmanager
@@ -48,7 +35,7 @@ def own_folder(repository: Path | None = None) -> Iterator[Path]:
     Args:
         repository: any folder in the one whose commit will be checked out there, if one will be.
     """
-    common = _common_folder(repository) if repository else None
+    common = common_folder(repository) if repository else None
     root = _root()
     with ExitStack() as stack:
         with locked(root / "lock"):  # no other run looks between the making and the locking
@@ -65,28 +52,6 @@ def own_folder(repository: Path | None = None) -> Iterator[Path]:
         yield folder
 
 
-def commit_of(text: str, repository: Path) -> tuple[str, str]:
-    """The full and the short hash of a revision.
-
-    Args:
-        text: whatever git takes for a commit.
-        repository: any folder in it.
-
-    Raises:
-        GateError: it is none, the folder is in no repository, or git is not installed.
-    """
-    asked = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}")
-    found = _git(repository, *asked)
-    commit = found.stdout.strip()
-    if found.returncode == 0 and COMMIT.fullmatch(commit):  # `^HEAD` gives one with a ^
-        return commit, _git(repository, "rev-parse", "--short", commit).stdout.strip()
-    shallow = _git(repository, "rev-parse", "--is-shallow-repository").stdout.strip() == "true"
-    reason = _said(found) or f"the repository of {repository} has no such revision" + (
-        " (it is a shallow clone: `git fetch --unshallow` gets the rest)" if shallow else ""
-    )
-    raise GateError(reason)
-
-
 def check_out(repository: Path, commit: str, folder: Path) -> Path:
     """Check a commit out as a worktree; it goes with the folder.
 
@@ -100,13 +65,13 @@ def check_out(repository: Path, commit: str, folder: Path) -> Path:
     Raises:
         GateError: git cannot check it out.
     """
-    quiet = _without_filters(repository)
+    quiet = without_filters(repository)
     _remove_elsewhere(repository, quiet)
     tree = folder / TREE
     add = ("worktree", "add", "--detach", "--quiet", str(tree), commit)
-    added = _git(repository, *quiet, *add)
+    added = git(repository, *quiet, *add)
     if added.returncode:
-        raise GateError(f"{commit}: cannot be checked out: {_said(added)}")
+        raise GateError(f"{commit}: cannot be checked out: {said(added)}")
     return tree
 
 
@@ -146,8 +111,8 @@ def _remove(folder: Path, found: dict[str, Any]) -> None:
         # There is no file left that this could delete. Not `git worktree prune`: that would also
         # forget the user's own on a disk that is not there.
         forget = ("--git-dir=.", "worktree", "remove", "--force", "--force", str(tree))
-        with suppress(GateError):  # no git any more: nothing to forget it
-            _git(Path(found[REPOSITORY]), *forget)
+        with suppress(SseptError):  # no git any more: nothing to forget it
+            git(Path(found[REPOSITORY]), *forget)
     remove(folder)
 
 
@@ -164,53 +129,13 @@ def _remove_elsewhere(repository: Path, quiet: list[str]) -> None:
 
     Unforced: git keeps one that was changed. What else is in that cache stays.
     """
-    listed = _git(repository, "worktree", "list", "--porcelain").stdout.splitlines()
+    listed = git(repository, "worktree", "list", "--porcelain").stdout.splitlines()
     trees = [Path(line.partition(" ")[2]) for line in listed if line.startswith("worktree ")]
-    common = _common_folder(repository)
+    common = common_folder(repository)
     for tree in trees[1:]:  # the first is the repository's main one
         folder = tree.parent
         if tree.name != TREE or not folder.name.startswith(RUN_PREFIX) or folder.parent == _root():
             continue
         with _held(folder) as found:
             if found and found[REPOSITORY] == common and not _foreign(folder):
-                _git(repository, *quiet, "worktree", "remove", str(tree))
-
-
-def _common_folder(repository: Path) -> str:
-    """The folder that all worktrees of a repository share."""
-    found = _git(repository, "rev-parse", "--git-common-dir").stdout.strip()
-    return str((repository / found).resolve())
-
-
-def _without_filters(repository: Path) -> list[str]:
-    """Options of git by which no filter that is configured runs, whatever .gitattributes ask for.
-
-    Not by `-c`: a filter's name may have a `=` in it.
-    """
-    listed = ("config", "--null", "--name-only", "--get-regexp", r"^filter\.")
-    names = {key.rpartition(".")[0] for key in _git(repository, *listed).stdout.split("\0") if key}
-    keys = ("clean", "smudge", "process", "required")
-    return [f"--config-env={name}.{key}={NOTHING}" for name in sorted(names) for key in keys]
-
-
-def _said(done: subprocess.CompletedProcess[str]) -> str:
-    """What git wrote about an error, as one line."""
-    return " ".join(done.stderr.split())[:SHOWN]
-
-
-def _git(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run git in a repository, without the user's hooks."""
-    variables = {name: value for name, value in os.environ.items() if name not in HOOK_VARIABLES}
-    settings = [word for setting in SETTINGS for word in ("-c", setting)]
-    command = ["git", "-C", str(repository), *settings, *arguments]
-    try:
-        return subprocess.run(  # noqa: S603
-            command,
-            env=variables | {NOTHING: ""},
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",  # names of files and filters need not be UTF-8
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise GateError("comparing revisions needs git, which is not installed") from error
+                git(repository, *quiet, "worktree", "remove", str(tree))

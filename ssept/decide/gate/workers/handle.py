@@ -1,4 +1,4 @@
-"""Worker processes as their parent sees them: asked, waited for, and ended."""
+"""Handles of worker processes, for their parent: requests, answers with time limits, the end."""
 
 import json
 import os
@@ -24,7 +24,7 @@ class WorkerError(GateError):
     """A worker could not do what it was asked; the message names the side and says why."""
 
 
-class Worker:
+class WorkerHandle:
     """One side's process; a context manager, at whose end the process is gone."""
 
     def __init__(self, role: str, side: Side) -> None:
@@ -50,7 +50,7 @@ class Worker:
         assert self._process.stdout
         self._requests, self._answers = self._process.stdin, self._process.stdout
 
-    def __enter__(self) -> "Worker":
+    def __enter__(self) -> "WorkerHandle":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,20 +115,20 @@ class Worker:
         return f"its worker {how}" + (f": {lines[-1]}" if lines else "")
 
 
-class Pair:
+class WorkerPair:
     """Fresh worker processes of both sides; a context manager."""
 
     def __init__(self, sides: Mapping[str, Side]) -> None:
         """Start them in the order of `sides`, by role."""
-        self.workers: dict[str, Worker] = {}
+        self.workers: dict[str, WorkerHandle] = {}
         try:
             for role, side in sides.items():
-                self.workers[role] = Worker(role, side)
+                self.workers[role] = WorkerHandle(role, side)
         except BaseException:
             self.__exit__()
             raise
 
-    def __enter__(self) -> "Pair":
+    def __enter__(self) -> "WorkerPair":
         return self
 
     def __exit__(self, *_: object) -> None:

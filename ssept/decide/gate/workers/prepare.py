@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssept.decide.gate.plan import Plan
+from ssept.decide.gate.plan import GatePlan
 from ssept.decide.gate.sides.side import Side
-from ssept.decide.gate.workers.handle import Pair, WorkerError
+from ssept.decide.gate.workers.handle import WorkerError, WorkerPair
 from ssept.errors import GateError
 
 BASE, HEAD = ROLES = ("base", "head")
@@ -15,7 +15,7 @@ VariantOnProvider = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Model:
+class SideModel:
     """What a side loads for a variant on a provider.
 
     Attributes:
@@ -50,7 +50,7 @@ class Prepared:
 
     sides: Mapping[str, Side]
     threads: int
-    models: dict[VariantOnProvider, dict[str, Model]] = field(default_factory=dict)
+    models: dict[VariantOnProvider, dict[str, SideModel]] = field(default_factory=dict)
     problems: dict[VariantOnProvider, str] = field(default_factory=dict)
     left_out: dict[VariantOnProvider, str] = field(default_factory=dict)
 
@@ -66,7 +66,7 @@ def prepare(
     wanted: Sequence[VariantOnProvider],
     *,
     checkpoint: Path | None,
-    plan: Plan,
+    plan: GatePlan,
     threads: int = 1,
     optional: Sequence[str] = (),
 ) -> Prepared:
@@ -87,7 +87,7 @@ def prepare(
     todo = _possible(prepared, wanted, optional, plan)
     sources = {role: str(side.model or checkpoint) for role, side in prepared.sides.items()}
     while todo:
-        with Pair(prepared.sides) as pair:
+        with WorkerPair(prepared.sides) as pair:
             while todo:
                 requests = {
                     role: _request(source, *todo[0], threads) for role, source in sources.items()
@@ -103,10 +103,10 @@ def _request(source: str, variant: str, provider: str, threads: int) -> dict[str
 
 
 def _possible(
-    prepared: Prepared, wanted: Sequence[VariantOnProvider], optional: Sequence[str], plan: Plan
+    prepared: Prepared, wanted: Sequence[VariantOnProvider], optional: Sequence[str], plan: GatePlan
 ) -> list[VariantOnProvider]:
     """What both sides can be asked to build; why the others cannot goes into `prepared`."""
-    with Pair(prepared.sides) as pair:
+    with WorkerPair(prepared.sides) as pair:
         _check_code(pair, plan)
         answers = _both(pair, "support", plan.start_limit_s, {"wanted": wanted})
     possible = []
@@ -124,7 +124,7 @@ def _possible(
     return possible
 
 
-def _check_code(pair: Pair, plan: Plan) -> None:
+def _check_code(pair: WorkerPair, plan: GatePlan) -> None:
     """Each side must import, and from its own tree."""
     answers = _both(pair, "facts", plan.start_limit_s, {})
     for role, worker in pair.workers.items():
@@ -133,7 +133,7 @@ def _check_code(pair: Pair, plan: Plan) -> None:
             raise GateError(f"{role}: its worker imports {imported}, not the ssept of {tree}")
 
 
-def _both(pair: Pair, do: str, seconds: float, request: Mapping[str, Any]) -> dict[str, Any]:
+def _both(pair: WorkerPair, do: str, seconds: float, request: Mapping[str, Any]) -> dict[str, Any]:
     """The answers of both to the same request; raises the first error."""
     answers = pair.ask_both(do, seconds, dict.fromkeys(ROLES, request))
     for answer in answers.values():
@@ -148,7 +148,7 @@ def _keep(prepared: Prepared, each: VariantOnProvider, answers: Mapping[str, Any
     if errors:
         prepared.problems[each] = "; ".join(errors)
         return False
-    models = {role: Model(**answer) for role, answer in answers.items()}
+    models = {role: SideModel(**answer) for role, answer in answers.items()}
     sizes = {(model.users, model.items, model.max_length) for model in models.values()}
     if len(sizes) > 1:
         prepared.problems[each] = "; ".join(

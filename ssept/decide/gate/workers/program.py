@@ -37,7 +37,7 @@ LEAST_CALIBRATION_ROUNDS = 5
 CALIBRATION_SECONDS = 0.1
 
 
-class Cell:
+class LoadedCell:
     """A loaded session with the inputs of one batch size."""
 
     def __init__(self, session: Any, batch: int, extra_work: float) -> None:
@@ -103,7 +103,7 @@ class Worker:
     """Answers requests; each public method is one kind of them."""
 
     def __init__(self) -> None:
-        self._cells: dict[str, Cell] = {}
+        self._cells: dict[str, LoadedCell] = {}
         self._sessions: dict[tuple[Any, ...], Any] = {}
 
     def facts(self) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class Worker:
     ) -> dict[str, Any]:
         """Make a cell ready to be timed; the time of a call, and the units of extra work in it."""
         session = self._session(source, variant, provider, threads)
-        ready = self._cells[cell] = Cell(session, batch, extra_work)
+        ready = self._cells[cell] = LoadedCell(session, batch, extra_work)
         return {"call_ns": ready.call_ns, "units": ready.units}
 
     def time(self, cell: str, calls: int) -> dict[str, Any]:

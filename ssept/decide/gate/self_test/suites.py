@@ -1,41 +1,39 @@
-"""The raw trials of a self-test: a line of JSON for each finished suite, kept whatever happens."""
+"""Finished suites of a self-test: the records of the journal of each condition."""
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
+from ssept.decide import journal
 from ssept.decide.gate.findings import Finding
 from ssept.decide.gate.self_test.other_tools import rivals
 from ssept.decide.gate.suite import latency_findings
 from ssept.decide.gate.timing import Stretch, Timing
 from ssept.decide.gate.workers.prepare import BASE, HEAD
-from ssept.files import read_json_lines
+from ssept.decide.journal import Record, utc_now
 
 SCHEMA = 1
-Record = dict[str, Any]
 
 
 def file_of(folder: Path, condition: str) -> Path:
-    """Where a folder of results keeps a condition's suites."""
+    """Return the file in a folder of results that has a condition's suites."""
     return folder / f"{condition}.jsonl"
 
 
 def record_of(
     timing: Timing, settings: Record, about: Record, load_before: float, seconds: float
 ) -> Record:
-    """A finished suite as plain JSON values, from which its verdicts can be judged again.
+    """Return a finished suite as plain JSON values, from which its verdicts can be judged again.
 
     Args:
         timing: each cell has its verdict.
         settings: of its condition.
         about: the machine and the code.
         load_before: the load average before it.
-        seconds: that it took.
+        seconds: the time that it took.
     """
     return {
         "schema": SCHEMA,
-        "utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "utc": utc_now(),
         **about,
         "settings": settings,
         "load_before": round(load_before, 2),
@@ -63,25 +61,25 @@ def _cell(finding: Finding, stretches: Sequence[Stretch]) -> Record:
 
 
 def read(path: Path) -> list[Record]:
-    """The records of a file with today's schema, none where there is no file.
+    """Return the records of a file with today's schema; none without the file.
 
     Raises:
         SseptError: a line is no record.
     """
-    records = read_json_lines(path, "a suite", lambda record: record["schema"])
+    records = journal.read(path, "a suite", lambda record: record["schema"])
     return [record for record in records if record["schema"] == SCHEMA]
 
 
 def matching(records: Sequence[Record], settings: Record, about: Record) -> list[Record]:
-    """The suites of the same settings on a machine with as many CPUs of the same name."""
+    """Return the suites of the same settings on a machine with as many CPUs of the same name."""
     return [record for record in records if identity(record) == (settings, *machine_of(about))]
 
 
 def identity(record: Record) -> tuple[Record, str, int]:
-    """What suites must share to be counted together."""
+    """Return what suites must share to be counted together."""
     return (record["settings"], *machine_of(record))
 
 
 def machine_of(about: Record) -> tuple[str, int]:
-    """The CPU's name and how many there are."""
+    """Return the name of the CPU and the number of CPUs."""
     return about["cpu"], about["cpus"]

@@ -1,30 +1,30 @@
-"""What was measured: a line of JSON for each finished point, kept whatever happens."""
+"""Measured points: the records of the journal of a folder of results."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ssept.decide import journal
+from ssept.decide.journal import Record
 from ssept.decide.scale.points import Point
-from ssept.files import read_json_lines
 
 SCHEMA = 1
-Record = dict[str, Any]
-# What records must share to stand in one table.
+# What records must share to be rows of one table.
 IDENTITY = ("schema", "settings", "machine")
 
 
 def file_of(folder: Path) -> Path:
-    """Where a folder of results keeps its points."""
+    """Return the file in a folder of results that has its points."""
     return folder / "scale.jsonl"
 
 
 def read(path: Path) -> list[Record]:
-    """The records of a file, none where there is no file; a torn last line is left out.
+    """Return the records of a file; none without the file. A torn last line is left out.
 
     Raises:
         SseptError: another line is no record.
     """
-    return read_json_lines(
+    return journal.read(
         path,
         "a point",
         lambda record: (Point(**record["point"]), record["cells"], _identity(record)),
@@ -32,12 +32,12 @@ def read(path: Path) -> list[Record]:
 
 
 def matching(records: Iterable[Record], like: Record) -> list[Record]:
-    """The records of the same settings, machine and packages, and of this version's schema."""
+    """Return the records with the same settings, machine, packages and schema."""
     return [record for record in records if _identity(record) == _identity(like)]
 
 
 def by_point(records: Iterable[Record]) -> dict[Point, Record]:
-    """The cells measured at each point, smallest point first; of a cell the latest counts.
+    """Return the cells measured at each point, smallest point first; of a cell the latest counts.
 
     Returns:
         Of each point the cells of all its records by name, as a record has them.
