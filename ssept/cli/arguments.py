@@ -2,6 +2,9 @@
 
 import argparse
 import math
+from collections.abc import Collection
+
+from ssept.errors import SseptError
 
 
 def positive(text: str) -> int:
@@ -14,6 +17,23 @@ def positive(text: str) -> int:
 def positives(text: str) -> list[int]:
     """Read whole numbers of at least 1, separated by commas."""
     return [positive(number.strip()) for number in text.split(",")]
+
+
+def names(text: str) -> list[str]:
+    """Read names separated by commas, each once."""
+    return list(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
+
+
+def known_names(option: str, text: str, known: Collection[str]) -> list[str]:
+    """Read names separated by commas, out of those that are known.
+
+    Raises:
+        SseptError: there is none, or another one.
+    """
+    chosen = names(text)
+    if not chosen or not set(chosen) <= set(known):
+        raise SseptError(f"{option} {text}: expected names from {', '.join(known)}")
+    return chosen
 
 
 def seconds(text: str) -> float:

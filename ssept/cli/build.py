@@ -11,6 +11,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from ssept.artifacts import Artifact
+from ssept.cli.arguments import known_names
 from ssept.errors import SseptError
 from ssept.files import written_file
 from ssept.installation import shipped_checkpoint
@@ -19,7 +20,7 @@ from ssept.measure.golden import golden_path
 from ssept.variants import BASELINE, VARIANTS, build, cache_entry
 from ssept.variants.parallel import Outcome, build_all
 
-HELP = "build the variants of a checkpoint; what is in the cache is not built again"
+HELP = "build variants of a checkpoint; those in the cache are not built again"
 BYTES_PER_MEGABYTE = 1e6
 BUILT = tuple(name for name, variant in VARIANTS.items() if variant.build)
 DEFAULT = tuple(name for name in BUILT if VARIANTS[name].format == "onnx")  # need no more extras
@@ -33,45 +34,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=shipped_checkpoint(),
         metavar="FILE",
-        help="the checkpoint",
+        help="checkpoint to build from",
     )
     parser.add_argument(
         "--variants",
         default=",".join(DEFAULT),
         metavar="NAMES",
-        help="which ones, separated by commas (default: all ONNX files)",
+        help="variants to build, separated by commas (default: all that are ONNX files)",
     )
     parser.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="the data that the checkpoint was trained on, prepared or raw: calibrated variants "
-        "need them, unless they are the embedded ones or the cache has the variant",
+        help="folder of the data that the checkpoint was trained on, prepared or raw; needed for "
+        "calibrated variants that are not in the cache, unless it was the synthetic data",
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="copy the files there, with a manifest, for a machine without torch; nothing is "
-        "copied if one could not be built",
+        help="copy the files to this folder, with a manifest, for a machine without torch; nothing "
+        "is copied if a variant could not be built",
     )
     parser.add_argument(
         "--jobs",
         type=int,
         default=len(os.sched_getaffinity(0)),
         metavar="N",
-        help="how many to build at the same time, about 0.5 GB of memory each",
+        help="variants to build at the same time; each needs about 0.5 GB of memory",
     )
     parser.epilog = (
         "The table gives each file's size, also as a share of the FP32 export's, how many seconds "
-        "it took to build or that it was cached, and where it is. Exit status 1: one could not be "
-        "built; the others are in the cache."
+        "it took to build or that it was cached, and its path. Exit status 1: a variant could not "
+        "be built; the others are in the cache."
     )
     parser.set_defaults(run=_build)
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    names = _names(arguments.variants)
+    names = known_names("--variants", arguments.variants, BUILT)
     outcomes = sorted(_with_progress(arguments, names), key=lambda one: names.index(one.variant))
     artifacts = {one.variant: one.result for one in outcomes if isinstance(one.result, Artifact)}
     failed = len(artifacts) < len(names)
@@ -83,16 +84,11 @@ def _build(arguments: argparse.Namespace) -> int:
         print(_table(outcomes, artifacts, _baseline_bytes(arguments.checkpoint)))
     _tell_errors(outcomes)
     if failed and arguments.out:
-        print(f"ssept: nothing was copied to {arguments.out}: not all is built", file=sys.stderr)
+        print(
+            f"ssept: nothing was copied to {arguments.out}, since not all variants were built",
+            file=sys.stderr,
+        )
     return int(failed)
-
-
-def _names(text: str) -> list[str]:
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    unknown = [name for name in names if name not in BUILT]
-    if unknown or not names:
-        raise SseptError(f"--variants {text}: expected names out of {', '.join(BUILT)}")
-    return names
 
 
 def _with_progress(arguments: argparse.Namespace, names: list[str]) -> list[Outcome]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from tqdm import tqdm
 
 from ssept.cli import gate_self_test
-from ssept.cli.arguments import positive, positives, seconds
+from ssept.cli.arguments import names, positive, positives, seconds
 from ssept.data.dataset import data_hash, load_dataset
 from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
@@ -292,10 +292,9 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 def _names(text: str) -> list[str]:
     """Read names separated by commas; whether they are known is for the sides to say."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
+    if not (chosen := names(text)):
         raise argparse.ArgumentTypeError(f"{text!r}: expected names separated by commas")
-    return names
+    return chosen
 
 
 def _share(text: str) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ssept.cli.arguments import positive, positives, seconds
+from ssept.cli.arguments import known_names, positive, positives, seconds
 from ssept.decide.scale.points import AXES, Point, points_around
 from ssept.errors import SseptError
 from ssept.files import written_file
@@ -128,10 +128,10 @@ def _run(plan: "Plan", path: Path) -> "Found":
 def _plan(arguments: argparse.Namespace) -> "Plan":
     from ssept.decide.scale.run import Plan, cells_of
 
-    variants = _names(
+    variants = known_names(
         "--variants", arguments.variants, [name for name in VARIANTS if name != CUSTOM]
     )
-    providers = _names("--providers", arguments.providers, [*PROVIDERS])
+    providers = known_names("--providers", arguments.providers, [*PROVIDERS])
     values = (arguments.items, arguments.lengths, arguments.batch_sizes)
     points = points_around(arguments.around, dict(zip(AXES, values, strict=True)))
     if points[0].items < LEAST_ITEMS:
@@ -143,13 +143,6 @@ def _plan(arguments: argparse.Namespace) -> "Plan":
         names = ", ".join(cell.name for cell in not_applicable)
         print(f"ssept: not applicable: {names}", file=sys.stderr)
     return Plan(points, cells, arguments.threads, arguments.cell_seconds)
-
-
-def _names(option: str, text: str, known: list[str]) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names or set(names) - set(known):
-        raise SseptError(f"{option} {text}: expected names out of {', '.join(known)}")
-    return names
 
 
 def _points(text: str) -> list[Point]:
