@@ -97,7 +97,7 @@ def test_budget(
         "max_ndcg_loss": allowed,
     }
     seen = f"{change.value:+.2%} [{change.low:+.2%}, {change.high:+.2%}]"
-    verdict = "loses more" if change.high < -allowed else "may lose more: too few users to tell"
+    verdict = "loses more" if change.high < -allowed else "may lose more: too few users to decide"
     assert change.low >= -allowed, (
         f"NDCG@10 {seen} of the baseline's; the cell's budget is {-allowed:.1%}, and it {verdict}"
     )

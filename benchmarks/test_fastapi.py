@@ -46,7 +46,7 @@ BATCH = 64
 TOLERANCE = 1e-4  # batches of other sizes add up in another order
 OVERLOAD_SECONDS = 60
 OVERLOAD = 2  # times the sustainable rate, at which hardly any request is refused
-AGE_CAP_MS = 20  # of that server, so that a queue could be told from a pause of the machine
+AGE_CAP_MS = 20  # of that server, so that a queue differs from a pause of the machine
 START_RATE = 5000  # to look for that one
 UNLOADED, HALF = 0.1, 0.5  # of the largest rate
 pytestmark = [pytest.mark.cell(VARIANT, NAME), pytest.mark.usefixtures("fastapi_alive")]
@@ -202,7 +202,7 @@ def test_overload(
     tmp_path: Path,
     benchmark: Any,
 ) -> None:
-    """Twice the sustainable rate: what is too much is refused at once, the rest not held up."""
+    """Twice the sustainable rate: excess requests are refused at once, others are not delayed."""
     settings = replace(fastapi_settings, max_wait_ms=AGE_CAP_MS)
     with running(settings, tmp_path / "server.log", workers=WORKERS) as server:
         load = partial(open_loop.measure, address(server), PATH, bodies)

@@ -107,7 +107,7 @@ def test_against_triton(
 def test_client(
     client: str, empty_server: Peer, bodies: list[bytes], local: Session, benchmark: Any
 ) -> None:
-    """What the clients come to where the server does nothing: no figure above can be larger."""
+    """The largest rate of each client, with an empty server: the limit of all other figures."""
     tools: dict[str, Any] = {"wrk": wrk, "LoadGen": loadgen, "own": open_loop}
     if client != "own":
         skip_without(tools[client].unavailable())

@@ -138,7 +138,7 @@ def test_request_rate(triton_server: Server, artifacts: Artifacts, benchmark: An
 
 @pytest.mark.parametrize("name", RATIOS)
 def test_ratio(name: str, triton_server: Server, artifacts: Artifacts, benchmark: Any) -> None:
-    """Throughput of two models at the same concurrency, by turns, the order swapped each turn."""
+    """Throughput of two models at the same concurrency, measured alternately in swapped order."""
     served, against, batch = RATIOS[name]
     load = Load(triton_server.http, served, batch=batch, concurrency=CONCURRENCY)
 
@@ -172,7 +172,7 @@ def described(load: Load) -> str:
 
 
 def note_load(benchmark: Any, artifacts: Artifacts, load: Load, figures: dict[str, Any]) -> None:
-    """Keep what a load came to with the benchmark."""
+    """Save the result of a load with the benchmark."""
     served = SERVED[load.model]
     benchmark.extra_info |= served.facts(artifacts.get(served.variant)) | {
         "measure": "served load",

@@ -1,4 +1,4 @@
-"""The errors a user can mend: one line each, naming what is wrong and what to do."""
+"""Errors that a user can fix: one line each, naming what is wrong and what to do."""
 
 
 class SseptError(Exception):

@@ -66,7 +66,7 @@ def _operand(name: str, words: Iterator[str], text: str) -> bool:
 
 
 def _error(text: str, word: str) -> SseptError:
-    where = f"{word[:SHOWN]!r} does not belong there" if word else "it ends too early"
+    where = f"{word[:SHOWN]!r} is not expected there" if word else "the expression is incomplete"
     return SseptError(
         f"-k {text[:SHOWN]!r}: {where}; expected parts of cells' names with and, or, not and "
         "parentheses"

@@ -189,7 +189,7 @@ def bootstrap_relative_change(
     Each resample draws the same users from both sides, so what makes a user easy or hard for both
     models cancels. Where no user's figure differs the change is 0, and so are both ends.
     Else the interval is (-inf, inf) when a resample of `base` has mean 0: then too few users have a
-    hit to tell.
+    hit to decide.
 
     Args:
         base: float64[B], the figures of the reference, not negative.

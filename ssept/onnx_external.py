@@ -128,7 +128,7 @@ def _tensors(
     """Iterate over the external data's keys and values of each tensor in a message.
 
     A tensor counts also where its `data_location` does not say that it is external: protobuf
-    merges a message from parts, and so the two may stand apart.
+    merges a message from parts, and so the two may be apart.
     """
     if depth > DEEPEST:
         raise ValueError(f"it has more than {DEEPEST} levels")

@@ -229,7 +229,7 @@ def test_two_inputs_that_look_alike_ask_for_names(tmp_path: Path) -> None:
     path = tmp_path / "alike.onnx"
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, path)
-    with pytest.raises(ArtifactError, match="say so with user=NAME,sequence=NAME"):
+    with pytest.raises(ArtifactError, match="name them with user=NAME,sequence=NAME"):
         describe(path)
     with pytest.raises(ArtifactError, match="expected float32"):
         describe(path, {"user": "a", "sequence": "b"})

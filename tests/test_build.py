@@ -197,7 +197,7 @@ def test_one_that_fails_loses_no_other_and_nothing_is_copied(
     error, copied = told.err.splitlines()
     assert error.startswith("ssept: error: ort_dynamic: ")
     assert "install the train extra" in error
-    assert copied == f"ssept: nothing was copied to {out}: not all is built"
+    assert copied == f"ssept: nothing was copied to {out}, since not all variants were built"
     assert not out.exists()
     monkeypatch.delenv("PYTHONPATH")
     assert ssept_build(small_checkpoint, "ort_dynamic,onnx,onnx_graph", "--out", out) == 0
@@ -374,8 +374,8 @@ def test_a_builder_is_known_by_all_that_it_leads_to() -> None:
     ("arguments", "message"),
     [
         (["--jobs", "0"], "jobs 0: expected at least 1"),
-        (["--variants", "onnx,quant"], "--variants onnx,quant: expected names out of onnx, "),
-        (["--variants", ","], "--variants ,: expected names out of onnx, "),
+        (["--variants", "onnx,quant"], "--variants onnx,quant: expected names from onnx, "),
+        (["--variants", ","], "--variants ,: expected names from onnx, "),
         (["--checkpoint", "no/such"], "no/such: no such checkpoint file"),
     ],
 )

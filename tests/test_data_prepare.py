@@ -153,7 +153,7 @@ def test_the_manifest_of_a_sequence_file_says_what_was_made_up(tmp_path: Path) -
     plain = prepare(write_sequence(tmp_path / "plain", ratings), tmp_path / "a", progress=False)
     assert plain["notes"] == [
         made_up,
-        "the item ids are as they stand, not movieIds",
+        "the item ids are those of the file, not movieIds",
         "no movies.dat that fits: titles and genres are empty",
     ]
     item_map = {item: 1000 + item for item in range(1, 31)}

@@ -188,7 +188,7 @@ def test_sigterm_keeps_what_was_found(
         (["{onnx}", "{onnx}", "--tolerance=3"], "3: expected a share from 0 up, as 3% or 0.03"),
         (["{onnx}", "{onnx}", "--batch-sizes=0"], "expected a whole number"),
         (["{onnx}", "{onnx}", "--seconds=nan"], "expected seconds above 0"),
-        (["{onnx}", "{onnx}", "-k", "b001 or"], "it ends too early"),
+        (["{onnx}", "{onnx}", "-k", "b001 or"], "the expression is incomplete"),
         (["{onnx}", "{onnx}", "-k", "b999"], "takes none of the cells custom-cpu-b001"),
         (["{onnx}", "{onnx}", "--variants=onnx"], "an ONNX file has no variants"),
         (["{onnx}", "{onnx}", "--budgets={folder}/no.toml"], "no.toml: cannot be read"),

@@ -283,8 +283,8 @@ def test_options_choose_what_is_timed(tmp_path: Path, options: list[str]) -> Non
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["--variants", "onxx"], "onxx: expected names out of torch, onnx"),
-        (["--providers", "cpu,gpu"], "gpu: expected names out of torch, torch_compile"),
+        (["--variants", "onxx"], "onxx: expected names from torch, onnx"),
+        (["--providers", "cpu,gpu"], "gpu: expected names from torch, torch_compile"),
         (["--threads", "0"], "expected a whole number of at least 1"),
         (["--batch-sizes", "1,x"], "expected a whole number of at least 1"),
         (["--variants", "torch", "--providers", "cpu"], "none of the providers cpu runs any"),

@@ -504,9 +504,9 @@ def test_a_damaged_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--variants=onyx"], "expected names out of torch, onnx"),
-        (["--variants=custom"], "expected names out of"),
-        (["--providers="], "expected names out of torch"),
+        (["--variants=onyx"], "expected names from torch, onnx"),
+        (["--variants=custom"], "expected names from"),
+        (["--providers="], "expected names from torch"),
         (["--items=9"], "9 items: expected at least 10"),
     ],
 )

@@ -42,7 +42,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; errors that a user can mend end in one line and exit code 1.
+    """Run a command; errors that a user can fix are one line and exit code 1.
 
     A command may set `error_status`, an exit code of its own for these and for wrong arguments.
     """
@@ -68,15 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds a default to the help where there is one and the help does not tell it."""
+    """A help formatter that adds a default where there is one and the help does not name it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        told = action.default in (None, False, "") or "(default" in (action.help or "")
-        return action.help if told else super()._get_help_string(action)
+        named = action.default in (None, False, "") or "(default" in (action.help or "")
+        return action.help if named else super()._get_help_string(action)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Ends a command with wrong arguments as that command ends with any error."""
+    """A parser that ends with the command's own exit code where arguments are wrong."""
 
     def error(self, message: str) -> NoReturn:
         """Say how it is used and what is wrong, and exit."""

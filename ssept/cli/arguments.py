@@ -21,6 +21,23 @@ def positives(text: str) -> list[int]:
     return [positive(number.strip()) for number in text.split(",")]
 
 
+def names(text: str) -> list[str]:
+    """Read names separated by commas, each once."""
+    return list(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
+
+
+def known_names(option: str, text: str, known: Collection[str]) -> list[str]:
+    """Read names separated by commas, out of those that are known.
+
+    Raises:
+        SseptError: there is none, or another one.
+    """
+    chosen = names(text)
+    if not chosen or not set(chosen) <= set(known):
+        raise SseptError(f"{option} {text}: expected names from {', '.join(known)}")
+    return chosen
+
+
 def seconds(text: str) -> float:
     """Read a finite number above 0."""
     return _time(text, "seconds")
@@ -31,23 +48,10 @@ def milliseconds(text: str) -> float:
     return _time(text, "milliseconds")
 
 
-def names(text: str) -> list[str]:
-    """Read different names separated by commas; whether they are known is checked later."""
-    found = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if not found:
+def some_names(text: str) -> list[str]:
+    """Read at least one name; whether the names are known is checked later."""
+    if not (found := names(text)):
         raise argparse.ArgumentTypeError(f"{text!r}: expected names separated by commas")
-    return found
-
-
-def known_names(option: str, text: str, known: Collection[str]) -> list[str]:
-    """Read names out of `known`, separated by commas.
-
-    Raises:
-        SseptError: there is none, or an unknown one.
-    """
-    found = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if not found or set(found) - set(known):
-        raise SseptError(f"{option} {text}: expected names out of {', '.join(known)}")
     return found
 
 

@@ -21,7 +21,7 @@ from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING
 from ssept.variants import BASELINE, VARIANTS, build, cache_entry
 from ssept.variants.parallel import Outcome, build_all
 
-HELP = "build the variants of a checkpoint; what is in the cache is not built again"
+HELP = "build variants of a checkpoint; those in the cache are not built again"
 BUILT = tuple(name for name, variant in VARIANTS.items() if variant.build)
 DEFAULT = tuple(name for name in BUILT if VARIANTS[name].format == "onnx")  # need no more extras
 
@@ -33,39 +33,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=shipped_checkpoint(),
         metavar="FILE",
-        help="the checkpoint",
+        help="checkpoint to build from",
     )
     parser.add_argument(
         "--variants",
         default=",".join(DEFAULT),
         metavar="NAMES",
-        help="which ones, separated by commas (default: all ONNX files)",
+        help="variants to build, separated by commas (default: all that are ONNX files)",
     )
     parser.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="the data that the checkpoint was trained on, prepared or raw: calibrated variants "
-        "need them, unless they are the embedded ones or the cache has the variant",
+        help="folder of the data that the checkpoint was trained on, prepared or raw; needed for "
+        "calibrated variants that are not in the cache, unless it was the synthetic data",
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="copy the files there, with a manifest, for a machine without torch; nothing is "
-        "copied if one could not be built",
+        help="copy the files to this folder, with a manifest, for a machine without torch; nothing "
+        "is copied if a variant could not be built",
     )
     parser.add_argument(
         "--jobs",
         type=int,
         default=len(os.sched_getaffinity(0)),
         metavar="N",
-        help="how many to build at the same time, about 0.5 GB of memory each",
+        help="variants to build at the same time; each needs about 0.5 GB of memory",
     )
     parser.epilog = (
         "The table gives each file's size, also as a share of the FP32 export's, how many seconds "
-        "it took to build or that it was cached, and where it is. Exit status 1: one could not be "
-        "built; the others are in the cache."
+        "it took to build or that it was cached, and its path. Exit status 1: a variant could not "
+        "be built; the others are in the cache."
     )
     parser.set_defaults(run=_build)
 
@@ -83,7 +83,10 @@ def _build(arguments: argparse.Namespace) -> int:
         print(_table(outcomes, artifacts, _baseline_bytes(arguments.checkpoint)))
     _tell_errors(outcomes)
     if failed and arguments.out:
-        print(f"ssept: nothing was copied to {arguments.out}: not all is built", file=sys.stderr)
+        print(
+            f"ssept: nothing was copied to {arguments.out}, since not all variants were built",
+            file=sys.stderr,
+        )
     return int(failed)
 
 

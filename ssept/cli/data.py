@@ -12,10 +12,13 @@ HELP = "download or prepare MovieLens files, or make synthetic data"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_download(commands.add_parser("download", help="raw MovieLens files from GroupLens"))
+    _add_download(
+        commands.add_parser("download", help="download raw MovieLens files from GroupLens")
+    )
     prepare = commands.add_parser(
         "prepare",
-        help="raw MovieLens files to train.csv, val.csv, test.csv, items.csv and manifest.json",
+        help="convert raw MovieLens files to train.csv, val.csv, test.csv, items.csv and "
+        "manifest.json",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     prepare.add_argument("source", type=Path, help="a folder of raw files")
@@ -24,21 +27,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split",
         default="leave-one-out",
         choices=("leave-one-out", "global-time"),
-        help="each user's last two items as targets, or everything after two moments in time",
+        help="targets: each user's last two items, or all items after two points in time",
     )
-    prepare.add_argument("--min-rating", type=float, help="keep ratings of at least this")
-    prepare.add_argument("--min-user", type=int, default=0, help="k-core: ratings a user needs")
-    prepare.add_argument("--min-item", type=int, default=0, help="k-core: ratings an item needs")
+    prepare.add_argument("--min-rating", type=float, help="smallest rating to keep")
+    prepare.add_argument("--min-user", type=int, default=0, help="k-core: fewest ratings of a user")
+    prepare.add_argument(
+        "--min-item", type=int, default=0, help="k-core: fewest ratings of an item"
+    )
     prepare.set_defaults(run=_prepare)
     synthetic = commands.add_parser(
         "synthetic",
-        help="the embedded data set, made up and the same everywhere",
+        help="the synthetic data set, the same on every machine",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     synthetic.add_argument("out", type=Path, help="the folder to write")
-    synthetic.add_argument("--users", type=int, default=10_000, help="users")
-    synthetic.add_argument("--items", type=int, default=10_000, help="items")
-    synthetic.add_argument("--seed", type=int, default=20_260, help="another seed, other data")
+    synthetic.add_argument("--users", type=int, default=10_000, help="number of users")
+    synthetic.add_argument("--items", type=int, default=10_000, help="number of items")
+    synthetic.add_argument("--seed", type=int, default=20_260, help="seed of the random numbers")
     synthetic.set_defaults(run=_synthetic)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from tqdm import tqdm
 
 from ssept.cli import gate_self_test
-from ssept.cli.arguments import names, positive, positives, seconds, share
+from ssept.cli.arguments import positive, positives, seconds, share, some_names
 from ssept.cli.measuring import add_data_dir, interrupted_by_sigterm
 from ssept.data.dataset import data_hash, load_dataset
 from ssept.data.prepare import prepared
@@ -79,14 +79,14 @@ def _add_cells(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--variants",
-        type=names,
+        type=some_names,
         metavar="NAMES",
         help="variants, separated by commas "
         f"(default: {','.join(VARIANTS)}, or those of an artifacts folder)",
     )
     parser.add_argument(
         "--providers",
-        type=names,
+        type=some_names,
         metavar="NAMES",
         help="execution providers, separated by commas "
         f"(default: those of {','.join(PROVIDERS_TRIED)} that run here)",

@@ -1,4 +1,4 @@
-"""`ssept golden`: keep a few answers of a checkpoint, to notice drift."""
+"""`ssept golden`: save a few outputs of a checkpoint, to detect drift."""
 
 import argparse
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from ssept.measure.golden import golden_path, write_golden
 from ssept.providers import load
 
-HELP = "write a few of a checkpoint's answers beside it, which the matrix then compares with"
+HELP = "save a few outputs of a checkpoint beside it; the matrix compares later outputs with them"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("checkpoint", type=Path, help="the checkpoint; torch answers for it")
+    parser.add_argument("checkpoint", type=Path, help="checkpoint file; torch computes the outputs")
     parser.set_defaults(run=_golden)
 
 

@@ -14,21 +14,21 @@ SIZES = {
     "max_length": "longest sequence, in items",
     "blocks": "transformer blocks",
     "heads": "attention heads",
-    "dropout": "probability of dropping",
+    "dropout": "dropout probability",
 }
 SETTINGS = {
     "loss": "ce (cross-entropy over the catalog, or sampled) or the paper's bce",
-    "negatives": "sampled negatives a batch for ce; 0 for the whole catalog",
-    "batch_size": "sequences a batch",
-    "learning_rate": "Adam's",
+    "negatives": "sampled negatives per batch for ce; 0: the whole catalog",
+    "batch_size": "sequences per batch",
+    "learning_rate": "learning rate of Adam",
     "keep_user": "SSE: probability of keeping a sequence's user",
     "keep_item": "SSE: probability of keeping an item",
     "random_start": "probability of a training window at a random place",
-    "epochs": "at most so many",
+    "epochs": "the largest number of epochs",
     "max_minutes": "stop after the epoch in which this time has passed",
-    "patience": "stop after so many epochs without a better validation NDCG@10",
-    "validation_users": "users that decide on stopping",
-    "seed": "of everything random",
+    "patience": "stop after this number of epochs without a better validation NDCG@10",
+    "validation_users": "number of users whose NDCG@10 decides on stopping",
+    "seed": "seed of all random numbers",
 }
 
 
@@ -39,13 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         default=None,
-        help="raw MovieLens files or a prepared folder; left out: the synthetic data",
+        help="folder of raw MovieLens files, or prepared folder (default: the synthetic data)",
     )
     parser.add_argument(
         "--out",
         type=Path,
         default=None,
-        help="the checkpoint to write; left out: in the cache, where the benchmarks look",
+        help="checkpoint file to write (default: one in the cache, where the benchmarks find it)",
     )
     parser.add_argument("--threads", type=int, default=0, help="torch's threads; 0 for all cores")
     # The library that holds the defaults needs torch; without it the help still prints.

@@ -43,7 +43,7 @@ class Dataset:
 
     @property
     def url(self) -> str:
-        """Where GroupLens has the archive; a file with its MD5 stands beside it."""
+        """Where GroupLens has the archive; a file with its MD5 is beside it."""
         return f"{GROUPLENS}/{self.name}.zip"
 
 
@@ -198,7 +198,7 @@ def _unpack(dataset: Dataset, archive: Path, out: Path) -> None:
         raise DataError(f"{archive}: is broken ({error}); delete it and try again") from error
     except OSError as error:
         raise DataError(
-            f"{out}: cannot be written ({error.strerror or error}); mend that and try again: "
+            f"{out}: cannot be written ({error.strerror or error}); fix that and try again: "
             "the archive is downloaded already"
         ) from error
 

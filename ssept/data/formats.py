@@ -35,7 +35,7 @@ class Format:
 
     Attributes:
         name: as the manifest names it.
-        ratings: the files that, all present, tell the format; the first holds the ratings.
+        ratings: the files that, all present, identify the format; the first holds the ratings.
         items: the file of titles and genres; it may be missing.
         read_ratings: from the folder and whether to show progress, the frame of `read_ratings`.
         read_items: from the path of `items`, the frame of `read_items`.

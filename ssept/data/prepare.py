@@ -65,8 +65,8 @@ def prepare(
         out: the folder to write: absent, empty, or an earlier prepared folder.
         split: a name in SPLITS.
         min_rating: keep ratings of at least this; None keeps all.
-        min_user: keep users with at least so many ratings.
-        min_item: keep items with at least so many ratings.
+        min_user: keep users with at least this number of ratings.
+        min_item: keep items with at least this number of ratings.
         progress: show progress bars when stderr is a terminal.
 
     Returns:
@@ -247,7 +247,7 @@ def _notes(format_: Format, source: Path, ratings: pd.DataFrame, items: pd.DataF
         )
     if format_.item_map:
         mapped = (source / format_.item_map).is_file()
-        how = f"movieIds, by {format_.item_map}" if mapped else "as they stand, not movieIds"
+        how = f"movieIds, by {format_.item_map}" if mapped else "those of the file, not movieIds"
         notes.append(f"the item ids are {how}")
     if format_.items_path(source) is None:
         notes.append(f"no {format_.items} that fits: titles and genres are empty")

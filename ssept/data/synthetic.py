@@ -109,7 +109,7 @@ def _zipf(uniform: npt.NDArray[np.float64], size: int) -> Ids:
 
 
 def _unseen(cluster: Ids, rank: Ids, seen: npt.NDArray[np.bool_]) -> Ids:
-    """Find the item of that rank in its cluster, or the next one that the user has not met yet."""
+    """Find the item of that rank in its cluster, or the next one new to the user."""
     rows = np.arange(len(cluster))
     item = cluster * CLUSTER_SIZE + rank
     for _ in range(seen.shape[1]):

@@ -1,6 +1,6 @@
 """A file over HTTP in as many tries as it takes: what arrived stays, the next try goes on there.
 
-Beside `<part>` stands `<part>.validator`: the ETag or date by which the server knows the version
+Beside `<part>` is `<part>.validator`: the ETag or date by which the server knows the version
 that the part is of (RFC 9110, section 13.1.5), so that a changed file is not glued to an old half.
 """
 
@@ -83,7 +83,7 @@ class Transfer:
             raise DataError(f"{error}; try again: {self._outlook()}") from error
         except OSError as error:
             raise DataError(
-                f"{self.part}: cannot be written ({error.strerror or error}); mend that and try "
+                f"{self.part}: cannot be written ({error.strerror or error}); fix that and try "
                 f"again: {self._outlook()}"
             ) from error
 
@@ -112,7 +112,7 @@ class Transfer:
         return _request(self.url, self.timeout_s, {}), 0
 
     def _resumable_bytes(self) -> int:
-        """How much has arrived; 0 if nothing tells which version of the file it is of."""
+        """How much has arrived; 0 if its version of the file is unknown."""
         if not self.part.is_file() or not self._validator.is_file():
             return 0
         return self.part.stat().st_size if self._validator.stat().st_size else 0

@@ -96,7 +96,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _check_sizes(path: Path, tensors: Iterable[Tensor]) -> None:
-    """Refuse tensors larger than their file, since one row may stand for many, and empty ones."""
+    """Refuse tensors larger than their file, since a stored row may be repeated, and empty ones."""
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     if size > path.stat().st_size or not all(tensor.numel() for tensor in tensors):
         raise CheckpointError(

@@ -83,7 +83,7 @@ def read_ids(path: Path) -> tuple[Ids, Ids]:
 
 
 def trained_folder() -> Path:
-    """Where `ssept train` puts checkpoints unless told otherwise."""
+    """Where `ssept train` puts checkpoints by default."""
     return cache_folder() / "checkpoints"
 
 

@@ -37,10 +37,10 @@ class TrainingSettings:
         learning_rate: Adam's, with its second beta at 0.98 as in the paper.
         keep_user, keep_item: SSE's probability of keeping an id.
         random_start: the probability of a training window at a random place.
-        epochs: at most so many.
+        epochs: the largest number of epochs.
         max_minutes: stop after the epoch in which this time has passed.
-        patience: stop after so many epochs without a better validation NDCG@10.
-        validation_users: so many users, chosen at random, decide on stopping.
+        patience: stop after this number of epochs without a better validation NDCG@10.
+        validation_users: the number of users, chosen at random, that decide on stopping.
         seed: of initialisation, windows, SSE and negatives.
     """
 
@@ -64,7 +64,7 @@ class TrainingSettings:
 
 @dataclass
 class Progress:
-    """Where a run stands: what a resumed run needs beside the network and the optimiser."""
+    """The progress of a run: what a resumed run needs beside the network and the optimiser."""
 
     epoch: int = 0
     best_epoch: int = 0

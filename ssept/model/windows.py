@@ -71,7 +71,7 @@ def _swapped_items(window: Ids, items: int, keep: float, random: np.random.Gener
 
 
 class NegativeSampler:
-    """Uniform negatives, one for each position, that the user has not met in training."""
+    """Uniform negatives, one for each position, new to the user in training."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._items = dataset.items

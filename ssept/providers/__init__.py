@@ -1,4 +1,4 @@
-"""How a model file runs. A new provider is one module and one line in PROVIDERS."""
+"""The providers, which run model files. A new one is a module and one line in PROVIDERS."""
 
 import dataclasses
 import importlib
@@ -74,7 +74,7 @@ class Provider:
     def options(self) -> dict[str, Any]:
         """Return the options by the provider's own names, with their defaults.
 
-        None stands for what the provider decides by itself.
+        None means that the provider decides.
         """
         return dataclasses.asdict(self._engine().options)
 
@@ -89,7 +89,7 @@ class Provider:
         """Read the value of an option from a text of the command line.
 
         Raises:
-            ProviderError: there is no such option, or the text stands for none of its values.
+            ProviderError: there is no such option, or the text is none of its values.
         """
         return option_of(declared(self._engine().options), name).read(text)
 
@@ -101,7 +101,7 @@ class Provider:
         Args:
             artifact: of one of the provider's formats.
             threads: how many threads a call may use.
-            options: those that are not to have their default.
+            options: options that override the defaults.
 
         Raises:
             ProviderError: the provider is unavailable, knows no such option or value, or cannot
@@ -187,7 +187,7 @@ def load(
         variant: a name in VARIANTS.
         provider: a name in PROVIDERS.
         threads: how many threads a call may use.
-        options: the provider's own that are not to have their default; `Provider.options()` of
+        options: the provider's options that override the defaults; `Provider.options()` of
             PROVIDERS names them.
 
     Raises:

@@ -1,4 +1,4 @@
-"""ONNX files of any exporter: which input is which is read from the file, or told."""
+"""ONNX files of any exporter: the role of each input is found in the file, or given."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +38,7 @@ def describe(path: Path, names: dict[str, str] | None = None, users: int = 0) ->
             padding. It may also have the top-k head, see `Signature.topk`.
         names: the file's own names of "user", "sequence" and "scores"; those left out are found
             by their ranks.
-        users: how many users it knows, which the file does not tell.
+        users: the number of its users, which the file does not contain.
 
     Raises:
         ArtifactError: the file is missing or broken, has tensors elsewhere than in regular files
@@ -142,8 +142,8 @@ def _inputs(path: Path, inputs: dict[str, Any], names: dict[str, str]) -> tuple[
     if not user or not sequence or user == sequence:
         shapes = ", ".join(f"{name}{value.shape}" for name, value in inputs.items())
         raise ArtifactError(
-            f"{path}: which input is the user and which the sequence? It has {shapes}; say so "
-            "with user=NAME,sequence=NAME"
+            f"{path}: cannot decide which input is the user and which the sequence: it has "
+            f"{shapes}; name them with user=NAME,sequence=NAME"
         )
     return user, sequence
 

@@ -42,7 +42,7 @@ class GpuSession(OnnxRuntimeSession):
         return self._bindings.run(inputs)
 
     def _run_head(self, inputs: Feeds) -> tuple[Ids, Scores]:
-        """Without bindings, nor CUDA graphs: the shapes of its outputs hang on a value, k."""
+        """Without bindings, nor CUDA graphs: the shapes of its outputs depend on a value, k."""
         import onnxruntime
 
         run_options = onnxruntime.RunOptions()

@@ -59,7 +59,7 @@ class Option:
         """Read the value from a text of the command line.
 
         Raises:
-            ProviderError: it stands for none.
+            ProviderError: the text is none of its values.
         """
         try:
             value = TRUTHS[text.lower()] if self.kind is bool else self.kind(text)
@@ -76,7 +76,7 @@ def declared(options: Any) -> dict[str, Option]:
     """List the options that a dataclass, or an instance of it, declares, by name.
 
     A field is annotated with bool, int, float, str or a Literal of texts, and with `| None` where
-    the provider decides unless told.
+    the provider decides by default.
     """
     kind = options if isinstance(options, type) else type(options)
     hints = typing.get_type_hints(kind)

@@ -28,7 +28,7 @@ def fallen_off(events: Iterable[Event], provider: str) -> list[str]:
     """List the operators that ran on another provider, each once, in the order of running.
 
     Arithmetic on shapes is left out: ONNX Runtime puts it on the CPU on purpose, where a GPU's
-    kernels read their shapes from. It is told by what it puts out: at most MOST_AXES integers or
+    kernels read their shapes from. It is recognised by its outputs: at most MOST_AXES integers or
     truth values, in a run with a batch of PROOF_BATCH, where every tensor of data has more.
 
     Args:

@@ -139,7 +139,7 @@ class Session(ABC):
         """Get the k best from the file's own head, or None where it cannot decide them.
 
         Runtimes differ in which of equal scores they take, so the head is asked for some more.
-        OpenVINO can also be told to keep the order, but its TopK then took 6 times as long at
+        OpenVINO can also keep the order, but its TopK then took 6 times as long at
         k = 10, and over 100 times at k = 100 (10,000 items, batch 1).
         """
         asked = k if self.ties_by_id else min(k + SPARE, self.artifact.model.items + 1)

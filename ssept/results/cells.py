@@ -23,7 +23,7 @@ from ssept.results.schema import (
 )
 from ssept.variants import CUSTOM
 
-SHORT = 12  # of a hash's digits: enough to tell two apart
+SHORT = 12  # of a hash's digits: enough to distinguish two
 
 
 class Combination(NamedTuple):
@@ -100,7 +100,7 @@ class CellKey:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the ratios of a run are relative to; None where the run does not tell.
+    """What the ratios of a run are relative to; None where the run does not name it.
 
     Attributes:
         combination: variant and provider.

@@ -176,7 +176,7 @@ class ServedRequests(Facts):
 
 @dataclass(frozen=True, kw_only=True)
 class ServedRatio(Facts):
-    """Two servers under one load, by turns."""
+    """Two servers, measured alternately under one load."""
 
     served: str
     against: str

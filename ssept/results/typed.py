@@ -99,7 +99,7 @@ def shortened(text: str, longest: int = SHOWN) -> str:
 
 
 def refusal(value: Any, where: str, expected: str) -> RunError:
-    """Say in one bounded line what stands at a place of a file, and what should."""
+    """Say in one bounded line what is found at a place of a file, and what is expected."""
     if isinstance(value, list | tuple | dict):
         shown = "an object" if isinstance(value, dict) else "a list"
     else:

@@ -1,4 +1,4 @@
-"""How a checkpoint becomes a model file. A new variant is one module and one line in VARIANTS."""
+"""The variants of a checkpoint as model files. A new one is a module and one line in VARIANTS."""
 
 import importlib
 import math
@@ -56,7 +56,7 @@ class Variant:
 QUANTIZED = Variant(
     None,
     BASELINE,
-    max_score_error=math.inf,  # its unit is the model's own; the overlap and NDCG tell
+    max_score_error=math.inf,  # its unit is the model's own; the overlap and NDCG decide
     min_overlap=0.9,
     max_ndcg_loss=0.01,
 )
@@ -114,7 +114,7 @@ VARIANTS = {
     "nncf": replace(
         QUANTIZED, build="ssept.variants.nncf:static", calibrated=True, max_ndcg_loss=0.02
     ),
-    # Nothing tells how it was made: it may lose what the variant that may lose most may.
+    # How it was made is unknown, so it has the widest budget of all.
     CUSTOM: replace(QUANTIZED, base=None, min_overlap=0.85, max_ndcg_loss=0.03),
 }
 VARIANTS |= {  # each of them with the top-k head, within the budgets of its own
@@ -151,7 +151,7 @@ def build(checkpoint: Path, variant: str, data: Path | None = None) -> Artifact:
         checkpoint: the checkpoint file.
         variant: a name in VARIANTS.
         data: the folder that the checkpoint was trained on, prepared or raw. Only a calibrated
-            variant that is not in the cache reads it, and the embedded data need no telling.
+            variant that is not in the cache reads it; the embedded data need not be named.
 
     Raises:
         SseptError: no such variant, or a package that builds it is missing.
@@ -200,7 +200,7 @@ def cache_entry(base: Artifact, variant: str, data: Path | None = None) -> Entry
 
 
 def _write(base: Artifact, variant: str, data: Path | None, destination: Path) -> dict[str, Any]:
-    """Build a variant's file; returns what more its manifest tells of it."""
+    """Build a variant's file; return the further fields of its manifest."""
     chosen = VARIANTS[variant]
     function = _function(str(chosen.build))
     own_tools = getattr(sys.modules[function.__module__], "TOOLS", {})

@@ -106,7 +106,7 @@ def _folder(model: Model, data: Path | None, variant: str) -> Path:
         later = (
             "the cache has it from then on"
             if model.data_hash
-            else "load it from there, since the checkpoint does not tell its data"
+            else "load it from there, since the checkpoint does not name its data"
         )
         out = "" if model.data_hash else " --out FOLDER"
         raise DataError(

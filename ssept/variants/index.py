@@ -44,8 +44,8 @@ LISTS_PER_ROOT = 4  # of the number of items
 LEAST_IN_A_LIST = 39  # as many as FAISS's k-means asks for, on average
 MOST_TRAINED_ON = 64  # for each list; four times as many take four times as long for the same lists
 SEED = 0
-# FAISS is fast with rows of so many columns: with zeros that make 64 of 50, a search took a third
-# of the time at batch 1, and a fifth at batch 64.
+# FAISS is fast with rows of a multiple of this number of columns: 50 padded to 64 took a third of
+# the time at batch 1, and a fifth at batch 64.
 COLUMNS = 16
 
 Rows = npt.NDArray[np.float32]

@@ -2,7 +2,7 @@
 
 Processes and not threads: torch's exporter, `logging` and `warnings` keep global state. Each is
 the leader of a process group, and ends with all that it started when this process ends, however
-that happens; what it has not finished is not in the cache.
+that happens; an unfinished variant is not in the cache.
 
 `python -m ssept.variants.parallel ANSWER` is such a process: it reads a request from standard
 input, and writes to the file descriptor ANSWER, which it inherits. `multiprocessing` would start
@@ -61,7 +61,7 @@ def build_all(
         checkpoint, data: as for `build`.
         variants: names in VARIANTS; what they are built from is built first.
         jobs: how many to build at the same time; each takes about 0.5 GB of memory.
-        building: told every second which ones are being built.
+        building: called every second with those being built.
 
     Raises:
         SseptError: no such variant, or `jobs` is less than 1.
@@ -138,7 +138,7 @@ class _Job:
             self._process = subprocess.Popen(  # noqa: S603 - this module
                 command("ssept.variants.parallel", sender.fileno()),
                 pass_fds=[sender.fileno()],
-                stdin=subprocess.PIPE,  # whose end tells it that this process has ended
+                stdin=subprocess.PIPE,  # which closes when this process ends
                 text=True,
                 start_new_session=True,  # Ctrl-C reaches this process alone
             )
@@ -151,7 +151,7 @@ class _Job:
         """How it ended, once there is something to read from `answer`."""
         try:
             result: Result = self.answer.recv()
-        except EOFError:  # it died; a traceback, if that is why, stands on standard error
+        except EOFError:  # it died; a traceback, if any, is on standard error
             self.kill()
             result = SseptError(
                 f"{self.variant}: the process that built it ended with {self._process.returncode}"

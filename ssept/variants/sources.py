@@ -1,6 +1,6 @@
 """The files of ours that decide what a builder writes, found by reading them.
 
-Importing a builder's module would tell the same, and would take seconds for torch and the
+Importing a builder's module would show the same, and would take seconds for torch and the
 quantizers: too long to learn that everything is in the cache.
 """
 

@@ -18,7 +18,7 @@ def append(base: Path, destination: Path) -> None:
     """Write the base with inputs `k` and `exclude` and outputs `topk_ids` and `topk_scores` more.
 
     Inputs `k` int64[1] and `exclude` int64[batch, any]: the columns of the scores to leave out, 0
-    for the padding among them, ids of items for others; an id may stand there twice. Outputs
+    for the padding among them, ids of items for others; an id may occur twice. Outputs
     int64[batch, k] and float32[batch, k], best first, equal scores in the order of their ids
     (where the runtime's TopK keeps to the standard). What is left out is not among them, unless k
     is larger than what is left: then it comes last, with a score of -inf.
