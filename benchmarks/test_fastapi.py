@@ -32,6 +32,7 @@ from ssept.data.dataset import Dataset
 from ssept.evaluation import Accuracy, Scorer, accuracy, full_ranks
 from ssept.metrics import IntArray
 from ssept.providers.session import Session
+from ssept.serving.interface import MODEL
 from ssept.serving.launch.ssept_serve import Server, running
 from ssept.serving.load import loadgen, open_loop, wrk
 from ssept.serving.load.bodies import TOP_K
@@ -40,7 +41,6 @@ from ssept.serving.load.max_rate import Probe, largest_rate, within
 from ssept.serving.settings import Settings
 from ssept.serving.triton import perf_analyzer
 from ssept.serving.triton.client import Client
-from ssept.serving.triton.config import MODEL
 
 BATCH = 64
 TOLERANCE = 1e-4  # batches of other sizes add up in another order

@@ -25,13 +25,13 @@ from fixtures.triton import INT8_TOPK, SERVED
 from ssept.errors import LoadError
 from ssept.metrics import IntArray
 from ssept.providers.session import Session
+from ssept.serving.interface import MODEL
 from ssept.serving.launch.ssept_serve import Server
 from ssept.serving.load import loadgen, open_loop, wrk
 from ssept.serving.load.bodies import predict_bodies
 from ssept.serving.load.max_rate import largest_rate, within
 from ssept.serving.load.result import Result
 from ssept.serving.triton import perf_analyzer
-from ssept.serving.triton.config import MODEL
 
 CEILING_START = 20_000  # requests a second, to look for what the clients can do
 pytestmark = [pytest.mark.cell(VARIANT, NAME), pytest.mark.usefixtures("fastapi_alive")]

@@ -16,10 +16,9 @@ from ssept.evaluation import accuracy, full_ranks
 from ssept.metrics import IntArray
 from ssept.providers import PROVIDERS
 from ssept.providers.session import Session
+from ssept.serving.interface import DEFAULT_K, MODEL
 from ssept.serving.triton.client import PROTOCOLS, Client
-from ssept.serving.triton.config import MODEL
 from ssept.serving.triton.perf_analyzer import Load, measure
-from ssept.serving.triton.repository import DEFAULT_K
 from ssept.serving.triton.server import Server
 
 USERS = 256

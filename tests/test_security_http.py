@@ -20,6 +20,7 @@ from ssept.serving.http_api.asgi import RefusedError, read_body, respond
 from ssept.serving.http_api.callers import Callers
 from ssept.serving.launch.ssept_serve import Server, running
 from ssept.serving.runtime import http_protocol as protocol
+from ssept.serving.runtime import sockets
 from ssept.serving.runtime import uvicorn_server as serving
 from ssept.serving.runtime.http_protocol import Crowd, Protocol
 from ssept.serving.settings import Settings
@@ -164,7 +165,7 @@ def door(most: int = 100) -> Iterator[Door]:
         timeout_keep_alive=75,
     )
     server = uvicorn.Server(config)
-    with serving.listen_at("127.0.0.1", 0) as listener:
+    with sockets.listen_at("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
@@ -332,7 +333,7 @@ def test_the_rest_of_a_body_is_not_waited_for_without_an_end(
 def test_a_client_that_does_not_read_is_ended(
     monkeypatch: pytest.MonkeyPatch, headers: str, path: str, times: int
 ) -> None:
-    monkeypatch.setattr(serving, "UNREAD_MS", 500)
+    monkeypatch.setattr(sockets, "UNREAD_MS", 500)
     with door() as (port, connections), connect(port, 4096) as connection:
         connection.sendall(request("POST", path, headers, bytes(10_000)) * times)
         assert connection.recv(5) == b"HTTP/"
@@ -544,7 +545,7 @@ def test_hosts_that_are_allowed_are_served_too(
 def test_the_address_decides_which_hosts_are_served(
     address: str, allowed: tuple[str, ...], answered: list[str], refused: list[str]
 ) -> None:
-    with serving.listen_at(address, 0) as listener:
+    with sockets.listen_at(address, 0) as listener:
         settings = serving.with_hosts(Settings(allowed_hosts=allowed), listener)
     callers = Callers(settings.allowed_hosts, ())
 

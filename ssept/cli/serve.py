@@ -96,6 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _serve(arguments: argparse.Namespace) -> None:
     try:
+        from ssept.serving.runtime import sockets
         from ssept.serving.runtime import supervisor as workers
         from ssept.serving.runtime import uvicorn_server as server
     except ImportError as error:
@@ -115,7 +116,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        with server.listen_at(arguments.host, arguments.port) as listener:
+        with sockets.listen_at(arguments.host, arguments.port) as listener:
             if arguments.workers == 1:
                 server.serve(listener, settings, arguments.access_log, _say)
             else:

@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from ssept.errors import SseptError
-from ssept.serving.core.registry import Models, Service, too_much
+from ssept.serving.core.registry import Models, Service
+from ssept.serving.core.state import ServiceState
 from ssept.serving.http_api import health as operations
 from ssept.serving.http_api import page, predict
 from ssept.serving.http_api import v2 as open_inference
@@ -32,6 +33,7 @@ from ssept.serving.http_api.asgi import (
     whole,
 )
 from ssept.serving.http_api.callers import Callers
+from ssept.serving.http_api.overload import too_much
 from ssept.serving.settings import Settings, from_environment
 
 LOG = logging.getLogger("ssept.serving")
@@ -113,7 +115,7 @@ class Application:
         self.service = Service(settings)
         models, self._models = self._models, None  # a reload is to free them
         await self.service.start(models)
-        self.service.telemetry.watch(self.service)
+        self.service.telemetry.show(ServiceState(self.service))
         self._seconds = settings.deadline_ms / 1000
         self._callers = Callers(settings.allowed_hosts, settings.cors_origins)
         self._api = make_api(self.service)

@@ -13,20 +13,9 @@ from ssept.serving.core.batcher import Job, Observer
 from ssept.serving.core.call_statistics import Statistics
 from ssept.serving.core.engine import Engine
 from ssept.serving.core.telemetry import WORKERS_VARIABLE, Telemetry
-from ssept.serving.http_api.asgi import RETRY_AFTER, RefusedError
 from ssept.serving.settings import Settings
 
 LOG = logging.getLogger("ssept.serving")
-OVERLOADED = {
-    "queue": "too many requests wait",
-    "age": "it waited too long",
-    "deadline": "it took longer than the deadline",
-}
-
-
-def too_much(reason: str, *headers: tuple[bytes, bytes]) -> RefusedError:
-    """The answer to a request for which there is no time, for a reason of `OVERLOADED`."""
-    return RefusedError(503, f"{OVERLOADED[reason]}; try again", [RETRY_AFTER, *headers])
 
 
 @dataclass(frozen=True)
@@ -123,15 +112,6 @@ class Service:
             self.telemetry.reloads.labels("done").inc()
             LOG.info("reloaded: %s", models.default.version)
             return True
-
-    def overloaded(self, reason: str) -> RefusedError:
-        """The answer to a request for which there is no time, once it is counted.
-
-        Args:
-            reason: of `OVERLOADED`.
-        """
-        self.telemetry.refused.labels(reason).inc()
-        return too_much(reason)
 
     async def stop(self) -> None:
         """Answer what waits, and end."""

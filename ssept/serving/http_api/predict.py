@@ -27,6 +27,7 @@ from ssept.serving.http_api.asgi import (
     to_json,
 )
 from ssept.serving.http_api.openapi import Invalid, Problem, describe
+from ssept.serving.http_api.overload import overloaded
 from ssept.serving.http_api.predict_schema import (
     BatchPrediction,
     BatchRequest,
@@ -96,7 +97,7 @@ async def predict(service: Service, scope: Scope, receive: Receive, send: Send) 
     try:
         answer = await job.answer
     except OverloadedError:
-        raise service.overloaded("age") from None
+        raise overloaded(service, "age") from None
     return await respond(send, 200, to_json(_prediction(models, asked, answer)))
 
 
@@ -115,7 +116,7 @@ async def predict_batch(service: Service, scope: Scope, receive: Receive, send: 
             jobs.append(_submit(service, request, asked))
         answers = await asyncio.gather(*(job.answer for job in jobs))
     except OverloadedError:
-        raise service.overloaded("age") from None
+        raise overloaded(service, "age") from None
     finally:
         for job in jobs:
             job.answer.cancel()  # of no effect on those that have been answered
@@ -205,7 +206,7 @@ def _submit(service: Service, request: PredictRequest, asked: Asked) -> Job:
     try:
         return engine.batcher.submit([user], [items], request.top_k, exclude)
     except OverloadedError:
-        raise service.overloaded("queue") from None
+        raise overloaded(service, "queue") from None
 
 
 def _prediction(models: Models, asked: Asked, answer: Any) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Protocol(HttpToolsProtocol):
     an ASGI scope, a task for it, the answer by messages. So that there is time left to serve, a
     request that is to be refused gets its answer here, as soon as its head has been read.
 
-    A client that does not read its answer is ended by the system: see `server.listen_at`.
+    A client that does not read its answer is ended by the system: see `sockets.listen_at`.
     """
 
     def __init__(self, app: Application, crowd: Crowd, **of_uvicorn: Any) -> None:

@@ -27,7 +27,8 @@ from ssept.children import command
 from ssept.errors import ServerError, SseptError
 from ssept.owned import mark, remove
 from ssept.serving.core.registry import load_models
-from ssept.serving.runtime.uvicorn_server import configure_logging, describe, refuse_new
+from ssept.serving.runtime.sockets import refuse_new
+from ssept.serving.runtime.uvicorn_server import configure_logging, describe
 from ssept.serving.runtime.uvicorn_server import serve as answer
 from ssept.serving.settings import Settings, from_environment
 
@@ -69,7 +70,7 @@ class Supervisor:
         """Prepare it.
 
         Args:
-            listener: of `ssept.serving.runtime.uvicorn_server.listen_at`.
+            listener: of `ssept.serving.runtime.sockets.listen_at`.
             count: how many workers.
             access_log: whether they log each request.
             ready: called once, when all of them answer.

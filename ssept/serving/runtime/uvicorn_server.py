@@ -1,16 +1,12 @@
 """The server in one process: uvicorn, which ends without losing a request and reloads in place."""
 
 import asyncio
-import contextlib
-import ctypes
 import gc
 import logging
 import logging.config
 import math
-import select
 import signal
 import socket
-import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,21 +18,18 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ssept.errors import ServerError
 from ssept.serving.app import Application
 from ssept.serving.core.registry import Models, load_models
 from ssept.serving.runtime.http_protocol import Crowd, Protocol, most_connections
+from ssept.serving.runtime.sockets import place_of, readable, refuse_new, unusable
 from ssept.serving.settings import ANY, Settings
 
 LOG = logging.getLogger("ssept.serving")
 CLOSE = (b"connection", b"close")
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep theirs, so that they are not surprised
-UNREAD_MS = 10_000  # for which a client may take nothing of its answer
 LINGER_SECONDS = 0.5
 GRACE_SECONDS = 2  # after the deadline of requests, for clients that are slow to read
 POLL_SECONDS = 0.01
-SO_ATTACH_FILTER = 26  # of linux/socket.h
-BPF_RET = 0x06  # of linux/bpf_common.h
 
 
 class Server(uvicorn.Server):
@@ -95,7 +88,7 @@ class Server(uvicorn.Server):
             for listener in listeners:
                 refuse_new(listener)
         end = time.monotonic() + LINGER_SECONDS
-        while any(map(_readable, listeners)) and time.monotonic() < end and not self.force_exit:
+        while any(map(readable, listeners)) and time.monotonic() < end and not self.force_exit:
             await asyncio.sleep(0)
         for server in self.servers:
             server.close()
@@ -125,46 +118,6 @@ class Server(uvicorn.Server):
             LOG.error("reload failed, the models of before stay: %r", error)
 
 
-def listen_at(host: str, port: int) -> socket.socket:
-    """A socket of that address; clients are refused until a server listens on it.
-
-    Args:
-        host: a name or an address.
-        port: 0 for one that is free.
-
-    Raises:
-        ServerError: the address cannot be used.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            (family, kind, *_, address), *_ = socket.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            listener = stack.enter_context(socket.socket(family, kind))
-            # Connections inherit it; the system ends one that makes no progress for so long.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
-            if port:  # connections of a server that has ended do not count
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-        except OSError as error:
-            raise _unusable(f"{host}:{port}", error) from error
-        stack.pop_all()
-        return listener
-
-
-def _unusable(place: str, error: OSError) -> ServerError:
-    return ServerError(
-        f"{place} cannot be listened on: {error.strerror}; choose another --port or --host, or "
-        "end what listens there"
-    )
-
-
-def place_of(listener: socket.socket) -> str:
-    """Host and port of a listening socket, as a URL has them."""
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def with_hosts(settings: Settings, listener: socket.socket) -> Settings:
     """The settings with what requests may name as their host, by who can reach the server.
 
@@ -176,18 +129,6 @@ def with_hosts(settings: Settings, listener: socket.socket) -> Settings:
     if (getattr(address, "ipv4_mapped", None) or address).is_loopback:
         return replace(settings, allowed_hosts=(*settings.allowed_hosts, host))
     return replace(settings, allowed_hosts=settings.allowed_hosts or (ANY,))
-
-
-def refuse_new(listener: socket.socket) -> None:
-    """Let the system complete no more connections; those that wait to be accepted stay.
-
-    Closing would reset those that were completed since the last look. What comes now is dropped
-    as if the network had lost it: the client's system asks again, and is refused by then.
-    """
-    code = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RET, 0, 0, 0))  # drop everything
-    program = struct.pack("HP", 1, ctypes.addressof(code))
-    with contextlib.suppress(OSError):  # a sandbox may have no filters; some could be reset then
-        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
 def serve(
@@ -231,7 +172,7 @@ def serve(
     try:
         server.run([listener])
     except OSError as error:
-        raise _unusable(place_of(listener), error) from error
+        raise unusable(place_of(listener), error) from error
 
 
 def _application(settings: Settings, listener: socket.socket) -> tuple[Application, str]:
@@ -279,10 +220,4 @@ def _idle(connection: HttpToolsProtocol) -> bool:
 def _unread(connection: HttpToolsProtocol) -> bool:
     """Whether bytes have arrived on it that the loop has not read yet."""
     transport = connection.transport
-    return not transport.is_closing() and _readable(transport.get_extra_info("socket"))
-
-
-def _readable(one: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(one.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+    return not transport.is_closing() and readable(transport.get_extra_info("socket"))

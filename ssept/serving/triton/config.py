@@ -5,43 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssept.artifacts import TOPK_IDS, TOPK_SCORES
 from ssept.errors import ArtifactError, SseptError
+from ssept.serving.interface import MODEL, Interface, Tensor
 
-MODEL = "recommender_model_onnx"
 PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"
-USER_ID, SEQ, SCORES = "USER_ID", "SEQ", "scores"
 GPU_ACCELERATOR, CPU_ACCELERATOR = "tensorrt", "openvino"
 ACCELERATORS = (GPU_ACCELERATOR, CPU_ACCELERATOR)
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output of the model.
-
-    Attributes:
-        name: of the tensor in the ONNX file and in requests.
-        type: Triton's name of what it holds, "TYPE_INT64" or "TYPE_FP32".
-        dims: its shape without the batch axis.
-    """
-
-    name: str
-    type: str
-    dims: tuple[int, ...]
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.type} {list(self.dims)}"
-
-
-@dataclass(frozen=True)
-class Interface:
-    """What the model takes and gives; the clients' contract, the same in all its versions."""
-
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-
-    def __str__(self) -> str:
-        return ", ".join(map(str, (*self.inputs, *self.outputs)))
 
 
 @dataclass(frozen=True)
@@ -92,24 +61,6 @@ class Settings:
             raise SseptError(f"{GPU_ACCELERATOR} runs on GPUs: say which, --gpus 0 for one")
         if self.accelerator == CPU_ACCELERATOR and self.gpus:
             raise SseptError(f"{CPU_ACCELERATOR} runs on the CPU: leave the GPUs out")
-
-
-def interface(length: int, items: int | None, k: int | None) -> Interface:
-    """The tensors of the served model.
-
-    Args:
-        length: of the sequences.
-        items: the size of the catalog if all scores are an output, else None.
-        k: how many best items are an output, or None.
-    """
-    outputs = []
-    if items is not None:
-        outputs.append(Tensor(SCORES, "TYPE_FP32", (items + 1,)))
-    if k is not None:
-        outputs.append(Tensor(TOPK_IDS, "TYPE_INT64", (k,)))
-        outputs.append(Tensor(TOPK_SCORES, "TYPE_FP32", (k,)))
-    inputs = (Tensor(USER_ID, "TYPE_INT64", (1,)), Tensor(SEQ, "TYPE_INT64", (length,)))
-    return Interface(inputs, tuple(outputs))
 
 
 def model_config(tensors: Interface, settings: Settings) -> Any:

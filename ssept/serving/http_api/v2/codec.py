@@ -23,7 +23,7 @@ from ssept.serving.http_api.v2.tensors import (
     shown,
     wrong,
 )
-from ssept.serving.triton.config import SCORES, SEQ, USER_ID, Interface, Tensor
+from ssept.serving.interface import SCORES, SEQ, USER_ID, Interface, Tensor
 
 VERSION = "1"  # of every model
 HEADER_LENGTH = b"inference-header-content-length"
