@@ -358,7 +358,7 @@ def test_models_are_built_apart_and_removed(empty_cache: Path) -> None:
         assert session.scores([1], [[1, 60]]).shape == (1, 61)
     assert not artifact.path.exists()
     assert os.environ["SSEPT_CACHE_DIR"] == str(empty_cache)
-    assert not list(empty_cache.iterdir())
+    assert not [path for path in empty_cache.rglob("*") if path.is_file()]
 
 
 def test_a_run_that_is_ended_leaves_no_models(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def _copy_golden(checkpoint: Path, folder: Path) -> None:
 
 
 def _baseline_bytes(checkpoint: Path) -> int | None:
-    """The size of the FP32 export; None if it was neither asked for nor needed."""
+    """Return the size of the FP32 export; None if it was neither asked for nor needed."""
     kept = cache_entry(build(checkpoint, str(VARIANTS[BASELINE].base)), BASELINE).kept()
     return kept.size_bytes if kept else None
 
@@ -133,7 +133,7 @@ def _table(outcomes: list[Outcome], artifacts: dict[str, Artifact], baseline: in
 
 
 def _tell_errors(outcomes: list[Outcome]) -> None:
-    """A line for each error, with all the variants that it cost."""
+    """Print a line for each error, with all the variants that failed by it."""
     variants = defaultdict(list)
     for outcome in outcomes:
         if isinstance(outcome.result, SseptError):

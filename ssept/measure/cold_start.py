@@ -25,7 +25,7 @@ BYTES_PER_KIB = 1024
 
 @dataclass(frozen=True)
 class ColdStart:
-    """What it takes to the first answer, with the file system's caches warm.
+    """Time and memory until the first answer, with warm file system caches.
 
     Attributes:
         import_s: from the start of the process until the packages are imported, seconds.
@@ -78,7 +78,7 @@ def cold_start(
 
 
 def peak_rss_bytes() -> int:
-    """The most memory that this process has held since it began.
+    """Return the most memory that this process has held since it began.
 
     Not `getrusage`: its figure also counts the parent's memory at the moment of the fork.
     """

@@ -30,7 +30,7 @@ MAX_LENGTH = 50
 
 
 def describe(path: Path, names: dict[str, str] | None = None, users: int = 0) -> Artifact:
-    """The artifact that an ONNX file is; one inference finds out how many items it scores.
+    """Return the artifact of an ONNX file; one inference finds the number of items it scores.
 
     Args:
         path: the file. It takes users [batch] or [batch, 1] and sequences [batch, length], both
@@ -129,7 +129,7 @@ def _without_head(path: Path, inputs: dict[str, Any], outputs: dict[str, Any]) -
 
 
 def _inputs(path: Path, inputs: dict[str, Any], names: dict[str, str]) -> tuple[str, str]:
-    """The names of the user input and of the sequence input."""
+    """Return the names of the user input and of the sequence input."""
     if len(inputs) == 2 and len(names.keys() & {"user", "sequence"}) < 2:
         user = names.get("user") or _only(
             name

@@ -84,7 +84,7 @@ class OnnxRuntimeSession(Session):
         return self._profiled(self.whole_graph)
 
     def _profiled(self, whole_graph: bool) -> list[Event]:
-        """The profile of one run of PROOF_BATCH sequences in a session of its own."""
+        """Return the profile of one run of PROOF_BATCH sequences in a session of its own."""
         with tempfile.TemporaryDirectory() as folder:
             session = self._open(whole_graph, Path(folder) / "profile")
             length = self.artifact.model.max_length
@@ -96,7 +96,7 @@ class OnnxRuntimeSession(Session):
         return events
 
     def _start(self) -> Any:
-        """An InferenceSession that cannot fall back."""
+        """Start an InferenceSession that cannot fall back."""
         try:
             return self._open(self.whole_graph)
         except refusals() as error:
@@ -134,7 +134,7 @@ class OnnxRuntimeSession(Session):
         return session
 
     def _model(self) -> Path | bytes:
-        """What ONNX Runtime loads."""
+        """Return what ONNX Runtime loads."""
         return model_files(self.artifact.path)[0]
 
     def _session_options(self, profile: Path | None) -> Any:
@@ -192,7 +192,7 @@ def refusals() -> tuple[type[Exception], ...]:
 def feeds(
     signature: Signature, user: Ids, sequence: Ids, k: int = 1, exclude: Ids | None = None
 ) -> Feeds:
-    """The inputs of a session in the form that its file wants.
+    """Return the inputs of a session in the form that its file takes.
 
     Args:
         signature: of the file.

@@ -21,7 +21,7 @@ YES_OR_NO = {True: "yes", False: "no", None: UNKNOWN}
 
 
 def render(report: Report) -> str:
-    """The report as text, at most 100 columns wide but for a long path."""
+    """Return the report as text, at most 100 columns wide except for a long path."""
     recommended = report.recommendation
     sections = {
         "machine": _machine_rows(report),
