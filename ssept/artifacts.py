@@ -44,7 +44,7 @@ class Model:
     Attributes:
         checkpoint: the checkpoint file's name without its suffix.
         checkpoint_sha256: the hash of that file.
-        data_name, data_hash: the data set that it was trained on; empty where nothing tells.
+        data_name, data_hash: the data set that it was trained on; empty if unknown.
         users, items, max_length: the sizes of its tables, and its longest sequence.
     """
 

@@ -48,9 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write all results as JSON; - for standard output, instead of the table",
     )
-    parser.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="write the report as Markdown"
-    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown")
     parser.set_defaults(run=_compare)
 
 

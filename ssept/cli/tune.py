@@ -32,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="latency keeps the batch size; throughput also searches it",
     )
     parser.add_argument("--batch", type=int, default=1, help="sequences in a call")
-    parser.add_argument(
-        "--budget", type=float, default=120, help="time limit of the search, seconds"
-    )
+    parser.add_argument("--budget", type=float, default=120, help="seconds for the search")
     parser.add_argument(
         "--out",
         type=Path,

@@ -85,7 +85,7 @@ def peak_rss_bytes() -> int:
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * BYTES_PER_KIB
-    raise ProviderError("this system does not tell a process's peak memory")
+    raise ProviderError("this system does not report the peak memory of a process")
 
 
 def _answer(request: dict[str, Any]) -> ColdStart:

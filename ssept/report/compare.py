@@ -24,7 +24,7 @@ from ssept.report.text import NOTHING, WIDTH
 from ssept.report.text import UNTOLD as UNTOLD_MARK
 
 UNITS = {NDCG: "", RATIO: "×", BYTES: "bytes"}
-# Of times from so many milliseconds on: the unit, and how many are a millisecond.
+# For times from this number of milliseconds on: the unit, and its number in a millisecond.
 TIME_UNITS = ((0.1, "ms", 1.0), (1e-4, "µs", 1e3), (0.0, "ns", 1e6))
 SAID_OF = {
     RATIO: "×: times as fast as the baseline of the same run, from pairs in one loop.",

@@ -10,7 +10,7 @@ from ssept.report.text import WIDTH
 WHY_ONE_ONNXRUNTIME = (
     "all onnxruntime distributions write the folder onnxruntime; the last one written wins, "
     "`pip check` says nothing, and uninstalling one leaves a hollow package. In this project's "
-    "folder, two commands mend it:"
+    "folder, two commands repair it:"
 )
 
 GIGABYTE = 1e9

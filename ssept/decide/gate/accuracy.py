@@ -74,7 +74,7 @@ def judge_accuracy(name: str, base: FloatArray, head: FloatArray, tolerance: flo
         why = f"no target is among base's {TOP_K} best of any user: nothing to compare with"
         return Finding(name, Measure.NDCG, Verdict.UNMEASURED, tolerance, None, why, details)
     change = bootstrap_relative_change(base, head, confidence=CONFIDENCE)
-    verdict, why = Verdict.INCONCLUSIVE, f"{len(base)} users are too few to tell"
+    verdict, why = Verdict.INCONCLUSIVE, f"{len(base)} users are too few for a verdict"
     if change.high < 0 and change.value < -tolerance:
         verdict, why = Verdict.REGRESSED, f"{base.mean():.4f} to {head.mean():.4f}"
     elif change.low > -tolerance:

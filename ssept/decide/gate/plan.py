@@ -14,7 +14,7 @@ class GatePlan:
 
     A *pass* starts a fresh pair of worker processes and gives each open cell one *stretch*: rounds
     in which base and head take turns, in swapped order every round. A stretch becomes one number,
-    the median of its rounds' log ratios, so that a number stands for one pair of processes:
+    the median of its rounds' log ratios, so that a number represents one pair of processes:
     identical code differs between two processes by where its memory lies, and more calls in the
     same pair would narrow the interval around that difference, not around the code's (Kalibera
     and Jones, "Rigorous Benchmarking in Reasonable Time", ISMM 2013).

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
 # Of each product of matrices, the place of its left factor among the inputs, and its precision;
-# None stands for that of the factors.
+# None means that of the factors.
 PRODUCTS: dict[str, tuple[int, str | None]] = {
     "MatMul": (0, None),
     "Gemm": (0, None),

@@ -26,7 +26,7 @@ def points_around(around: Iterable[Point], axes: Mapping[str, Sequence[int]]) ->
         axes: the values along each axis, by a name in AXES.
 
     Returns:
-        Each point once, in order: those of the same model stand together.
+        Each point once, in order: those of the same model are neighbours.
     """
     centres = set(around)
     beside = {

@@ -18,7 +18,7 @@ FLOAT32, INT8 = "float32", "int8"
 MEMORY, ARITHMETIC = "memory", "arithmetic"
 LOOK_SECONDS = 0.1
 LEAST_CALLS = 3
-# A timed call reads so much at least, so that what it costs to call NumPy does not count.
+# A timed call reads at least this amount, so that the cost of calling NumPy does not count.
 READ_AT_LEAST_BYTES = 64_000_000
 
 
@@ -154,7 +154,7 @@ def read_bandwidth(size_bytes: int, threads: int = 1, seconds: float = LOOK_SECO
 def best_seconds(call: Callable[[], Any], seconds: float = LOOK_SECONDS) -> float:
     """Return the shortest time of a call, from calls over a time and at least LEAST_CALLS.
 
-    The shortest is right here: it stands for what is possible.
+    The shortest is right here: it shows what is possible.
     """
     call()
     best_ns, calls = 0, 0

@@ -40,7 +40,7 @@ class SweepPlan:
         checkpoint: the file of the network.
         model: what it is, and its sizes.
         dataset: that it was trained on.
-        users: at most so many are ranked for; None for all.
+        users: the largest number of users to rank for; None for all.
         provider: a name in PROVIDERS, of one that runs ONNX files.
         batch_sizes: sequences in a call.
         threads: that a call may use.

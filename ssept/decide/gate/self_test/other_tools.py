@@ -1,7 +1,7 @@
 """Verdicts of other tools' rules on the same calls.
 
-They are judged on the calls of the gate's own trials in two ways. *Interleaved* gives them all
-calls of both sides as they were taken, by turns: better than these tools measure. *In sequence*
+The rules are applied to the calls of the gate's own trials in two ways. *Interleaved* uses all
+calls of both sides in the order of measuring: better than these tools measure. *In sequence*
 is how they are used, one version after the other: the base's calls of the first half of the
 passes against the head's of the second half. Nothing is resampled in either.
 

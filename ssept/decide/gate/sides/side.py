@@ -60,10 +60,10 @@ class Side:
 
 @contextmanager
 def opened(text: str, *, extras: Sequence[str]) -> Iterator[Side]:
-    """Make one side ready to run; what that takes is removed at the end, however it ends.
+    """Make one side ready to run; its temporary files are always removed after the block.
 
     A revision is checked out as a detached worktree of the repository of the current folder,
-    without its uncommitted changes; a source tree is taken as it stands, `.` too. Where this
+    without its uncommitted changes; a source tree is used as it is, `.` too. Where this
     Python's packages meet what the tree's pyproject.toml asks for, this Python runs it. Else it
     gets a virtual environment with those requirements, not with ssept itself, which is imported
     from the tree in both cases: nothing is built, and nothing is written into the tree.

@@ -23,7 +23,7 @@ class SideModel:
         file: the name of the model's file.
         sha256, size_bytes: of that file, and of those beside it that hold tensors of it.
         users, items, max_length: the sizes that its inputs are drawn from.
-        data_hash: of the data set that it was trained on; empty where nothing tells.
+        data_hash: of the data set that it was trained on; empty if unknown.
     """
 
     source: str

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 TOP_K = 10
-# Providers compile for each new shape in its first calls: so many, but fewer of long calls, since
-# every pass warms up anew.
+# Providers compile for each new shape in its first calls. Fewer calls are made if they are long,
+# since every pass warms up again.
 WARMUP_CALLS = 10
 LEAST_WARMUP_CALLS = 3
 WARMUP_SECONDS = 0.02
