@@ -602,5 +602,5 @@ def test_the_help_explains(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["compare", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    for word in ("--absolute", "--json", "--markdown", "-k", "a folder stands for all runs in it"):
+    for word in ("--absolute", "--json", "--markdown", "-k", "a folder means all runs in it"):
         assert word in said

@@ -1,4 +1,4 @@
-"""`ssept compare`: what changed between saved runs."""
+"""`ssept compare`: the changes between saved runs."""
 
 import argparse
 import json
@@ -15,8 +15,8 @@ STDOUT = Path("-")
 EPILOG = (
     "The first run is compared with each other one. Speed is what test_latency, test_real_lengths, "
     "test_edge and test_throughput measured, as a ratio to the baseline of the same loop; NDCG@10 "
-    "and size stand beside it. Milliseconds of two runs also differ because the machine does, so "
-    "they are left out without --absolute. Where the baseline itself differs, ratios are shown and "
+    "and size are beside it. Milliseconds of two runs also differ because the machine does, so "
+    "they are shown only with --absolute. If the baselines differ, ratios are shown and "
     "not compared. Results of other pytest-benchmark projects are matched by full name."
 )
 
@@ -28,27 +28,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "runs",
         type=Path,
         nargs="+",
-        help="two or more results files; a folder stands for all runs in it, by their numbers",
+        help="two or more results files; a folder means all runs in it, by their numbers",
     )
     parser.add_argument(
         "-k",
         dest="select",
         default="",
         metavar="EXPRESSION",
-        help="only cells whose test id fits, as 'openvino and not b064'",
+        help="only cells whose test id matches, as 'openvino and not b064'",
     )
     parser.add_argument(
         "--absolute",
         action="store_true",
-        help="median times too; an error where the machines are not the same",
+        help="also compare median times; an error if the machines differ",
     )
     parser.add_argument(
         "--json",
         type=Path,
         metavar="FILE",
-        help="write everything as JSON; - for standard output, in place of the table",
+        help="write all results as JSON; - for standard output, instead of the table",
     )
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it as Markdown")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown")
     parser.set_defaults(run=_compare)
 
 

@@ -41,7 +41,7 @@ VARIANTS = ("onnx", "onnx_graph")
 PROVIDERS_TRIED = ("cpu", "openvino")
 BATCH_SIZES = (1, 64)
 SECONDS = 60.0
-# Of pyproject.toml, by the package that tells whether this environment has them.
+# Of pyproject.toml, by the package that shows whether this environment has them.
 EXTRAS = {
     "onnxruntime": "cpu",
     "onnxruntime-openvino": "openvino",

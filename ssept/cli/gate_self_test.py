@@ -116,7 +116,13 @@ def _wanted(arguments: argparse.Namespace, folder: Path) -> "SelfTest":
     checkpoint = arguments.checkpoint or shipped_checkpoint()
     if not checkpoint.is_file():
         raise GateError(f"{checkpoint}: no such file: name a checkpoint with --checkpoint")
-    return SelfTest(folder, _conditions(arguments), _cells(arguments), checkpoint, 60 * minutes)
+    return SelfTest(
+        folder=folder,
+        conditions=_conditions(arguments),
+        cells=_cells(arguments),
+        checkpoint=checkpoint,
+        seconds=60 * minutes,
+    )
 
 
 def _conditions(arguments: argparse.Namespace) -> Mapping[str, "Condition"]:

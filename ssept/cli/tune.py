@@ -1,4 +1,4 @@
-"""`ssept tune`: the best settings of a cell on this machine."""
+"""`ssept tune`: a search for the best settings of a cell on this machine."""
 
 import argparse
 from dataclasses import asdict
@@ -29,16 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--objective",
         choices=OBJECTIVES,
         default=OBJECTIVES[0],
-        help="latency keeps the batch size; throughput searches it too",
+        help="latency keeps the batch size; throughput also searches it",
     )
     parser.add_argument("--batch", type=int, default=1, help="sequences in a call")
-    parser.add_argument("--budget", type=float, default=120, help="seconds in all")
+    parser.add_argument("--budget", type=float, default=120, help="seconds for the search")
     parser.add_argument(
         "--out",
         type=Path,
         default=default_path(),
         metavar="FILE",
-        help="where the winner is written, beside those of other cells",
+        help="file of the best settings of all cells",
     )
     parser.set_defaults(run=_tune)
 

@@ -31,9 +31,9 @@ SEARCH_SHARE = 0.5
 CONFIDENCE = 1 - 0.01 / FINALISTS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         variant, provider: what was tuned.
@@ -65,7 +65,7 @@ class Space:
     batches: list[int]
 
     def suggest(self, trial: optuna.Trial) -> Settings:
-        """One point of the space."""
+        """Draw one point of the space."""
         point: dict[str, Any] = {
             name: trial.suggest_categorical(name, values) for name, values in self.lists.items()
         }
@@ -74,7 +74,7 @@ class Space:
         return Settings(threads, changed, batch)
 
     def sampler(self) -> optuna.samplers.BaseSampler:
-        """Every point in random order where there are few, else Optuna's default search."""
+        """Return a sampler: every point in random order if there are few, else Optuna's default."""
         if self.size > GRID_LIMIT:
             return optuna.samplers.TPESampler(seed=SEED)
         return optuna.samplers.GridSampler(self.lists, seed=SEED)
@@ -91,7 +91,7 @@ class Space:
 
 
 def space_of(provider: str, batches: Sequence[int]) -> Space:
-    """The space of a provider: threads up to the cores, and what its options name to try."""
+    """Return the space of a provider: threads up to the cores, and the values of its options."""
     cores = len(os.sched_getaffinity(0))
     return Space(list(range(1, cores + 1)), PROVIDERS[provider].worth_trying(), list(batches))
 
@@ -106,11 +106,11 @@ class Tuner:
         self.refused: list[str] = []
 
     def load(self, choice: Settings) -> Session:
-        """A fresh session with these settings."""
+        """Start a session with these settings."""
         return PROVIDERS[self.provider].load(self.artifact, choice.threads, choice.options)
 
     def speedup(self, choice: Settings, seconds: float, least_pairs: int = LEAST_PAIRS) -> Estimate:
-        """How many times the default's sequences a second these settings give."""
+        """Return the sequences per second of these settings, relative to the default's."""
         session = self.load(choice)
         batches = {
             size: self.artifact.model.random_inputs(size)
@@ -127,7 +127,7 @@ class Tuner:
         return ratio.map(lambda end: end * scale)
 
     def objective(self, trial: optuna.Trial, space: Space) -> float:
-        """A quick look at one point; one seen before keeps its first figure."""
+        """Measure one point for a short time; a point seen before keeps its first figure."""
         choice = space.suggest(trial)
         key = repr(choice)
         if key not in self.seen:
@@ -177,19 +177,19 @@ def tune(
     )
     kept = not speedup.low > 1
     return Tuned(
-        artifact.variant,
-        provider,
-        default,
-        default if kept else choice,
-        speedup,
-        kept,
-        len(tuner.seen),
-        tuner.refused,
+        variant=artifact.variant,
+        provider=provider,
+        default=default,
+        choice=default if kept else choice,
+        speedup=speedup,
+        kept_default=kept,
+        tried=len(tuner.seen),
+        refused=tuner.refused,
     )
 
 
 def _distinct(choices: Any) -> list[Settings]:
-    """The first few different ones."""
+    """Return the first different ones, FINALISTS at most."""
     found: list[Settings] = []
     for choice in choices:
         if choice not in found:

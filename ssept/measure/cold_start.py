@@ -25,7 +25,7 @@ BYTES_PER_KIB = 1024
 
 @dataclass(frozen=True)
 class ColdStart:
-    """What it takes to the first answer, with the file system's caches warm.
+    """Time and memory until the first answer, with warm file system caches.
 
     Attributes:
         import_s: from the start of the process until the packages are imported, seconds.
@@ -78,14 +78,14 @@ def cold_start(
 
 
 def peak_rss_bytes() -> int:
-    """The most memory that this process has held since it began.
+    """Return the most memory that this process has held since it began.
 
     Not `getrusage`: its figure also counts the parent's memory at the moment of the fork.
     """
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * BYTES_PER_KIB
-    raise ProviderError("this system does not tell a process's peak memory")
+    raise ProviderError("this system does not report the peak memory of a process")
 
 
 def _answer(request: dict[str, Any]) -> ColdStart:

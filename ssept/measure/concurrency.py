@@ -21,7 +21,7 @@ class SessionPool:
         self._executor.shutdown()
 
     def run(self, call: Callable[[Session], Any], calls: int) -> None:
-        """Make so many calls with each session, all sessions at once; returns when all are done.
+        """Make a number of calls with each session, all sessions at once; returns after the last.
 
         Raises:
             Exception: whatever a call raised.

@@ -1,4 +1,4 @@
-"""Can this machine measure, how well, and what to do about it: what `ssept doctor` says."""
+"""A check of this machine: available providers, noise, and recommended fixes."""
 
 import os
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Recommendation:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What `examine` found; `dataclasses.asdict` makes plain JSON values of it.
 
@@ -67,7 +67,7 @@ def examine(seconds: float = 2.0) -> Report:
 
 
 def recommend(machine: Machine) -> Recommendation:
-    """The tox environment for a machine.
+    """Return the tox environment for a machine.
 
     The package index has onnxruntime-gpu and onnxruntime-openvino for x86-64 only.
     """
@@ -85,7 +85,7 @@ def recommend(machine: Machine) -> Recommendation:
 
 
 def blockers_of(report: Report) -> list[str]:
-    """What makes measuring impossible, a line each with what to do; empty if nothing does."""
+    """Return the reasons why measuring is impossible, each as a line with its fix."""
     if report.onnxruntime.problem:
         return [f"{report.onnxruntime.problem}: run the two pip commands of `ssept doctor`"]
     if all(provider.unavailable for provider in report.providers):
@@ -98,7 +98,7 @@ def blockers_of(report: Report) -> list[str]:
 
 
 def warnings_of(report: Report) -> list[str]:
-    """What blocks or spoils measuring, a line each with what to do; the worst first."""
+    """Return what blocks or disturbs measuring, each as a line with its fix; the worst first."""
     return (
         (blockers_of(report) or _baseline_warnings(report.providers))
         + _noise_warnings(report)
@@ -116,7 +116,7 @@ def _baseline_warnings(providers: tuple[ProviderState, ...]) -> list[str]:
 
 
 def _noise_warnings(report: Report) -> list[str]:
-    """What the timed work showed, and who may have caused it."""
+    """Return the disturbances of the timed work, and their likely causes."""
     quietness, allowed = report.quietness, report.machine.cpus_allowed
     if not quietness.disturbances:
         return []
@@ -140,7 +140,7 @@ def _noise_warnings(report: Report) -> list[str]:
 
 
 def _setting_warnings(machine: Machine) -> list[str]:
-    """Settings that make times move."""
+    """Return the settings of the machine that make times vary."""
     warnings = []
     if machine.governor not in (None, "performance"):
         warnings.append(

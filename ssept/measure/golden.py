@@ -18,7 +18,7 @@ GOLDEN_SUFFIX = ".golden.json"
 
 
 def golden_path(checkpoint: Path) -> Path:
-    """Where a checkpoint's golden outputs lie: beside it."""
+    """Return the path of a checkpoint's golden outputs, beside the checkpoint."""
     return checkpoint.with_suffix(GOLDEN_SUFFIX)
 
 
@@ -40,7 +40,7 @@ def write_golden(session: Session, path: Path) -> None:
 
 
 def score_error(scores: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
-    """The largest difference between scores, without those of -inf.
+    """Return the largest difference between scores, without those of -inf.
 
     So an index scores the items that it did not look at. That is no error of a number: the items
     that it should have found are missing from its best.
@@ -50,7 +50,7 @@ def score_error(scores: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
 
 
 def drift(session: Session, path: Path) -> tuple[float, float]:
-    """How far a session is from the golden outputs.
+    """Measure the distance of a session from the golden outputs.
 
     Returns:
         the largest difference of the golden items' scores, and the mean share of the golden top

@@ -1,4 +1,4 @@
-"""What an NVIDIA GPU does while a cell runs: utilisation, memory and power, asked of its driver."""
+"""Utilisation, memory and power of an NVIDIA GPU while a cell runs, from its driver."""
 
 import contextlib
 import os
@@ -14,9 +14,9 @@ WATTS_PER_MILLIWATT = 1e-3
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GpuUse:
-    """What the samples say; None for what the GPU does not tell.
+    """A summary of samples; None for values that the GPU does not report.
 
     Attributes:
         name: the GPU's model.
@@ -51,17 +51,17 @@ class GpuSampler:
         self._samples = []
 
     def use(self) -> GpuUse:
-        """What the samples since the last restart say, at least one."""
+        """Summarize the samples since the last restart, at least one."""
         samples = self._samples or [self._read()]
         utilisation, memory, power = np.array(samples).T
         name = self._nvml.nvmlDeviceGetName(self._handle)
         return GpuUse(
-            name,
-            len(samples),
-            _known(utilisation.mean()),
-            _known(memory.max()),
-            _known(power.mean()),
-            _known(power.max()),
+            name=name,
+            samples=len(samples),
+            utilisation_percent=_known(utilisation.mean()),
+            peak_memory_bytes=_known(memory.max()),
+            power_w=_known(power.mean()),
+            peak_power_w=_known(power.max()),
         )
 
     def stop(self) -> None:
@@ -82,7 +82,7 @@ class GpuSampler:
         )
 
     def _number(self, read: Any) -> float:
-        """A reading; not a number where this GPU does not give it, as a slice of one (MIG)."""
+        """Read a number; NaN where this GPU does not give it, as a slice of one (MIG)."""
         try:
             return float(read())
         except self._nvml.NVMLError:

@@ -28,12 +28,12 @@ class Benchmark(Protocol):
     stats: Any
 
     def pedantic(self, target: Call, *, setup: Call, teardown: Call, rounds: int) -> Any:
-        """Time `target` so many times, with `setup` before and `teardown` after each."""
+        """Time `target` in a number of rounds, with `setup` before and `teardown` after each."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """What the timed calls of a cell say.
+    """The figures of the timed calls of a cell.
 
     Attributes:
         calls: how many were timed.
@@ -50,7 +50,7 @@ class Latency:
     baseline_ms: float
 
     def facts(self, price_per_hour: float | None = None) -> dict[str, Any]:
-        """As plain JSON values; what needs more calls is null.
+        """Return plain JSON values; a figure that needs more calls is null.
 
         Args:
             price_per_hour: of the cores that a call uses, for the cost of a million sequences.
@@ -71,7 +71,7 @@ class Latency:
 
 
 class PairedLoop:
-    """Setup and teardown that time the baseline before and after the target by turns.
+    """Setup and teardown that time the baseline, alternately before and after the target.
 
     Each timed call follows an untimed one of the same session, so that it finds its own weights
     in the caches and not the other session's. Swapping the order takes out what the first place
@@ -86,13 +86,13 @@ class PairedLoop:
         self._turn = 0
 
     def setup(self) -> None:
-        """Before a timed call of the cell."""
+        """Prepare a timed call of the cell."""
         if self._turn % 2 == 0:
             self._time_baseline()
         self._cell()
 
     def teardown(self) -> None:
-        """After a timed call of the cell."""
+        """Finish a timed call of the cell."""
         if self._turn % 2 == 1:
             self._time_baseline()
         self._turn += 1
@@ -143,7 +143,7 @@ def paired_latency(
 
 
 def _timed_pair_s(cell: Call, baseline: Call) -> float:
-    """Call both once; how long that took, seconds."""
+    """Call both once; returns the seconds that it took."""
     start = time.perf_counter()
     cell()
     baseline()
@@ -153,12 +153,12 @@ def _timed_pair_s(cell: Call, baseline: Call) -> float:
 def paired_times(
     cell: Call, baseline: Call, *, seconds: float, least_pairs: int = 40, warmup: int = WARMUP_CALLS
 ) -> tuple[Nanoseconds, Nanoseconds]:
-    """Times of `cell` and of `baseline`, paired as in `paired_latency`, without pytest.
+    """Time `cell` and `baseline`, paired as in `paired_latency`, without pytest.
 
     Args:
         cell, baseline: one call each, inputs already made.
-        seconds: go on for so long.
-        least_pairs: and until there are so many pairs.
+        seconds: measure at least this long,
+        least_pairs: and at least this number of pairs.
         warmup: untimed calls of each before the first timed one.
 
     Returns:
@@ -194,7 +194,7 @@ def collection_off() -> Iterator[None]:
 
 
 def summarize(cell_ns: Nanoseconds, baseline_ns: Nanoseconds, batch_size: int) -> Latency:
-    """The figures of paired times, float64[n] each, in the order of measuring."""
+    """Summarize paired times, float64[n] each, in the order of measuring."""
     return Latency(
         calls=len(cell_ns),
         percentiles_ms={q: percentile(cell_ns / 1e6, q) for q in PERCENTILES},

@@ -1,4 +1,4 @@
-"""The machine, and the environment fingerprint: what a saved time depends on besides the code."""
+"""The machine and the environment fingerprint, on which a saved time depends."""
 
 import os
 import platform
@@ -78,7 +78,7 @@ class Limits:
     memory_bytes: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Machine:
     """What stays the same from run to run; None where the machine does not say.
 
@@ -116,7 +116,7 @@ class Machine:
 
 
 def fingerprint() -> dict[str, Any]:
-    """The machine and its packages, as plain JSON values."""
+    """Return the machine and its packages, as plain JSON values."""
     return asdict(read_machine()) | {
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -125,7 +125,7 @@ def fingerprint() -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str]:
-    """The installed versions of the packages that times and scores depend on."""
+    """Return the installed versions of the packages that times and scores depend on."""
     versions = {}
     for name in PACKAGES:
         try:
@@ -136,7 +136,7 @@ def package_versions() -> dict[str, str]:
 
 
 def read_machine() -> Machine:
-    """This machine."""
+    """Read the properties of this machine."""
     cpu = parse_cpuinfo(read_text(Path("/proc/cpuinfo")) or "")
     allowed = os.sched_getaffinity(0)
     limits = cgroup_limits(read_text(Path("/proc/self/cgroup")) or "")
@@ -161,7 +161,7 @@ def read_machine() -> Machine:
 
 
 def parse_cpuinfo(text: str) -> Cpu:
-    """The CPU of a /proc/cpuinfo of any architecture; of several kinds of core the first."""
+    """Read the CPU from a /proc/cpuinfo; of several kinds of core, the first."""
     entries: dict[str, str] = {}
     for line in text.splitlines():
         key, colon, value = line.partition(":")
@@ -177,7 +177,7 @@ def parse_cpuinfo(text: str) -> Cpu:
 
 
 def cgroup_limits(own: str, mount: Path = CGROUPS) -> Limits:
-    """The tightest limits from a process's cgroup up to the root, of v1 and of v2.
+    """Return the tightest limits from a process's cgroup up to the root, of v1 and of v2.
 
     A container may see the host's name of its own cgroup while its root is mounted in that
     place, so that the names on the way do not exist: then the root holds the limits.
@@ -206,25 +206,25 @@ def cgroup_limits(own: str, mount: Path = CGROUPS) -> Limits:
 
 
 def parse_quota(text: str | None) -> float | None:
-    """The CPUs' worth of time in a text "quota period" of microseconds; None for no limit."""
+    """Read the CPUs' worth of time in a text "quota period" of microseconds; None for no limit."""
     quota, period = (text or "").split() or ("max", "1")
     return None if quota in ("max", "-1") else int(quota) / int(period)
 
 
 def parse_memory_limit(text: str | None) -> int | None:
-    """The bytes of a cgroup's memory limit; None for no limit."""
+    """Read the bytes of a cgroup's memory limit; None for no limit."""
     limit = NO_LIMIT_BYTES if text in (None, "max") else int(text)
     return None if limit >= NO_LIMIT_BYTES else limit
 
 
 def read_boost(cpus: Path) -> bool | None:
-    """Whether the clock may rise above its base frequency; None where no driver says so."""
+    """Return whether the clock may rise above its base frequency; None if unknown."""
     no_turbo = _switch(cpus / "intel_pstate/no_turbo")
     return _switch(cpus / "cpufreq/boost") if no_turbo is None else not no_turbo
 
 
 def read_text(path: Path) -> str | None:
-    """A small file of /proc or /sys; None where it is missing or its driver refuses."""
+    """Read a small file of /proc or /sys; None if it is missing or its driver refuses."""
     try:
         return path.read_text(encoding="utf-8").strip()
     except OSError:

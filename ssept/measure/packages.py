@@ -1,4 +1,4 @@
-"""Which providers run here, and whether the onnxruntime distributions are whole."""
+"""Availability of the providers, and the state of the onnxruntime distributions."""
 
 import importlib.util
 import shlex
@@ -28,7 +28,7 @@ class OnnxRuntimeState:
     Attributes:
         installed: "name version" of each.
         problem: why what Python imports cannot be trusted; None where all is well.
-        mending: the shell commands that mend it, from this project's folder; empty if all is well.
+        mending: shell commands that repair it, from this project's folder; empty if all is well.
     """
 
     installed: tuple[str, ...]
@@ -37,7 +37,7 @@ class OnnxRuntimeState:
 
 
 def provider_states() -> tuple[ProviderState, ...]:
-    """Every provider of the table, also where its package is broken."""
+    """Check every provider, also one whose package is broken."""
     return tuple(ProviderState(name, _unavailable(name)) for name in PROVIDERS)
 
 
@@ -51,7 +51,7 @@ def _unavailable(name: str) -> str | None:
 
 
 def onnxruntime_state(extra: str) -> OnnxRuntimeState:
-    """The onnxruntime distributions of this Python; `extra` is the one that it should have."""
+    """Check the onnxruntime distributions; `extra` is the one that it should have."""
     installed = []
     for name in ONNXRUNTIME_DISTRIBUTIONS:
         try:
@@ -67,7 +67,7 @@ def onnxruntime_state(extra: str) -> OnnxRuntimeState:
 def diagnose_onnxruntime(
     installed: Sequence[str], folder: str | None, whole: bool, extra: str
 ) -> OnnxRuntimeState:
-    """What is wrong with the onnxruntime distributions, and how to mend it.
+    """Find what is wrong with the onnxruntime distributions, and the commands that repair it.
 
     Args:
         installed: "name version" of each that is installed.

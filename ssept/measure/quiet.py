@@ -1,4 +1,4 @@
-"""Whether a machine is quiet enough to measure: one fixed piece of work, timed again and again."""
+"""Noise of a machine, from one fixed piece of work that is timed repeatedly."""
 
 import gc
 import os
@@ -35,7 +35,7 @@ NOISY = "noisy"
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much a machine may add to the times of fixed work, for a verdict.
+    """Bounds on the spread of the times of fixed work, for a verdict.
 
     Attributes:
         p95_ratio, p99_ratio: percentile over median.
@@ -65,9 +65,9 @@ USABLE = Bounds(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Spread:
-    """How the times of the same work differ.
+    """The spread of the times of equal work.
 
     Attributes:
         calls: how many were timed.
@@ -120,7 +120,7 @@ class Quietness:
 
 
 def listen(seconds: float) -> Quietness:
-    """Time fixed work for so long, and look who else runs meanwhile."""
+    """Time fixed work for some seconds, and note which other processes run meanwhile."""
     processes, stat, start = _processes(), _stat(), time.perf_counter()
     times_ns = timed_calls(seconds)
     elapsed = time.perf_counter() - start
@@ -129,7 +129,7 @@ def listen(seconds: float) -> Quietness:
 
 
 def timed_calls(seconds: float) -> Nanoseconds:
-    """The times of successive calls of about a millisecond, float64[n].
+    """Time successive calls of about a millisecond, float64[n].
 
     From the end of one to the end of the next, so no gap is lost between them. It takes longer
     than `seconds` where that is too short for a p95.
@@ -152,7 +152,7 @@ def timed_calls(seconds: float) -> Nanoseconds:
 
 
 def spread_of(times_ns: Nanoseconds, steal_share: float) -> Spread:
-    """The figures of float64[n] times of equal work, n >= 1."""
+    """Summarize float64[n] times of equal work, n >= 1."""
     median = float(np.median(times_ns))
     ratios = {
         q: float(np.percentile(times_ns, q)) / median
@@ -170,7 +170,7 @@ def spread_of(times_ns: Nanoseconds, steal_share: float) -> Spread:
 
 
 def judge(spread: Spread, busy: tuple[BusyProcess, ...]) -> Quietness:
-    """The verdict on a spread: quiet, usable, or noisy."""
+    """Judge a spread: quiet, usable, or noisy."""
     disturbances = _beyond(spread, QUIET)
     if too_much := _beyond(spread, USABLE):
         verdict = f"{NOISY}: {', '.join(too_much)}"
@@ -182,7 +182,7 @@ def judge(spread: Spread, busy: tuple[BusyProcess, ...]) -> Quietness:
 
 
 def steal_share(before: str, after: str) -> float:
-    """The stolen part of the time that the CPUs wanted to run, between two texts of /proc/stat.
+    """Return the stolen part of the time that the CPUs wanted to run, from two /proc/stat texts.
 
     Idle time is left out: on a large idle machine it would hide what a busy CPU loses.
     """
@@ -194,7 +194,7 @@ def steal_share(before: str, after: str) -> float:
 def busy_processes(
     before: Mapping[tuple[int, str], float], after: Mapping[tuple[int, str], float], seconds: float
 ) -> tuple[BusyProcess, ...]:
-    """The processes that took most of a CPU in the `seconds` between two looks.
+    """Return the processes that took most of a CPU in the `seconds` between two looks.
 
     Args:
         before, after: CPU seconds so far, by process id and name.
@@ -210,7 +210,7 @@ def busy_processes(
 
 
 def _beyond(spread: Spread, bounds: Bounds) -> list[str]:
-    """What of a spread is beyond the bounds, in words."""
+    """Name the figures of a spread that are beyond the bounds."""
     found = []
     for q, ratio, bound in (
         (95, spread.p95_ratio, bounds.p95_ratio),
@@ -226,7 +226,7 @@ def _beyond(spread: Spread, bounds: Bounds) -> list[str]:
 
 
 def _work(repeats: int) -> int:
-    """Multiply so many times; the nanoseconds that it took."""
+    """Multiply `repeats` times; returns the nanoseconds that it took."""
     start = time.perf_counter_ns()
     for _ in range(repeats):
         np.matmul(MATRIX, MATRIX)
@@ -238,13 +238,13 @@ def _stat() -> str:
 
 
 def _ticks(stat: str) -> list[int]:
-    """The first FIELDS counts of all CPUs together; zeros where there is no /proc/stat."""
+    """Return the first FIELDS counts of all CPUs together; zeros without /proc/stat."""
     counts = stat.split("\n", 1)[0].split()[1 : FIELDS + 1]
     return [int(count) for count in counts] or [0] * FIELDS
 
 
 def _processes() -> Processes:
-    """CPU seconds so far of every other process that can be seen."""
+    """Return the CPU seconds so far of every other visible process."""
     return {
         (process.pid, process.info["name"]): times.user + times.system
         for process in psutil.process_iter(["name", "cpu_times"])

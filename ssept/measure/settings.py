@@ -1,4 +1,4 @@
-"""Session settings found by `ssept tune`, in a file that benchmarks and servers read."""
+"""Session settings of `ssept tune`, in a file that benchmarks and servers read."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -33,7 +33,7 @@ class Settings:
 
 
 def default_path() -> Path:
-    """Where `ssept tune` writes unless told otherwise."""
+    """Return the default file of `ssept tune`."""
     return cache_folder() / "tuned.json"
 
 
@@ -56,7 +56,7 @@ def write_settings(path: Path, cell: str, settings: Settings, about: dict[str, A
 
 
 def read_settings(path: Path) -> dict[str, Settings]:
-    """The settings in a file, by "variant-provider".
+    """Read the settings in a file, by "variant-provider".
 
     Raises:
         SettingsError: the file is missing or broken, or was made on another CPU.

@@ -1,8 +1,8 @@
-"""What repeated timings say, and how surely: percentiles, and paired ratios of two sessions.
+"""Statistics of repeated timings, with intervals: percentiles and paired ratios.
 
 All intervals are distribution-free: latencies are skewed and heavy-tailed, so nothing here takes
 them for normal. Independence is still assumed. Calls close in time are not independent, which
-`block_medians` mends for ratios; for percentiles read the interval as the least uncertainty.
+`block_medians` corrects for ratios; for percentiles, the interval is the least uncertainty.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ _EXACT_UP_TO = 50
 
 
 def percentile(samples: FloatArray, q: int, confidence: float = 0.99) -> Estimate | None:
-    """The q-th percentile with its order-statistic interval.
+    """Return the q-th percentile with its order-statistic interval.
 
     The point is NumPy's linear interpolation. The ends are samples, chosen by the binomial
     distribution of how many of n samples fall below the percentile (Conover, Practical
@@ -61,7 +61,7 @@ def percentile(samples: FloatArray, q: int, confidence: float = 0.99) -> Estimat
 
 
 def hodges_lehmann(x: FloatArray, confidence: float = 0.99) -> Estimate:
-    """The centre of symmetry of x: the median of its Walsh averages (x_i + x_j) / 2, i <= j.
+    """Estimate the centre of symmetry: the median of the Walsh averages (x_i + x_j) / 2, i <= j.
 
     The interval holds the centres that a two-sided Wilcoxon signed-rank test does not reject
     (Hollander and Wolfe, Nonparametric Statistical Methods, 2nd edition, sections 3.2 and 3.3).
@@ -89,9 +89,9 @@ def hodges_lehmann(x: FloatArray, confidence: float = 0.99) -> Estimate:
 
 
 def block_medians(x: NDArray[Any], blocks: int) -> FloatArray:
-    """The medians of consecutive blocks of nearly equal length, float64[blocks].
+    """Return the medians of consecutive blocks of nearly equal length, float64[blocks].
 
-    A burst of other load slows many calls in a row. Within a block those hang together; the
+    A burst of other load slows many calls in a row. Within a block those are correlated; the
     medians of blocks longer than a burst are nearly independent, as a test assumes.
 
     Raises:
@@ -109,7 +109,7 @@ def paired_ratio(
     confidence: float = 0.99,
     blocks: int = 30,
 ) -> Estimate:
-    """How many times faster the cell is than the baseline: above 1 it is faster.
+    """Return how many times faster the cell is than the baseline: above 1 it is faster.
 
     exp of the Hodges-Lehmann estimate over block medians of log(baseline / cell). The two calls of
     a pair ran one after the other, so a machine that slows down for both cancels in the ratio.
@@ -136,7 +136,7 @@ def paired_ratio(
 
 
 def _rejected_walsh_averages(n: int, confidence: float) -> int:
-    """How far from either end of the sorted Walsh averages the interval's end stands, 0 = none.
+    """Return the distance of the interval's end from the end of the sorted averages; 0 = none.
 
     The largest c with P(T <= c - 1) <= (1 - confidence) / 2, where T is the signed-rank statistic
     of n values symmetric around 0; the interval runs from the c-th smallest to the c-th largest.
@@ -151,7 +151,7 @@ def _rejected_walsh_averages(n: int, confidence: float) -> int:
 
 
 def _signed_rank_distribution(n: int) -> FloatArray:
-    """P(T = t) for t in 0..n(n+1)/2: each rank is in the sum T with probability 1/2."""
+    """Return P(T = t) for t in 0..n(n+1)/2: each rank is in the sum T with probability 1/2."""
     probabilities = np.ones(1)
     for rank in range(1, n + 1):
         without = np.pad(probabilities, (0, rank))

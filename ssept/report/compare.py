@@ -1,4 +1,4 @@
-"""A comparison of saved runs as people read it: a table for the terminal, and Markdown."""
+"""Reports of a comparison of saved runs, for the terminal and as Markdown."""
 
 import math
 import textwrap
@@ -24,7 +24,7 @@ from ssept.report.text import NOTHING, WIDTH
 from ssept.report.text import UNTOLD as UNTOLD_MARK
 
 UNITS = {NDCG: "", RATIO: "×", BYTES: "bytes"}
-# Of times from so many milliseconds on: the unit, and how many are a millisecond.
+# For times from this number of milliseconds on: the unit, and its number in a millisecond.
 TIME_UNITS = ((0.1, "ms", 1.0), (1e-4, "µs", 1e3), (0.0, "ns", 1e6))
 SAID_OF = {
     RATIO: "×: times as fast as the baseline of the same run, from pairs in one loop.",
@@ -50,7 +50,7 @@ NO_BASELINE = (
 
 
 def comparison_table(comparison: Comparison) -> str:
-    """The comparison for a terminal, at most 100 columns wide."""
+    """Return the comparison for a terminal, at most 100 columns wide."""
     blocks = [[_run_line(about) for about in comparison.runs]]
     if differing := _differing(comparison):
         blocks.append(["not the same:", *_wrapped(differing, "  ")])
@@ -64,7 +64,7 @@ def comparison_table(comparison: Comparison) -> str:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """The comparison as Markdown, with one table for each pair of runs."""
+    """Return the comparison as Markdown, with one table for each pair of runs."""
     runs = [
         f"{about.label}: `{about.file}`, {_when(about)}, {_counted(about)}"
         for about in comparison.runs
@@ -86,7 +86,7 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def _pair_lines(pair: RunComparison) -> list[str]:
-    """The table of a pair; the name of each cell stands on a line above its rows."""
+    """Return the table of two runs; a line with the name of each cell precedes its rows."""
     rows = _shown(pair)
     if not rows:
         return []
@@ -109,12 +109,12 @@ def _header(pair: RunComparison) -> list[str]:
 
 
 def _shown(pair: RunComparison) -> list[Row]:
-    """The rows with a figure on either side."""
+    """Return the rows with a figure on either side."""
     return [row for row in pair.rows if row.first or row.other]
 
 
 def _columns(row: Row) -> list[str]:
-    """What was measured, the two figures, the change and the verdict."""
+    """Return the measure, the two figures, the change and the verdict."""
     change = NOTHING
     if row.change:
         change = _figure(row.change, row.unit if row.unit == NDCG else RATIO)
@@ -129,7 +129,7 @@ def _columns(row: Row) -> list[str]:
 
 
 def _figure(found: Estimate | None, unit: str, scale: float = 1) -> str:
-    """A value with its ends, or alone where it is exact."""
+    """Write a value with its interval, or alone if it is exact."""
     if found is None:
         return NOTHING
     value, low, high = (_number(x * scale, unit) for x in (found.value, found.low, found.high))
@@ -137,7 +137,7 @@ def _figure(found: Estimate | None, unit: str, scale: float = 1) -> str:
 
 
 def _number(x: float, unit: str) -> str:
-    """Four digits after the point for NDCG, three for ratios, three in all for times."""
+    """Write a number: four decimals of NDCG, three of ratios, three digits of times."""
     if unit == NDCG:
         return f"{x:.4f}".replace("0.", ".", 1)
     if unit == BYTES:
@@ -147,7 +147,7 @@ def _number(x: float, unit: str) -> str:
 
 
 def _lists(pair: RunComparison) -> list[tuple[str, list[str]]]:
-    """What stands below the table: what has no change, and what only one run measured."""
+    """List the cells below the table: those without a change, and those of only one run."""
     present = {row.cell for row in pair.rows}
     of_matrix = {row.cell for row in pair.rows if row.unit == BYTES}
     unchanged = [

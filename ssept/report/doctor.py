@@ -10,7 +10,7 @@ from ssept.report.text import WIDTH
 WHY_ONE_ONNXRUNTIME = (
     "all onnxruntime distributions write the folder onnxruntime; the last one written wins, "
     "`pip check` says nothing, and uninstalling one leaves a hollow package. In this project's "
-    "folder, two commands mend it:"
+    "folder, two commands repair it:"
 )
 
 GIGABYTE = 1e9
@@ -21,7 +21,7 @@ YES_OR_NO = {True: "yes", False: "no", None: UNKNOWN}
 
 
 def render(report: Report) -> str:
-    """The report as text, at most 100 columns wide but for a long path."""
+    """Return the report as text, at most 100 columns wide except for a long path."""
     recommended = report.recommendation
     sections = {
         "machine": _machine_rows(report),

@@ -1,4 +1,4 @@
-"""A gate's findings as a table for the terminal, and as Markdown for a pull request."""
+"""Reports of a gate's findings, for the terminal and as Markdown for a pull request."""
 
 import math
 from collections.abc import Sequence

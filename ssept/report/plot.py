@@ -106,7 +106,7 @@ def _draw(figure: "Figure", panels: Sequence[Panel], measured: Measured) -> None
 
 
 def _looks(measured: Measured) -> dict[str, dict[str, str]]:
-    """A colour and a marker for each cell: with 7 of one and 8 of the other, 56 pairs."""
+    """Return a colour and a marker for each cell: 7 colours and 8 markers give 56 combinations."""
     names = dict.fromkeys(name for cells in measured.values() for name in cells)
     pairs = zip(cycle(COLOURS), cycle(MARKERS))
     return {
@@ -150,7 +150,7 @@ def _label(axes: "Axes", panel: Panel) -> None:
 
 
 def _fixed(panel: Panel) -> str:
-    """What is the same at all points of a panel: "10k items, length 50"."""
+    """Write the sizes that all points of a panel share: "10k items, length 50"."""
     axis, (first, *_) = panel
     said = {
         "items": f"{_short(first.items)} items",
@@ -168,7 +168,7 @@ def _short(size: int) -> str:
 
 
 def _in_words(panels: Sequence[Panel], measured: Measured) -> str:
-    """Both ends of each curve."""
+    """Describe both ends of each curve."""
     sentences = []
     for panel in panels:
         axis, points = panel
@@ -187,7 +187,7 @@ def _in_words(panels: Sequence[Panel], measured: Measured) -> str:
 
 
 def _described(svg: str, description: str) -> str:
-    """An SVG file with a title and a description for those who do not see it."""
+    """Add a title and a description to an SVG file, for screen readers."""
     start, tag, rest = svg.partition("<svg ")
     attributes, end, content = rest.partition(">")
     words = f"<title>{TITLE}</title>\n <desc>{escape(description)}</desc>"

@@ -1,4 +1,4 @@
-"""Cost as the work grows, as people read it: a table for the terminal, and Markdown."""
+"""Reports of a scale run, for the terminal and as Markdown."""
 
 import itertools
 import textwrap

@@ -1,4 +1,4 @@
-"""The rates of a gate's self-test as tables, for the terminal and as Markdown."""
+"""Reports of the gate's self-test, for the terminal and as Markdown."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from ssept.decide.gate.findings import Verdict
 from ssept.decide.gate.self_test.other_tools import IN_SEQUENCE, INTERLEAVED, WAYS
-from ssept.decide.gate.self_test.rates import Alarms, Rates
+from ssept.decide.gate.self_test.rates import Alarms, ConditionRates
 from ssept.decide.gate.self_test.scenarios import Counts
 from ssept.percent import percent
 from ssept.report.text import NOTHING, filled
@@ -38,18 +38,18 @@ COUNTED = {
 }
 
 
-def self_test_text(found: Sequence[Rates]) -> str:
-    """All tables for the terminal."""
+def self_test_text(found: Sequence[ConditionRates]) -> str:
+    """Return all tables for the terminal."""
     return _report(found, "simple")
 
 
-def self_test_markdown(found: Sequence[Rates]) -> str:
-    """The same as Markdown."""
+def self_test_markdown(found: Sequence[ConditionRates]) -> str:
+    """Return all tables as Markdown."""
     return _report(found, "github") + "\n"
 
 
-def sentence(found: Sequence[Rates]) -> str:
-    """Which slowdown a machine shows in how long, from its trials with identical code."""
+def sentence(found: Sequence[ConditionRates]) -> str:
+    """Say which slowdowns a machine detects in what time, from trials with identical code."""
     seen = []
     for rates in found:
         if rates.settings["extra_work"] or not math.isfinite(rates.half_width):
@@ -65,12 +65,12 @@ def sentence(found: Sequence[Rates]) -> str:
     )
 
 
-def _report(found: Sequence[Rates], style: str) -> str:
+def _report(found: Sequence[ConditionRates], style: str) -> str:
     machines = groupby(found, key=lambda rates: (rates.cpu, rates.cpus))
     return "\n\n".join(part for key, of in machines for part in _machine(key, list(of), style))
 
 
-def _machine(machine: tuple[str, int], found: list[Rates], style: str) -> Iterator[str]:
+def _machine(machine: tuple[str, int], found: list[ConditionRates], style: str) -> Iterator[str]:
     cpu, cpus = machine
     yield f"{cpu}, {cpus} CPUs"
     yield _table(_rows(found), found, style)
@@ -91,8 +91,8 @@ def _machine(machine: tuple[str, int], found: list[Rates], style: str) -> Iterat
     yield filled(LEGEND)
 
 
-def _rows(found: Sequence[Rates]) -> list[list[str]]:
-    """A row a quantity, a column a condition."""
+def _rows(found: Sequence[ConditionRates]) -> list[list[str]]:
+    """Return a row for each quantity, with a column for each condition."""
     intervals = [rates.counted.estimate() for rates in found]
     settings = [rates.settings for rates in found]
     verdicts = [
@@ -115,7 +115,7 @@ def _rows(found: Sequence[Rates]) -> list[list[str]]:
     ]
 
 
-def _table(rows: Sequence[Sequence[str]], found: Sequence[Rates], style: str) -> str:
+def _table(rows: Sequence[Sequence[str]], found: Sequence[ConditionRates], style: str) -> str:
     header = ["", *(rates.condition for rates in found)]
     return tabulate(rows, header, tablefmt=style, disable_numparse=True)
 

@@ -1,4 +1,4 @@
-"""A sweep's layers and the set that it chose, as a table for the terminal."""
+"""The report of a sweep for the terminal: its layers and the chosen set."""
 
 from tabulate import tabulate
 
@@ -42,7 +42,7 @@ def _change(change: Estimate) -> str:
 
 
 def _path(found: SweepResult) -> list[str]:
-    """How the search came from the layers alone to the chosen set."""
+    """Describe the steps of the search from single layers to the chosen set."""
     paying = [layer for layer, trial in found.alone.items() if trial.pays]
     lines = [f"pay alone: {', '.join(paying) or 'none'}."]
     if found.dropped:
@@ -51,7 +51,7 @@ def _path(found: SweepResult) -> list[str]:
         step = "no change pays" if one.better is None else _step(one.start, one.better)
         lines.append(f"round {number}: {step}.")
     if not found.settled:
-        lines.append("stopped at the limit of rounds; the last round still found a better set.")
+        lines.append("stopped at the limit of rounds; the last one still found something better.")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""The summary of a run: a row a cell, accuracy beside speed; below, what was not measured."""
+"""The report of a run: a row for each cell with accuracy and speed, and what was not measured."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ SMALLEST_BATCH = MeasureKey(REAL_LENGTHS, 1)
 
 
 def matrix_report(run: MatrixRun) -> str:
-    """The table of a saved run and the lists below it, at most 100 columns wide."""
+    """Return the tables and lists of a saved run, at most 100 columns wide."""
     cells = _cells(run)
     parts = [
         _table(cells, run.baseline.combination),
@@ -51,7 +51,7 @@ def matrix_report(run: MatrixRun) -> str:
 
 
 def _cells(run: MatrixRun) -> Cells:
-    """The facts of each cell by what they measure, in the order of the run."""
+    """Return the facts of each cell by their measure, in the order of the run."""
     cells: dict[Combination, dict[MeasureKey, Facts]] = defaultdict(dict)
     for facts in run.facts:
         if not facts.measure.startswith(SERVED):
@@ -60,7 +60,7 @@ def _cells(run: MatrixRun) -> Cells:
 
 
 def _table(cells: Cells, baseline: Combination) -> str:
-    """What a choice is made by: size, accuracy, and speed against the baseline."""
+    """Return the table to choose by: size, accuracy, and speed against the baseline."""
     if not cells:
         return ""
     columns = {
@@ -81,7 +81,7 @@ def _table(cells: Cells, baseline: Combination) -> str:
 
 
 def _times(cells: Cells) -> str:
-    """Times of this machine, memory, and the proof of use."""
+    """Return the table of times of this machine, memory, and the proof of use."""
     batches = _batches(cells)
     smallest = MeasureKey(LATENCY, batches[0]) if batches else MeasureKey(LATENCY)
     columns = {
@@ -103,13 +103,13 @@ def _times(cells: Cells) -> str:
 
 
 def _batches(cells: Cells) -> list[int]:
-    """The batch sizes of the latency cells, smallest first."""
+    """Return the batch sizes of the latency cells, smallest first."""
     measured = {measure for cell in cells.values() for measure in cell}
     return sorted(own.batch for own in measured if own.kind == LATENCY and own.batch)
 
 
 def _more(cells: Cells) -> str:
-    """One core, real lengths, several sessions, cost: what was asked for of these."""
+    """Return the table of one core, real lengths, several sessions and cost, as far as measured."""
     columns = {
         "edge p50": _column(Timed, MeasureKey(ONE_CORE), lambda own: _number(own.p50_ms, 3)),
         "real p50": _column(Timed, SMALLEST_BATCH, lambda own: _number(own.p50_ms, 3)),
@@ -132,7 +132,7 @@ def _more(cells: Cells) -> str:
 
 
 def _column(kind: type[Kind], measure: MeasureKey, shown: Callable[[Kind], str]) -> Column:
-    """A column of what was measured of each cell; a dash for a cell without that measure."""
+    """Return a column with a measure of each cell, or a dash."""
 
     def column(cell: CellFacts) -> str:
         facts = cell.get(measure)
@@ -146,12 +146,12 @@ def _speedup(measure: MeasureKey) -> Column:
 
 
 def _first(cell: CellFacts) -> Facts:
-    """Whichever facts of a cell come first: some are the same in all."""
+    """Return the first facts of a cell: some values are the same in all."""
     return next(iter(cell.values()))
 
 
 def _tabulated(names: list[str], cells: Cells, columns: Mapping[str, Column]) -> str:
-    """A row a cell, without the columns of which nothing was measured.
+    """Return a table with a row for each cell, without empty columns.
 
     Args:
         names: of the rows.
@@ -180,7 +180,7 @@ def _sustained(run: MatrixRun) -> str:
 
 
 def _served(run: MatrixRun) -> str:
-    """The loads on a server, the server's own times beside the client's, and ratios of two."""
+    """Return the tables of loads on servers, with client and server times, and ratios of two."""
     loads = [_load(facts) for facts in run.facts if isinstance(facts, ServedLoad)]
     ratios = [
         f"{facts.served} against {facts.against}, {facts.load}: {_ratio(facts.ratio)} "
@@ -199,7 +199,7 @@ def _served(run: MatrixRun) -> str:
 
 
 def _requests(run: MatrixRun) -> str:
-    """The loads on the HTTP server, as its clients saw them."""
+    """Return the table of loads on the HTTP server, as measured by its clients."""
     rows = [_request(facts) for facts in run.facts if isinstance(facts, ServedRequests)]
     if not rows:
         return ""
@@ -250,25 +250,25 @@ def _alignment(header: list[str]) -> list[str]:
 
 
 def _number(found: Estimate | float | None, digits: int) -> str:
-    """A figure or an estimate's value; a dash where there is none."""
+    """Write a figure or an estimate's value, or a dash."""
     if found is None:
         return NOTHING
     return f"{found.value if isinstance(found, Estimate) else found:,.{digits}f}"
 
 
 def _ratio(estimate: Estimate) -> str:
-    """A speed-up, marked where its interval does not tell it from 1."""
+    """Write a speed-up, marked if its interval holds 1."""
     return f"{estimate.value:.2f}{mark(estimate)}"
 
 
 def _placement(nodes: dict[str, int]) -> str:
-    """The proof of use: "OpenVINO 1/1" when all nodes ran there."""
+    """Write the proof of use: "OpenVINO 1/1" when all nodes ran there."""
     total = sum(nodes.values())
     return ", ".join(f"{name} {count}/{total}" for name, count in nodes.items()) or NOTHING
 
 
 def _unmeasured(about: About) -> list[str]:
-    """Failed and skipped cells with their reasons, and pairs that make no sense."""
+    """List failed and skipped cells with their reasons, and combinations that do not apply."""
     lists = []
     for outcome in ("failed", "skipped"):
         reasons: dict[str, list[str]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""What to keep in mind where the ratios of two runs are compared, and where they cannot be."""
+"""Caveats of a comparison of ratios, and reasons why ratios cannot be compared."""
 
 from ssept.decide.compare.environment import differences, machine, packages
 from ssept.results.cells import Baseline, MatrixRun
@@ -6,7 +6,7 @@ from ssept.results.schema import ONE_CORE, Timed
 
 
 def why_no_ratio(measure: str, first: Baseline, other: Baseline) -> str:
-    """Why two runs took a measure against different things; empty where they did not."""
+    """Say why two runs have different baselines of a measure; empty if they have the same."""
     if first.combination != other.combination:
         return f"the baselines differ: {first.combination}, {other.combination}"
     checkpoints = {first.checkpoint_sha256, other.checkpoint_sha256}
@@ -21,7 +21,7 @@ def why_no_ratio(measure: str, first: Baseline, other: Baseline) -> str:
 
 
 def cautions(first: MatrixRun, other: MatrixRun, *, changed: bool) -> list[str]:
-    """Whole sentences on how far the ratios of two runs of the matrix can be trusted.
+    """Return whole sentences on the limits of a comparison of two runs of the matrix.
 
     Args:
         first, other: the runs.
@@ -64,7 +64,7 @@ def _changed_baseline(first: MatrixRun, other: MatrixRun) -> list[str]:
 
 
 def _baseline_against_itself(run: MatrixRun) -> list[float]:
-    """The ratios that a run measured of its baseline's own cell."""
+    """Return the ratios that a run measured of its baseline's own cell."""
     return [
         facts.speedup.value
         for facts in (test.extra_info for test in run.cells.values())

@@ -101,7 +101,7 @@ def _pair(
 
 
 def _all_of_matrix(runs: Sequence[Run]) -> list[MatrixRun]:
-    """The runs if all are of the matrix; else none."""
+    """Return the runs if all are of the matrix, else none."""
     found = [run for run in runs if isinstance(run, MatrixRun)]
     return found if len(found) == len(runs) else []
 

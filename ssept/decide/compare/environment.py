@@ -1,4 +1,4 @@
-"""What saved runs were measured under, and in what of it they differ."""
+"""Conditions of saved runs, and the differences between them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,21 +12,21 @@ SOFTWARE = ("system", "python", "packages")
 
 
 def conditions(run: MatrixRun) -> dict[str, str]:
-    """What a run of the matrix was measured under, by name, as short text."""
+    """Return the conditions of a run of the matrix by name, as short text."""
     known = _fingerprint(run)
     software = {name: _text(known.get(name)) for name in SOFTWARE if name != "packages"}
     return machine(run) | {"commit": run.commit} | software | packages(run) | _settings(run)
 
 
 def plain_conditions(run: Run) -> dict[str, str]:
-    """What any run was measured under, by what every pytest-benchmark file has."""
+    """Return the conditions of any run, from fields that every pytest-benchmark file has."""
     info = run.content.machine_info
     python = {"python": _text(info and info.python_version)}
     return plain_machine(run) | {"commit": run.commit} | python
 
 
 def machine(run: MatrixRun) -> dict[str, str]:
-    """What tells one machine from another, by name, as short text; empty where nothing does."""
+    """Return what identifies the machine of a run, by name, as short text; empty if unknown."""
     known = _fingerprint(run)
     # The kernel keeps some memory for itself, not the same after each update: whole GB stay.
     rounded = {name: f"{known[name] / 1e9:.0f} GB" for name in MEMORY if known.get(name)}
@@ -34,7 +34,7 @@ def machine(run: MatrixRun) -> dict[str, str]:
 
 
 def plain_machine(run: Run) -> dict[str, str]:
-    """Tell the machine of any run by what every pytest-benchmark file has."""
+    """Identify the machine of any run, from fields that every pytest-benchmark file has."""
     if not (info := run.content.machine_info):
         return {}
     known: dict[str, Any] = {"node": info.node, "machine": info.machine}
@@ -44,13 +44,13 @@ def plain_machine(run: Run) -> dict[str, str]:
 
 
 def packages(run: MatrixRun) -> dict[str, str]:
-    """The versions of the packages that a run of the matrix records, by name."""
+    """Return the versions of the packages that a run of the matrix records, by name."""
     found: dict[str, str] = _fingerprint(run).get("packages", {})
     return found
 
 
 def differences(found: Sequence[dict[str, str]]) -> dict[str, list[str]]:
-    """The values, one a run, of each name that has not the same value in all.
+    """Return the values, one for each run, of each name whose value differs between runs.
 
     Args:
         found: of each run its conditions, or a part of them.
@@ -87,7 +87,7 @@ def _settings(run: MatrixRun) -> dict[str, str]:
 
 
 def _all_of(run: MatrixRun, name: str) -> str:
-    """The values of this fact together, in the order of the run; of a hash the first digits."""
+    """Join the values of a fact, in the order of the run; of a hash, the first digits."""
     cut = SHORT if name.endswith(("_sha256", "_hash")) else None
     found = [getattr(facts, name, None) for facts in run.facts]  # not all were timed
     values = dict.fromkeys(str(value)[:cut] for value in found if value)

@@ -1,4 +1,4 @@
-"""Two saved runs side by side: how each cell changed, as far as that can be said."""
+"""Rows of a comparison of two saved runs: the change of each cell, where it can be given."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -89,7 +89,7 @@ class Labelled(Generic[AnyRun]):
 
 
 def difference(first: Estimate, other: Estimate) -> Estimate:
-    """other - first, with an interval from those of two independent estimates.
+    """Subtract `first` from `other`, with an interval from those of two independent estimates.
 
     "Square and add" (Newcombe, Statistics in Medicine 17, 1998, pages 873-890), shown to hold in
     general by Zou and Donner (Statistics in Medicine 27, 2008, pages 1693-1702) under the name of
@@ -105,7 +105,7 @@ def difference(first: Estimate, other: Estimate) -> Estimate:
 
 
 def ratio(first: Estimate, other: Estimate) -> Estimate:
-    """other / first: `difference` on the log scale, where a ratio and its inverse are alike.
+    """Divide `other` by `first`: `difference` on the log scale.
 
     Args:
         first, other: values and ends above 0.
@@ -116,7 +116,7 @@ def ratio(first: Estimate, other: Estimate) -> Estimate:
 def matrix_pair(
     first: Labelled[MatrixRun], other: Labelled[MatrixRun], select: str, *, absolute: bool
 ) -> RunComparison:
-    """Two runs of the matrix, cell by cell.
+    """Compare two runs of the matrix, cell by cell.
 
     Args:
         first, other: the runs.
@@ -152,7 +152,7 @@ def matrix_pair(
 def plain_pair(
     first: Labelled[Run], other: Labelled[Run], select: str, *, absolute: bool
 ) -> RunComparison:
-    """Two runs of which one is not of the matrix, by the full names of their benchmarks.
+    """Compare two runs, of which one is not of the matrix, by the full names of their benchmarks.
 
     Args:
         first, other: the runs.
@@ -190,7 +190,7 @@ def _row(
     verdicts: tuple[str, str, str] | None = None,
     why: str = "",
 ) -> Row:
-    """The change of a figure, unless `why` says why not, and the verdict on it."""
+    """Return the change of a figure with its verdict, unless `why` says why there is none."""
     row = Row(cell=cell, what=what, unit=unit, first=first, other=other)
     if why or first is None or other is None:
         return replace(row, why_not=why or TOO_FEW)
@@ -206,14 +206,14 @@ def _speed(cell: CellKey, first: Facts, other: Facts, why: str) -> Row:
 
 
 def _speedup(facts: Facts) -> Estimate | None:
-    """How many times as fast as what was timed by turns with it."""
+    """Return how many times as fast the cell is as the baseline that it was paired with."""
     if isinstance(facts, ServedRatio):
         return facts.ratio
     return facts.speedup if isinstance(facts, Timed) else None
 
 
 def _median(cell: CellKey, first: Facts, other: Facts) -> Row:
-    """Of the calls, in milliseconds: a change without a verdict, the machine may have drifted."""
+    """Compare medians in milliseconds, without a verdict: the machine may have drifted."""
     found = (facts.p50_ms if isinstance(facts, Timed) else None for facts in (first, other))
     return _row(cell.name, f"{cell.what} p50", MS, *found, change=ratio)
 
@@ -245,7 +245,7 @@ def _plain_ratio(first: Estimate, other: Estimate) -> Estimate:
 
 
 def _absence(cell: CellKey, test: Benchmark, run: MatrixRun, there: Iterable[CellKey]) -> str:
-    """Why `run` has no such cell."""
+    """Say why `run` has no such cell."""
     about = run.content.ssept
     for entry in about.outcomes:
         if entry.test == test.name and entry.outcome != "measured":

@@ -1,4 +1,4 @@
-"""Whether a model got less accurate or larger: the same users ranked by both sides."""
+"""Accuracy and size of both sides' models, with the same users ranked by both."""
 
 import tempfile
 from pathlib import Path
@@ -31,7 +31,7 @@ def compare_accuracy(
     tolerance: float,
     plan: GatePlan,
 ) -> Finding:
-    """NDCG@10 of a variant on a provider, full ranking, in workers of both sides.
+    """Compare NDCG@10 of a variant on a provider, full ranking, in workers of both sides.
 
     A user's figure is the mean over the validation and the test item.
 
@@ -63,7 +63,7 @@ def compare_accuracy(
 
 
 def judge_accuracy(name: str, base: FloatArray, head: FloatArray, tolerance: float) -> Finding:
-    """The verdict on per-user NDCG@10 of the same users in the same order, float64[n] each.
+    """Judge the NDCG@10 of the same users in the same order, float64[n] each.
 
     Regressed where the paired bootstrap interval of the relative change lies below 0 and the
     change itself beyond the tolerance: a loss that other users would show too, and that matters.
@@ -74,7 +74,7 @@ def judge_accuracy(name: str, base: FloatArray, head: FloatArray, tolerance: flo
         why = f"no target is among base's {TOP_K} best of any user: nothing to compare with"
         return Finding(name, Measure.NDCG, Verdict.UNMEASURED, tolerance, None, why, details)
     change = bootstrap_relative_change(base, head, confidence=CONFIDENCE)
-    verdict, why = Verdict.INCONCLUSIVE, f"{len(base)} users are too few to tell"
+    verdict, why = Verdict.INCONCLUSIVE, f"{len(base)} users are too few for a verdict"
     if change.high < 0 and change.value < -tolerance:
         verdict, why = Verdict.REGRESSED, f"{base.mean():.4f} to {head.mean():.4f}"
     elif change.low > -tolerance:
@@ -85,7 +85,7 @@ def judge_accuracy(name: str, base: FloatArray, head: FloatArray, tolerance: flo
 def compare_size(
     each: VariantOnProvider, models: dict[str, SideModel], tolerance: float
 ) -> Finding:
-    """The sizes of both sides' model files."""
+    """Compare the sizes of both sides' model files."""
     base, head = (models[role].size_bytes for role in ROLES)
     change = head / base - 1
     verdict = Verdict.REGRESSED if change > tolerance else Verdict.FINE
@@ -96,7 +96,7 @@ def compare_size(
 
 
 def _foreign(role: str, model: SideModel, dataset: Dataset) -> str | None:
-    """Why these data cannot tell a model's accuracy, if so."""
+    """Say why these data do not fit a model; None if they do."""
     if model.items == dataset.items and model.data_hash in ("", dataset.data_hash):
         return None
     return (
@@ -112,7 +112,7 @@ def _figures(
     model: SideModel,
     plan: GatePlan,
 ) -> FloatArray:
-    """Each user's NDCG@10, float64[users], by a worker's scores."""
+    """Return each user's NDCG@10, float64[users], from the scores of a worker."""
     with tempfile.TemporaryDirectory() as folder:
         inputs, out = Path(folder) / "inputs.npz", Path(folder) / "scores.npy"
 

@@ -1,4 +1,4 @@
-"""How much worse a cell may get: the defaults, and a file of budgets for some cells."""
+"""Budgets: how much worse a cell may get, by default and by a file of patterns."""
 
 import fnmatch
 import sys
@@ -33,7 +33,7 @@ class Budgets:
     patterns: Mapping[str, Mapping[Measure, float]] = field(default_factory=dict)
 
     def tolerance(self, measure: Measure, name: str) -> float:
-        """The share that a cell may get worse by.
+        """Return the share that a cell may get worse by.
 
         Args:
             measure: what is compared.
@@ -44,7 +44,7 @@ class Budgets:
 
 
 def read_budgets(path: Path, defaults: Mapping[Measure, float]) -> Budgets:
-    """The budgets of a TOML file: a table for each pattern of cells, a field for each measure.
+    """Read the budgets of a TOML file: a table for each pattern, a field for each measure.
 
         ["onnx-cpu-*"]
         latency = "5%"

@@ -1,4 +1,4 @@
-"""What a gate found, measure by measure, and what it comes to."""
+"""Findings of a gate, measure by measure, and the verdict that follows from them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -95,7 +95,7 @@ class GateResult:
         return EXIT_CODES[self.verdict]
 
     def as_json(self) -> dict[str, Any]:
-        """As plain JSON values; an end of an interval that is infinite is null."""
+        """Return plain JSON values; an infinite end of an interval is null."""
         return {
             "schema": SCHEMA,
             "verdict": self.verdict.value,
@@ -109,7 +109,7 @@ class GateResult:
 
 
 def interval(estimate: Estimate | None) -> dict[str, float | None] | None:
-    """An estimate as plain JSON values."""
+    """Return an estimate as plain JSON values."""
     if estimate is None:
         return None
     return {
@@ -132,6 +132,6 @@ def _side(side: Side) -> dict[str, Any]:
 
 
 def counted(findings: Sequence[Finding]) -> dict[Verdict, int]:
-    """How many findings there are of each verdict, worst first, without those of none."""
+    """Count the findings of each verdict, worst first, without verdicts that have none."""
     counts = {verdict: sum(f.verdict == verdict for f in findings) for verdict in EXIT_CODES}
     return {verdict: count for verdict, count in counts.items() if count}

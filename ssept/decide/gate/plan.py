@@ -1,4 +1,4 @@
-"""What a gate will do and what it will call a regression, declared before anything is timed."""
+"""The plan of a gate, declared before anything is timed: its length and its error rates."""
 
 import math
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 SLACK_PASSES = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GatePlan:
     """How long is measured, and how sure a verdict must be.
 
     A *pass* starts a fresh pair of worker processes and gives each open cell one *stretch*: rounds
     in which base and head take turns, in swapped order every round. A stretch becomes one number,
-    the median of its rounds' log ratios, so that a number stands for one pair of processes:
+    the median of its rounds' log ratios, so that a number represents one pair of processes:
     identical code differs between two processes by where its memory lies, and more calls in the
     same pair would narrow the interval around that difference, not around the code's (Kalibera
     and Jones, "Rigorous Benchmarking in Reasonable Time", ISMM 2013).
@@ -60,7 +60,7 @@ class GatePlan:
         return self.alpha / self.looks
 
     def passes(self, cells: int) -> tuple[int, ...]:
-        """How many passes there are at each look, for so many cells.
+        """Return the number of passes at each look, for a number of cells.
 
         n stretches that all lie on one side have a one-sided signed-rank p-value of 2^-n. At the
         first look that must be small enough for Holm's first step, `level / cells`, and for half
@@ -70,11 +70,11 @@ class GatePlan:
         return tuple(math.ceil(first * self.growth**look) for look in range(self.looks))
 
     def calls_of(self, call_ns: float) -> int:
-        """Timed calls in a turn of a cell whose calls take this long."""
+        """Return the number of timed calls in a turn, for calls of this length."""
         return max(1, min(self.calls, int(self.turn_seconds * 1e9 / call_ns)))
 
     def stretch_s(self, cells: int, start_s: float, pass_s: float = math.inf) -> float:
-        """The length of a stretch, in seconds.
+        """Return the length of a stretch, in seconds.
 
         Args:
             cells: in this pass.

@@ -1,4 +1,4 @@
-"""Verdicts on the times of a suite of cells: a sequential test on log ratios, one a pass.
+"""A sequential test on the log ratios of a suite of cells, one ratio per pass.
 
 Nothing here measures: the log ratios may come from anywhere.
 """
@@ -19,7 +19,7 @@ from ssept.metrics import FloatArray
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at a cell saw.
+    """The result of one look at a cell.
 
     Attributes:
         passes: how many log ratios there were.
@@ -54,7 +54,7 @@ class Trial:
     why: str = ""
 
     def close(self, verdict: Verdict, why: str) -> None:
-        """Decide."""
+        """Set the verdict."""
         self.verdict, self.why = verdict, why
 
 
@@ -87,7 +87,7 @@ class Trials:
         return [name for name, trial in self.cells.items() if trial.verdict is None]
 
     def fail(self, name: str, why: str) -> None:
-        """A cell cannot be measured."""
+        """Close a cell that cannot be measured."""
         self.cells[name].close(Verdict.UNMEASURED, why)
 
     def after_pass(self, log_ratios: Mapping[str, float], last: bool) -> None:
@@ -161,7 +161,7 @@ def look_at(log_ratios: Iterable[float], tolerance: float, level: float) -> Look
 
 
 def holm(p: Mapping[str, float], alpha: float) -> set[str]:
-    """Which hypotheses are rejected with a family-wise error of at most alpha.
+    """Return the hypotheses that are rejected with a family-wise error of at most alpha.
 
     Holm's step-down procedure (Scandinavian Journal of Statistics 6, 1979).
     """
@@ -174,7 +174,7 @@ def holm(p: Mapping[str, float], alpha: float) -> set[str]:
 
 
 def _p_slower(beyond: FloatArray) -> float:
-    """The p-value that values this far beyond the tolerance are symmetric around 0 or less."""
+    """Return the p-value of "symmetric around 0 or less" for values relative to the tolerance."""
     if not beyond.any():
         return 1.0
     return float(stats.wilcoxon(beyond, alternative="greater").pvalue)

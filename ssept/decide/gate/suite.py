@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ INTERRUPTED = "interrupted"
 
 @dataclass(frozen=True)
 class Suite:
-    """What to compare.
+    """The cells to compare, and how.
 
     Attributes:
         cells: whose times are compared; accuracy and size of their variants and providers.
@@ -40,6 +40,7 @@ class Suite:
     """
 
     cells: Sequence[GateCell]
+    _: KW_ONLY
     budgets: Budgets = field(default_factory=Budgets)
     plan: GatePlan = field(default_factory=GatePlan)
     checkpoint: Path | None = None
@@ -110,7 +111,7 @@ def _compare(
 
 
 def latency_findings(timing: Timing) -> list[Finding]:
-    """What a timing found; each cell has its verdict by then."""
+    """Return the findings of a timing in which each cell has its verdict."""
     return [_latency(timing, name, trial) for name, trial in timing.trials.cells.items()]
 
 

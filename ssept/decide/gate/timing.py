@@ -16,7 +16,7 @@ from ssept.decide.gate.workers.handle import WorkerError, WorkerPair
 from ssept.decide.gate.workers.prepare import BASE, HEAD, ROLES, Prepared
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stretch:
     """The rounds of a cell in one pass.
 
@@ -90,7 +90,7 @@ class Timing:
                 after_pass(self)
 
     def _pass(self, pass_s: float) -> dict[str, float]:
-        """A stretch of each open cell in fresh processes; its log ratio, by id.
+        """Measure a stretch of each open cell in fresh processes; returns log ratios by id.
 
         A cell at which a worker fails is not measured; the others go on in another pair.
 
@@ -154,7 +154,7 @@ class Timing:
                 worker.pin(shared)
 
     def _stretch(self, pair: WorkerPair, cell: GateCell, seconds: float, units: int) -> Stretch:
-        """Rounds of base and head by turns, in swapped order every round."""
+        """Measure rounds of base and head, in swapped order every round."""
         order = list(pair.workers)
         turns: dict[str, list[list[int]]] = {role: [] for role in order}
         end = time.monotonic() + seconds
@@ -171,10 +171,10 @@ class Timing:
         calls_ns = {role: np.array(turns[role], dtype=np.int64) for role in ROLES}
         base, head = (calls_ns[role].min(axis=1) for role in ROLES)
         return Stretch(
-            float(np.median(np.log(head / base))),
-            rounds,
-            float(np.median(base)),
-            float(np.median(head)),
-            units,
-            {role: calls.ravel() for role, calls in calls_ns.items()},
+            log_ratio=float(np.median(np.log(head / base))),
+            rounds=rounds,
+            base_ns=float(np.median(base)),
+            head_ns=float(np.median(head)),
+            units=units,
+            calls_ns={role: calls.ravel() for role, calls in calls_ns.items()},
         )

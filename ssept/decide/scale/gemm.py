@@ -1,4 +1,4 @@
-"""Matrix products through ONNX Runtime's CPU provider, to find the machine's peak rates with."""
+"""Matrix products in ONNX Runtime's CPU provider, to measure the machine's peak rates."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ KINDS = (
 
 
 def products(threads: int) -> list[Product]:
-    """Products of each precision and of several sizes.
+    """Make products of each precision and of several sizes.
 
     Args:
         threads: that each may use.
@@ -38,7 +38,7 @@ def products(threads: int) -> list[Product]:
 def _product(
     operator: str, side: int, left: type[Any], right: type[Any], threads: int
 ) -> Callable[[], Any]:
-    """A call that multiplies two square matrices of ones."""
+    """Return a call that multiplies two square matrices of ones."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -53,7 +53,7 @@ def _product(
 
 
 def _model(operator: str, weight: npt.NDArray[Any], dtype: np.dtype[Any]) -> bytes:
-    """An ONNX file of one product: an input of the weight's shape, and the weight."""
+    """Build an ONNX file of one product: an input of the weight's shape, and the weight."""
     try:
         from onnx import TensorProto, helper, numpy_helper
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The work of an ONNX file: what a call of it must read, write and multiply.
+"""The work of an ONNX file: the bytes and multiply-adds that a call needs.
 
 The shapes are those of a run in ONNX Runtime with its optimisations off: so operators of any domain
 are understood, and the nodes are those of the file.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
 # Of each product of matrices, the place of its left factor among the inputs, and its precision;
-# None stands for that of the factors.
+# None means that of the factors.
 PRODUCTS: dict[str, tuple[int, str | None]] = {
     "MatMul": (0, None),
     "Gemm": (0, None),
@@ -47,7 +47,7 @@ MOVING = {"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 
 
 def work_of(artifact: Artifact, user: Ids, sequence: Ids, k: int) -> Work:
-    """The least work of a call of an ONNX file, as `recommend` makes it.
+    """Return the least work of a call of an ONNX file, as `recommend` makes it.
 
     Multiply-adds: of each product of matrices, (values in its result) x (values in a row of its
     left factor). They count as INT8 in MatMulInteger and its kin, and where both factors of a
@@ -114,7 +114,7 @@ class _Graph:
         self._values |= _run(path, model, inputs, sorted(asked & self._producers.keys()))
 
     def array(self, name: str) -> npt.NDArray[Any]:
-        """A value: an input, an initializer, or one of the run."""
+        """Return a value: an input, an initializer, or one of the run."""
         if name not in self._values:
             from onnx import numpy_helper
 
@@ -122,7 +122,7 @@ class _Graph:
         return self._values[name]
 
     def multiply_adds(self) -> dict[str, int]:
-        """Of all products of matrices, by precision."""
+        """Count the multiply-adds of all products of matrices, by precision."""
         counts: dict[str, int] = defaultdict(int)
         for node in self._nodes:
             if node.op_type in PRODUCTS:
@@ -152,7 +152,7 @@ class _Graph:
         return node is not None and node.op_type == "DequantizeLinear"
 
     def weight_bytes(self) -> int:
-        """Of all initializers, what must be read."""
+        """Count the bytes of initializers that must be read."""
         return sum(self._read_bytes(tensor) for tensor in self._initializers.values())
 
     def _read_bytes(self, tensor: "TensorProto") -> int:
@@ -168,7 +168,7 @@ class _Graph:
         return min(whole, read)
 
     def _readers(self, name: str) -> Iterator[tuple["NodeProto", int]]:
-        """Each node that reads a value, or what is the same row by row, and as which input."""
+        """Yield each node that reads a value or an equivalent row by row, and the input's place."""
         for node in self._nodes:
             for place, read in enumerate(node.input):
                 if read == name and place == 0 and node.op_type in ROW_BY_ROW:
@@ -178,7 +178,7 @@ class _Graph:
 
 
 def _depth(node: "NodeProto", left: tuple[int, ...]) -> int:
-    """How many products are added up for a value of the result: the left factor's inner size."""
+    """Return the number of products in a value of the result: the left factor's inner size."""
     flags = {attribute.name: attribute.i for attribute in node.attribute}
     if not flags.get("transA"):
         return left[-1]
@@ -186,7 +186,7 @@ def _depth(node: "NodeProto", left: tuple[int, ...]) -> int:
 
 
 def _run(path: Path, model: "ModelProto", inputs: Feeds, names: list[str]) -> Feeds:
-    """Values of one run, with the graph as it stands in the file."""
+    """Return values of one run with the unchanged graph of the file."""
     import onnx
 
     present = {output.name for output in model.graph.output}

@@ -1,4 +1,4 @@
-"""Where cells are measured: sizes of the catalog, lengths and batch sizes, one axis at a time."""
+"""Points of a scale run: catalog sizes, sequence lengths and batch sizes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,14 +19,14 @@ class Point:
 
 
 def points_around(around: Iterable[Point], axes: Mapping[str, Sequence[int]]) -> list[Point]:
-    """Some points, and those that differ from one of them along one axis alone.
+    """Return some points, and those that differ from one of them along one axis alone.
 
     Args:
         around: the points.
         axes: the values along each axis, by a name in AXES.
 
     Returns:
-        Each point once, in order: those of the same model stand together.
+        Each point once, in order: those of the same model are neighbours.
     """
     centres = set(around)
     beside = {
@@ -39,7 +39,7 @@ def points_around(around: Iterable[Point], axes: Mapping[str, Sequence[int]]) ->
 
 
 def along(centre: Point, axis: str, points: Iterable[Point]) -> list[Point]:
-    """The points that differ from a centre along one axis at most, in order."""
+    """Return the points that differ from a centre along one axis at most, in order."""
     return sorted(
         {point for point in points if replace(point, **{axis: getattr(centre, axis)}) == centre}
     )

@@ -30,7 +30,7 @@ SHARED = "environments"  # of tools: they take minutes to make, and are named by
 
 @contextmanager
 def models(items: int, length: int, variants: Iterable[str]) -> Iterator[dict[str, Result]]:
-    """Variants of a checkpoint with random weights; all files go at the end of the block.
+    """Build variants of a checkpoint with random weights; the files are removed after the block.
 
     Args:
         items: in the catalog.
@@ -55,7 +55,7 @@ def models(items: int, length: int, variants: Iterable[str]) -> Iterator[dict[st
 
 @contextmanager
 def _own_cache() -> Iterator[Path]:
-    """A cache of this block's own: the user's would fill with files of hundreds of megabytes."""
+    """Use a temporary cache: the user's would fill with files of hundreds of megabytes."""
     shared = cache_folder().absolute() / SHARED
     shared.mkdir(parents=True, exist_ok=True)
     before = os.environ.get(CACHE_VARIABLE)

@@ -18,7 +18,7 @@ FLOAT32, INT8 = "float32", "int8"
 MEMORY, ARITHMETIC = "memory", "arithmetic"
 LOOK_SECONDS = 0.1
 LEAST_CALLS = 3
-# A timed call reads so much at least, so that what it costs to call NumPy does not count.
+# A timed call reads at least this amount, so that the cost of calling NumPy does not count.
 READ_AT_LEAST_BYTES = 64_000_000
 
 
@@ -67,7 +67,7 @@ class LeastTime:
 
 
 def least_time(work: Work, rates: Rates) -> LeastTime:
-    """The least time of some work: reading and computing overlap wholly, and nothing else costs."""
+    """Return the least time of some work, if reading and computing overlap and all else is free."""
     return LeastTime(
         work.bytes / rates.bytes,
         sum(count / rates.multiply_adds[name] for name, count in work.multiply_adds.items()),
@@ -117,7 +117,7 @@ class Ceilings:
             self._bandwidths[size] = max(best, read_bandwidth(size, self._threads))
 
     def rates(self, size_bytes: int) -> Rates:
-        """The rates for work of one of the sizes; what reads a larger buffer so fast can do it too.
+        """Return the rates for work of one of the sizes; a rate of a larger buffer counts too.
 
         Without that, noise would give models of nearly the same size different bandwidths.
         """
@@ -152,9 +152,9 @@ def read_bandwidth(size_bytes: int, threads: int = 1, seconds: float = LOOK_SECO
 
 
 def best_seconds(call: Callable[[], Any], seconds: float = LOOK_SECONDS) -> float:
-    """The shortest time of a call, of those in so many seconds and of LEAST_CALLS at least.
+    """Return the shortest time of a call, from calls over a time and at least LEAST_CALLS.
 
-    The shortest is right here: it stands for what is possible.
+    The shortest is right here: it shows what is possible.
     """
     call()
     best_ns, calls = 0, 0

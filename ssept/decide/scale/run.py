@@ -1,4 +1,4 @@
-"""Cells measured point by point, each against the baseline in one loop, beside its least time."""
+"""Scale runs: cells measured at each point against the baseline, beside a least time."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -58,7 +58,7 @@ REFERENCE = ScaleCell(BASELINE, BASELINE_PROVIDER)
 def cells_of(
     variants: Sequence[str], providers: Sequence[str]
 ) -> tuple[list[ScaleCell], list[ScaleCell]]:
-    """The baseline and each variant on each provider.
+    """Return the baseline and each variant on each provider.
 
     Returns:
         Those that the provider can run, the baseline first, and those whose format it does not run.
@@ -71,7 +71,7 @@ def cells_of(
 
 @dataclass(frozen=True)
 class ScalePlan:
-    """What to measure.
+    """The points and cells to measure, and how.
 
     Attributes:
         points: where, those of the same model one after the other.
@@ -86,7 +86,7 @@ class ScalePlan:
     seconds: float
 
     def missing(self, records: Iterable[Record]) -> dict[Point, list[ScaleCell]]:
-        """The cells that no record has, of each point that lacks some."""
+        """Return the cells without a record, by point."""
         done = by_point(records)
         lacking = {
             point: [cell for cell in self.cells if cell.name not in done.get(point, {})]
@@ -97,7 +97,7 @@ class ScalePlan:
 
 @dataclass(frozen=True)
 class ScaleResult:
-    """What a run ends with.
+    """The result of a run.
 
     Attributes:
         records: of the plan's settings on this machine, those of earlier runs included.
@@ -202,7 +202,7 @@ class _Timing:
         return result
 
     def _least(self, cell: ScaleCell) -> Record:
-        """The least time with what it follows from, or why it is not known."""
+        """Return the least time with its inputs, or why it is not known."""
         work = self._works[cell.variant]
         if not cell.bounded:
             return {"unknown": "only of ONNX files in FP32 and INT8 on a CPU"}
@@ -219,7 +219,7 @@ class _Timing:
 
 
 def _work(result: Result, call: tuple[Ids, Ids, int]) -> Work | str:
-    """The work of a variant's file, or why it is not known."""
+    """Return the work of a variant's file, or why it is not known."""
     if not isinstance(result, Artifact):
         return str(result)
     if result.format != "onnx":

@@ -1,4 +1,4 @@
-"""Sets of layers in INT8, measured: each file is built when it is needed, and gone afterwards."""
+"""Measurements of sets of layers in INT8, with temporary files."""
 
 import tempfile
 from collections.abc import Iterator
@@ -32,15 +32,15 @@ LEAST_PAIRS = 24  # with each of them: 120 pairs, 24 blocks, enough for the leve
 ERROR = 0.01  # shared among the layers (Bonferroni), since the best of a round is looked for
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SweepPlan:
-    """What is measured, and how.
+    """The files to measure, and how.
 
     Attributes:
         checkpoint: the file of the network.
         model: what it is, and its sizes.
         dataset: that it was trained on.
-        users: at most so many are ranked for; None for all.
+        users: the largest number of users to rank for; None for all.
         provider: a name in PROVIDERS, of one that runs ONNX files.
         batch_sizes: sequences in a call.
         threads: that a call may use.
@@ -78,7 +78,7 @@ class MeasuredSets:
             self.layers = self._write(Path(folder) / "fp32.onnx", FP32)
 
     def file(self, int8: LayerSet) -> File:
-        """The file with these layers in INT8; see `File`.
+        """Return the file with these layers in INT8; see `File`.
 
         Raises:
             SseptError: too few users have a hit.
@@ -88,13 +88,13 @@ class MeasuredSets:
         return File(found["size_bytes"], found["ndcg"], change)
 
     def ratios(self, int8: LayerSet, against: LayerSet) -> dict[int, Estimate]:
-        """How many times as fast as another set, by batch size."""
+        """Return how many times as fast as another set it is, by batch size."""
         name = f"{self.name(int8)} / {self.name(against)}"
         found = self._kept.found(RATIOS, name, lambda: self._timed(int8, against))
         return {int(batch): Estimate(**timed["ratio"]) for batch, timed in found.items()}
 
     def name(self, int8: LayerSet) -> str:
-        """What the file of measurements calls a set."""
+        """Return the name of a set in the file of measurements."""
         return "+".join(layer for layer in self.layers if layer in int8) or "fp32"
 
     # Speed
@@ -122,7 +122,7 @@ class MeasuredSets:
     def _stretch(
         self, cell: Artifact, baseline: Artifact, batch: int, turn: int
     ) -> tuple[FloatArray, FloatArray]:
-        """Paired times of fresh sessions, float64[n] each; by turns either is loaded first."""
+        """Time fresh sessions in pairs, float64[n] each; the loading order alternates."""
         order = (cell, baseline) if turn % 2 else (baseline, cell)
         sessions = {artifact.path: self._load(artifact) for artifact in order}
         timed, other = sessions[cell.path], sessions[baseline.path]
@@ -151,7 +151,7 @@ class MeasuredSets:
 
     @cached_property
     def _reference(self) -> FloatArray:
-        """Each user's NDCG@10 with everything in FP32, float64[users]."""
+        """Each user's NDCG@10 with all layers in FP32, float64[users]."""
         with self._built(FP32) as artifact:
             values = self._ndcg(self._load(artifact))
         if not values.any():
@@ -159,7 +159,7 @@ class MeasuredSets:
         return values
 
     def _ndcg(self, session: Session) -> FloatArray:
-        """Each user's NDCG@10, float64[users]: the mean over the validation and the test item."""
+        """Return each user's NDCG@10, float64[users]."""
         cases = chosen_cases(self._plan.dataset, self._plan.users)
         return user_ndcg(session.scores, cases, self._plan.model.max_length)
 
@@ -178,7 +178,7 @@ class MeasuredSets:
 
     @contextmanager
     def _built(self, int8: LayerSet) -> Iterator[Artifact]:
-        """The file that would be served, with its top-k head, until the end of the block."""
+        """Build the file as served, with its top-k head; it is removed after the block."""
         from ssept.variants.topk import append
 
         with tempfile.TemporaryDirectory(prefix="ssept-sweep-") as name:
@@ -188,7 +188,7 @@ class MeasuredSets:
             yield artifact_of(path, CUSTOM, "onnx", self._plan.model, {}, Signature(topk=True))
 
     def _write(self, path: Path, int8: LayerSet) -> list[str]:
-        """Write the file without its head; the names of all layers."""
+        """Write the file without its head; returns the names of all layers."""
         try:
             from ssept.variants.fused import write
         except ImportError as error:

@@ -1,4 +1,4 @@
-"""A sweep from its plan to its file."""
+"""Sweeps, from a plan to a file of results."""
 
 import gc
 from dataclasses import asdict
@@ -60,7 +60,7 @@ def _about(plan: SweepPlan) -> Record:
 
 
 def _result(found: SweepResult, sets: MeasuredSets) -> Record:
-    """What was found as plain JSON values; sets in the order of the network."""
+    """Return the result as plain JSON values, with sets in the order of the network."""
 
     def names(int8: LayerSet) -> list[str]:
         return [layer for layer in sets.layers if layer in int8]

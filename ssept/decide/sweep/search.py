@@ -1,4 +1,4 @@
-"""The search: from each layer alone, over all that pay together, to a set that no change improves.
+"""The search for a set of INT8 layers that no change of one layer improves.
 
 1. Everything in FP32 is the reference, and is timed against itself too: what that ratio differs
    from 1 by is the machine's.
@@ -48,20 +48,20 @@ class File:
 
 
 class Sets(Protocol):
-    """What measures sets of layers in INT8."""
+    """Measures sets of layers in INT8."""
 
     @property
     def layers(self) -> Sequence[str]:
         """The names of all layers, in the order of the network."""
 
     def file(self, int8: LayerSet) -> File:
-        """The file with these layers in INT8."""
+        """Return the file with these layers in INT8."""
 
     def ratios(self, int8: LayerSet, against: LayerSet) -> dict[int, Estimate]:
-        """How many times as fast as another set, by batch size."""
+        """Return how many times as fast as another set it is, by batch size."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerTrial:
     """A set of layers in INT8 beside another one.
 
@@ -110,9 +110,9 @@ class Round:
         return max(paying, key=lambda trial: trial.speed.low).int8 if paying else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """What a search ends with.
+    """The result of a search.
 
     Attributes:
         layers: all of them.
@@ -139,7 +139,7 @@ class SweepResult:
 
 
 def geometric_mean(ratios: Sequence[Estimate]) -> Estimate:
-    """The geometric mean of independent ratios, with an interval of about their confidence.
+    """Return the geometric mean of independent ratios, with an interval of about their confidence.
 
     "Square and add" on the log scale, as `ssept.decide.compare.rows.difference` does for a
     difference (Zou and Donner, Statistics in Medicine 27, 2008, pages 1693-1702).
@@ -153,7 +153,7 @@ def geometric_mean(ratios: Sequence[Estimate]) -> Estimate:
 
 
 def search(sets: Sets, max_loss: float, progress: Progress) -> SweepResult:
-    """Search as this module says.
+    """Search as the module describes.
 
     Args:
         sets: what measures.
@@ -183,10 +183,18 @@ class _Search:
         chosen = rounds[-1].better or rounds[-1].start
         self.progress("the chosen set", 0, 1)
         last = self.trial(chosen, FP32)
-        return SweepResult(layers, self.max_loss, reference, alone, dropped, rounds, last)
+        return SweepResult(
+            layers=layers,
+            max_loss=self.max_loss,
+            reference=reference,
+            alone=alone,
+            dropped=dropped,
+            rounds=rounds,
+            chosen=last,
+        )
 
     def reduced(self, alone: Mapping[str, LayerTrial]) -> tuple[LayerSet, list[str]]:
-        """The layers that pay, less those that cost too much accuracy, and these in order."""
+        """Return the layers that pay, and in order those removed for their loss of accuracy."""
         chosen = [layer for layer, trial in alone.items() if trial.pays]
         dropped: list[str] = []
         total = len(chosen)
@@ -226,10 +234,15 @@ class _Search:
 
     def trial(self, int8: LayerSet, against: LayerSet) -> LayerTrial:
         file, other = self.sets.file(int8), self.sets.file(against)
-        smaller = file.size_bytes < other.size_bytes
-        return LayerTrial(int8, against, file, smaller, self.sets.ratios(int8, against))
+        return LayerTrial(
+            int8=int8,
+            against=against,
+            file=file,
+            smaller=file.size_bytes < other.size_bytes,
+            ratios=self.sets.ratios(int8, against),
+        )
 
 
 def _price(alone: LayerTrial) -> float:
-    """What a layer loses for the speed that it gains."""
+    """Return the loss of a layer for its gain in speed."""
     return -alone.file.ndcg_change.value / max(math.log(alone.speed.value), LEAST_GAIN)

@@ -1,4 +1,4 @@
-"""The file of a sweep: what was measured so far, and in the end what that led to."""
+"""The file of a sweep: its measurements so far and, at the end, its result."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ class Measurements:
     """Measurements of the same settings on the same machine, in a file that is always whole."""
 
     def __init__(self, path: Path, about: Record) -> None:
-        """Go on with a file, or begin one.
+        """Continue a file, or begin one.
 
         Args:
             path: the file.
@@ -37,7 +37,7 @@ class Measurements:
             self._content = self._begun()
 
     def found(self, kind: str, name: str, measure: Callable[[], Record]) -> Record:
-        """A measurement, made now and kept if it is not there.
+        """Return a measurement; it is made and kept if it is missing.
 
         Args:
             kind: FILES or RATIOS.
@@ -51,11 +51,11 @@ class Measurements:
         return known[name]
 
     def finish(self, result: Record) -> None:
-        """Add what the measurements led to."""
+        """Add the result."""
         write_json(self._path, self._content | {"result": result})
 
     def _begun(self) -> Record:
-        """What the file holds, if it can be gone on with."""
+        """Return the content of the file, if this sweep can continue it."""
         try:
             content: Record = json.loads(self._path.read_text(encoding="utf-8"))
             schema = content["schema"]

@@ -1,1 +1,1 @@
-"""The gate tried on itself: its rates of false alarms and of detection."""
+"""Self-test of the gate: its rates of false alarms and of detection."""

@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main() -> None:
-    """Burn and pause by turns."""
+    """Alternate between bursts and pauses."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     parent = int(sys.argv[1])
     while os.getppid() == parent:  # it may have ended before the system was told
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _seconds() -> float:
-    """Exponential, but neither too short to be noticed nor longer than a stretch."""
+    """Draw an exponential length between a noticeable time and the length of a stretch."""
     seconds = random.expovariate(1 / MEAN_SECONDS)
     return min(max(seconds, SHORTEST_SECONDS), LONGEST_SECONDS)
 

@@ -1,7 +1,7 @@
-"""What other tools' rules would have said of the same calls.
+"""Verdicts of other tools' rules on the same calls.
 
-They are judged on the calls of the gate's own trials in two ways. *Interleaved* gives them all
-calls of both sides as they were taken, by turns: better than these tools measure. *In sequence*
+The rules are applied to the calls of the gate's own trials in two ways. *Interleaved* uses all
+calls of both sides in the order of measuring: better than these tools measure. *In sequence*
 is how they are used, one version after the other: the base's calls of the first half of the
 passes against the head's of the second half. Nothing is resampled in either.
 
@@ -69,7 +69,7 @@ INTERLEAVED, IN_SEQUENCE = WAYS = ("interleaved", "in sequence")
 
 
 def rivals(base_ns: Sequence[Times], head_ns: Sequence[Times]) -> dict[str, dict[str, bool]]:
-    """Whether each rule calls the head slower, by the way of taking the calls and by rule.
+    """Apply each rule to both ways of taking the calls; true where it calls the head slower.
 
     Args:
         base_ns, head_ns: the times of each side's calls, int64[n] a pass; two passes or more. Of

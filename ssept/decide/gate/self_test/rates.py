@@ -1,4 +1,4 @@
-"""What the trials of a self-test come to: rates with their intervals."""
+"""ConditionRates of false alarms and of detection in a self-test, with their intervals."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -21,13 +21,13 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Share:
-    """So many hits of so many."""
+    """A count of hits among a count of trials."""
 
     hits: int
     of: int
 
     def estimate(self) -> Estimate:
-        """The share with its 95 % interval of Clopper and Pearson (Biometrika 26, 1934).
+        """Return the share with its 95 % interval of Clopper and Pearson (Biometrika 26, 1934).
 
         It takes the trials for independent; the cells of one suite share their passes, so of cells
         read it as the least uncertainty.
@@ -46,8 +46,8 @@ class Alarms:
     suites: Share
 
 
-@dataclass(frozen=True)
-class Rates:
+@dataclass(frozen=True, kw_only=True)
+class ConditionRates:
     """A condition on a machine.
 
     Attributes:
@@ -80,7 +80,7 @@ class Rates:
     rivals: dict[str, dict[str, Alarms]]
 
     def as_json(self) -> dict[str, Any]:
-        """As plain JSON values; what is infinite or unknown is null."""
+        """Return plain JSON values; an infinite or unknown number is null."""
         return asdict(self) | {
             "verdicts": {verdict.value: count for verdict, count in self.verdicts.items()},
             "interval": interval(self.counted.estimate()),
@@ -91,8 +91,8 @@ class Rates:
         }
 
 
-def rates_in(folder: Path) -> list[Rates]:
-    """The rates of all conditions with suites in a folder, in their order, machine by machine.
+def rates_in(folder: Path) -> list[ConditionRates]:
+    """Return the rates of all conditions with suites in a folder, machine by machine.
 
     Of each condition and machine those suites count that have the settings of the last one.
 
@@ -104,7 +104,7 @@ def rates_in(folder: Path) -> list[Rates]:
     return sorted(found, key=lambda rates: order.index((rates.cpu, rates.cpus)))
 
 
-def _by_machine(name: str, folder: Path) -> Iterator[Rates]:
+def _by_machine(name: str, folder: Path) -> Iterator[ConditionRates]:
     records = read(file_of(folder, name))
     last = {machine_of(record): record for record in records}
     for machine, newest in last.items():
@@ -113,8 +113,8 @@ def _by_machine(name: str, folder: Path) -> Iterator[Rates]:
         yield rates_of(name, same, len(here) - len(same))
 
 
-def rates_of(name: str, records: Sequence[Record], others: int = 0) -> Rates:
-    """The rates of suites, one or more, that share settings and machine."""
+def rates_of(name: str, records: Sequence[Record], others: int = 0) -> ConditionRates:
+    """Return the rates of one or more suites that share settings and machine."""
     cells = [cell for record in records for cell in record["cells"].values()]
     verdicts = {verdict: sum(c["verdict"] == verdict.value for c in cells) for verdict in Verdict}
     gate = _alarms(records, lambda cell: bool(cell["verdict"] == Verdict.REGRESSED.value))
@@ -124,24 +124,24 @@ def rates_of(name: str, records: Sequence[Record], others: int = 0) -> Rates:
         for cell in cells
         for base, head in zip(cell["base_ns"], cell["head_ns"], strict=True)
     ]
-    return Rates(
-        name,
-        cpu,
-        cpus,
-        settings,
-        len(records),
-        others,
-        verdicts,
-        {
+    return ConditionRates(
+        condition=name,
+        cpu=cpu,
+        cpus=cpus,
+        settings=settings,
+        suites=len(records),
+        others=others,
+        verdicts=verdicts,
+        counted={
             Counts.FALSE_ALARMS: gate.suites,
             Counts.FINE: Share(verdicts[Verdict.FINE], len(cells)),
             Counts.FOUND: gate.cells,
         }[Counts(settings["counts"])],
-        float(np.median(ratios)) - 1 if ratios else math.nan,
-        _half_width(cells),
-        float(np.median([record["seconds"] / len(record["cells"]) for record in records])),
-        gate,
-        {way: {rule: _alarms(records, _rival(way, rule)) for rule in RULES} for way in WAYS},
+        slowdown=float(np.median(ratios)) - 1 if ratios else math.nan,
+        half_width=_half_width(cells),
+        seconds=float(np.median([record["seconds"] / len(record["cells"]) for record in records])),
+        gate=gate,
+        rivals={way: {rule: _alarms(records, _rival(way, rule)) for rule in RULES} for way in WAYS},
     )
 
 
@@ -159,7 +159,7 @@ def _rival(way: str, rule: str) -> Callable[[Record], bool]:
 
 
 def _half_width(cells: Sequence[Record]) -> float:
-    """Of the last looks' intervals, as a share; an end without a bound is infinitely far."""
+    """Return the median half-width of the last looks, as a share; infinite without a bound."""
     ends = [cell["looks"][-1]["log_ratio"] for cell in cells if cell["looks"]]
     widths = [
         math.inf if None in (end["low"], end["high"]) else (end["high"] - end["low"]) / 2

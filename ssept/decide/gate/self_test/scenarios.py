@@ -1,4 +1,4 @@
-"""What the gate tries itself on: identical code and code made slower, in quiet and in noise."""
+"""Conditions of a self-test: identical and slowed code, with and without noise."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +23,7 @@ class Counts(str, Enum):
 
 @dataclass(frozen=True)
 class Condition:
-    """Under which suites are tried.
+    """A condition under which suites are measured.
 
     Attributes:
         counts: what is counted: false alarms per suite, or a verdict per cell.
@@ -40,11 +40,11 @@ class Condition:
     extra_work: float = 0.0
 
     def plan(self) -> GatePlan:
-        """As the gate would use it."""
+        """Return the plan of the gate."""
         return GatePlan(seconds=self.seconds)
 
     def settings(self, cells: Sequence[GateCell], checkpoint: str) -> dict[str, Any]:
-        """All that suites must have in common to be counted together, as plain JSON values.
+        """Return what suites must share to be counted together, as plain JSON values.
 
         Args:
             cells: of each suite.

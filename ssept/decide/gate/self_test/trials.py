@@ -1,4 +1,4 @@
-"""The gate tried on itself: suites of real cells whose right verdicts are known."""
+"""Trials of a self-test: suites of real cells with known right verdicts."""
 
 import os
 import subprocess
@@ -25,9 +25,9 @@ TREE = Path(__file__).parents[4]  # what holds the ssept that is running
 HASH_LENGTH = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SelfTest:
-    """What to try.
+    """The conditions, cells and limits of a self-test.
 
     Attributes:
         folder: where each condition has its file of finished suites.
@@ -108,7 +108,7 @@ def _prepared(wanted: SelfTest, condition: Condition) -> Prepared:
 
 
 def _suite(prepared: Prepared, cells: Sequence[GateCell], condition: Condition) -> Timing:
-    """One suite, measured as the gate measures it."""
+    """Measure one suite as the gate does."""
     ids = [cell.id for cell in cells]
     timing = Timing(
         prepared,
@@ -123,7 +123,7 @@ def _suite(prepared: Prepared, cells: Sequence[GateCell], condition: Condition) 
 
 @contextmanager
 def _hogs(number: int) -> Iterator[list["subprocess.Popen[bytes]"]]:
-    """So many bursty processes, free to run on any CPU, until the block ends."""
+    """Run a number of bursty processes on any CPU until the block ends."""
     with ExitStack() as stack:
         started = []
         for _ in range(number):
@@ -138,7 +138,7 @@ def _hogs(number: int) -> Iterator[list["subprocess.Popen[bytes]"]]:
 
 
 def _check(noise: Sequence["subprocess.Popen[bytes]"]) -> None:
-    """What was measured beside a hog that is gone was quieter than its condition says."""
+    """Check that all hogs still run: without one, the suite was quieter than its condition says."""
     for hog in noise:
         if hog.poll() is not None:
             raise GateError(

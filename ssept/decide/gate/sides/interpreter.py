@@ -1,4 +1,4 @@
-"""The interpreter for a source tree: this one where its packages serve, else one of its own."""
+"""The interpreter for a source tree: this one if its packages fit, else a new environment."""
 
 import sys
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ SHOWN = 80
 
 
 def versions(python: Path) -> dict[str, str]:
-    """The versions of ssept.measure.machine.PACKAGES that an interpreter has.
+    """Return the versions of ssept.measure.machine.PACKAGES that an interpreter has.
 
     Args:
         python: this one, or one that `python_for` made.
@@ -37,7 +37,7 @@ def versions(python: Path) -> dict[str, str]:
 
 
 def python_for(name: str, tree: Path, extras: Sequence[str], folder: Path) -> Path:
-    """The interpreter that has what a source tree asks for.
+    """Return an interpreter with the requirements of a source tree.
 
     Only what the tree asks for is installed, never the tree: that would build it, and leave the
     build's files in it.
@@ -78,7 +78,7 @@ def _tell(message: str) -> None:
 
 
 def _requirements(name: str, tree: Path, extras: Sequence[str]) -> list[Requirement]:
-    """What a tree's pyproject.toml asks for on this Python."""
+    """Return the requirements of a tree's pyproject.toml on this Python."""
     try:
         project = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         optional = project.get("optional-dependencies", {})
@@ -111,13 +111,13 @@ def _is_met(requirement: Requirement) -> bool:
 
 
 def _held(requirement: Requirement) -> str:
-    """The requirement at the installed version, without the local part, which no index has."""
+    """Pin a requirement to the installed version, without the local part, which no index has."""
     version = Version(str(_installed(requirement.name))).public
     extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
     return f"{requirement.name}{extras}=={version}"
 
 
 def _installed(name: str, path: list[str] | None = None) -> str | None:
-    """A distribution's version on a module search path, this Python's by default."""
+    """Return a distribution's version on a module search path, this Python's by default."""
     found = next(iter(distributions(name=name, path=sys.path if path is None else path)), None)
     return found.version if found else None

@@ -1,4 +1,4 @@
-"""What the gate compares: two of a revision, a source tree, an artifacts folder, an ONNX file."""
+"""A side of the gate: a revision, a source tree, an artifacts folder or an ONNX file."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ class Side:
     packages: dict[str, str]
 
     def environment(self) -> dict[str, str]:
-        """All environment variables for the worker, so that it imports this side's ssept.
+        """Return all environment variables of the worker, so that it imports this side's ssept.
 
         PYTHONPATH comes before an editable install, whether that is a path file or an import
         hook. PYTHONSAFEPATH keeps the current folder from coming before both, also in what the
@@ -60,10 +60,10 @@ class Side:
 
 @contextmanager
 def opened(text: str, *, extras: Sequence[str]) -> Iterator[Side]:
-    """Make one side ready to run; what that takes is removed at the end, however it ends.
+    """Make one side ready to run; its temporary files are always removed after the block.
 
     A revision is checked out as a detached worktree of the repository of the current folder,
-    without its uncommitted changes; a source tree is taken as it stands, `.` too. Where this
+    without its uncommitted changes; a source tree is used as it is, `.` too. Where this
     Python's packages meet what the tree's pyproject.toml asks for, this Python runs it. Else it
     gets a virtual environment with those requirements, not with ssept itself, which is imported
     from the tree in both cases: nothing is built, and nothing is written into the tree.
@@ -103,7 +103,7 @@ def _model(path: Path) -> Path:
 
 @contextmanager
 def _source(text: str) -> Iterator[tuple[str, Path, Path]]:
-    """A side's name, its source tree, and its own folder, with the tree in it of a revision."""
+    """Yield a side's name, source tree and own folder, which has the tree of a revision."""
     if text and Path(text).exists():
         with own_folder() as folder:
             yield text, Path(text).resolve(), folder

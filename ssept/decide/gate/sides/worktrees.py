@@ -27,7 +27,7 @@ REPOSITORY = "repository"  # in the mark: whose worktree the tree is
 
 @contextmanager
 def own_folder(repository: Path | None = None) -> Iterator[Path]:
-    """A folder for this side alone, removed at the end; those of killed runs are removed first.
+    """Make a folder for this side, removed at the end; folders of killed runs are removed first.
 
     Its owner holds a lock on the mark in it. The system frees that when the process dies, and does
     not give it to another, as it does a process number.
@@ -76,7 +76,7 @@ def check_out(repository: Path, commit: str, folder: Path) -> Path:
 
 
 def _root() -> Path:
-    """The folder of all runs, with links resolved."""
+    """Return the folder of all runs, with links resolved."""
     root = (cache_folder() / "gate").resolve()
     root.mkdir(parents=True, exist_ok=True)
     return root
@@ -84,7 +84,7 @@ def _root() -> Path:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[dict[str, Any] | None]:
-    """The mark of a run's folder, locked for the time of the block.
+    """Lock the mark of a run's folder for the block, and yield its content.
 
     None for a folder that no gate made, and for one whose process lives.
     """
@@ -117,7 +117,7 @@ def _remove(folder: Path, found: dict[str, Any]) -> None:
 
 
 def _foreign(folder: Path) -> str:
-    """What lies in a run's folder without being of a gate: a name, a link or a repository."""
+    """Return something in a run's folder that no gate made: a name, a link or a repository."""
     known = {MARK, TREE, ENVIRONMENT}
     names = {path.name for path in folder.iterdir() if path.name not in known or path.is_symlink()}
     nested = {str(path.relative_to(folder)) for path in folder.rglob(".git")} - {f"{TREE}/.git"}

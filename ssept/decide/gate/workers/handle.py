@@ -87,7 +87,7 @@ class WorkerHandle:
             raise WorkerError(f"{self.role}: {self._ending()}") from error
 
     def receive(self, seconds: float) -> dict[str, Any]:
-        """The answer to the oldest request without one; raises as `ask` does."""
+        """Wait for the answer to the oldest open request; raises as `ask` does."""
         deadline = time.monotonic() + seconds
         while b"\n" not in self._pending:
             left = max(0.0, deadline - time.monotonic())
@@ -104,7 +104,7 @@ class WorkerHandle:
         return answer
 
     def _ending(self) -> str:
-        """How the process ended, and its last line on standard error."""
+        """Say how the process ended, with its last line on standard error."""
         try:
             code = self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:

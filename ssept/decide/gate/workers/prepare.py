@@ -1,4 +1,4 @@
-"""What both sides have: their code imported, their models built, before anything is timed."""
+"""Preparation of both sides before timing: their code imported, their models built."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ BASE, HEAD = ROLES = ("base", "head")
 VariantOnProvider = tuple[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SideModel:
     """What a side loads for a variant on a provider.
 
@@ -23,7 +23,7 @@ class SideModel:
         file: the name of the model's file.
         sha256, size_bytes: of that file, and of those beside it that hold tensors of it.
         users, items, max_length: the sizes that its inputs are drawn from.
-        data_hash: of the data set that it was trained on; empty where nothing tells.
+        data_hash: of the data set that it was trained on; empty if unknown.
     """
 
     source: str
@@ -55,7 +55,7 @@ class Prepared:
     left_out: dict[VariantOnProvider, str] = field(default_factory=dict)
 
     def request(self, role: str, variant: str, provider: str) -> dict[str, Any]:
-        """What a worker of a side needs to load a variant on a provider."""
+        """Return the request with which a worker of a side loads a variant on a provider."""
         source = self.models[variant, provider][role].source
         return _request(source, variant, provider, self.threads)
 
@@ -105,7 +105,7 @@ def _request(source: str, variant: str, provider: str, threads: int) -> dict[str
 def _possible(
     prepared: Prepared, wanted: Sequence[VariantOnProvider], optional: Sequence[str], plan: GatePlan
 ) -> list[VariantOnProvider]:
-    """What both sides can be asked to build; why the others cannot goes into `prepared`."""
+    """Return what both sides can build; the reasons against the others go into `prepared`."""
     with WorkerPair(prepared.sides) as pair:
         _check_code(pair, plan)
         answers = _both(pair, "support", plan.start_limit_s, {"wanted": wanted})
@@ -125,7 +125,7 @@ def _possible(
 
 
 def _check_code(pair: WorkerPair, plan: GatePlan) -> None:
-    """Each side must import, and from its own tree."""
+    """Check that each side imports its code from its own tree."""
     answers = _both(pair, "facts", plan.start_limit_s, {})
     for role, worker in pair.workers.items():
         tree, imported = worker.side.tree, Path(answers[role]["ssept"])
@@ -134,7 +134,7 @@ def _check_code(pair: WorkerPair, plan: GatePlan) -> None:
 
 
 def _both(pair: WorkerPair, do: str, seconds: float, request: Mapping[str, Any]) -> dict[str, Any]:
-    """The answers of both to the same request; raises the first error."""
+    """Return the answers of both sides to the same request; raises the first error."""
     answers = pair.ask_both(do, seconds, dict.fromkeys(ROLES, request))
     for answer in answers.values():
         if isinstance(answer, WorkerError):
@@ -143,7 +143,7 @@ def _both(pair: WorkerPair, do: str, seconds: float, request: Mapping[str, Any])
 
 
 def _keep(prepared: Prepared, each: VariantOnProvider, answers: Mapping[str, Any]) -> bool:
-    """Keep the models or the problem; whether there was none."""
+    """Keep the models or the problem; returns whether both workers answered."""
     errors = [str(answer) for answer in answers.values() if isinstance(answer, WorkerError)]
     if errors:
         prepared.problems[each] = "; ".join(errors)

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 TOP_K = 10
-# Providers compile for each new shape in its first calls: so many, but fewer of long calls, since
-# every pass warms up anew.
+# Providers compile for each new shape in its first calls. Fewer calls are made if they are long,
+# since every pass warms up again.
 WARMUP_CALLS = 10
 LEAST_WARMUP_CALLS = 3
 WARMUP_SECONDS = 0.02
@@ -61,7 +61,7 @@ class LoadedCell:
         self.units = self._calibrated(extra_work) if extra_work else 0
 
     def times_ns(self, calls: int) -> list[int]:
-        """One untimed call, which brings the weights into the caches, then the timed ones."""
+        """Time calls after an untimed one, which brings the weights into the caches."""
         self._call()
         return [self._timed_ns(self.units) for _ in range(calls)]
 
@@ -79,7 +79,7 @@ class LoadedCell:
             self._unit()
 
     def _calibrated(self, share: float) -> int:
-        """How many units of work take `share` of a call's median time."""
+        """Return the units of work that take `share` of a call's median time."""
         calls, units = [], []
         for _ in _repeats(LEAST_CALIBRATION_ROUNDS, CALIBRATION_ROUNDS, CALIBRATION_SECONDS):
             self._call()
@@ -91,7 +91,7 @@ class LoadedCell:
 
 
 def _repeats(least: int, most: int, seconds: float) -> Iterator[int]:
-    """Count from 0, `least` times and on until `most` or the time is over."""
+    """Count from 0 at least `least` times, then until `most` or until the time is over."""
     end = time.monotonic() + seconds
     for number in range(most):
         if number >= least and time.monotonic() >= end:
@@ -107,12 +107,12 @@ class Worker:
         self._sessions: dict[tuple[Any, ...], Any] = {}
 
     def facts(self) -> dict[str, Any]:
-        """Which code this is."""
+        """Return the path of ssept and the version of Python."""
         ssept = importlib.import_module("ssept")
         return {"ssept": ssept.__file__, "python": sys.version.split()[0]}
 
     def support(self, wanted: list[tuple[str, str]]) -> dict[str, Any]:
-        """Of each variant on a provider: whether it makes sense, and why it cannot run here."""
+        """Return for each variant on a provider whether it applies, and why it cannot run here."""
         from ssept.providers import PROVIDERS
         from ssept.variants import VARIANTS
 
@@ -133,7 +133,7 @@ class Worker:
         return {"support": support}
 
     def prepare(self, source: str, variant: str, provider: str, threads: int) -> dict[str, Any]:
-        """Build what is not built yet; the file, and what to load in place of `source`."""
+        """Build what is missing; returns the file and what to load in place of `source`."""
         artifact = self._session(source, variant, provider, threads).artifact
         path = Path(artifact.path)
         # A built file lies beside its manifest: loading it from there needs no torch.
@@ -159,13 +159,13 @@ class Worker:
         batch: int,
         extra_work: float = 0.0,
     ) -> dict[str, Any]:
-        """Make a cell ready to be timed; the time of a call, and the units of extra work in it."""
+        """Load a cell; returns the time of a call and the units of extra work in it."""
         session = self._session(source, variant, provider, threads)
         ready = self._cells[cell] = LoadedCell(session, batch, extra_work)
         return {"call_ns": ready.call_ns, "units": ready.units}
 
     def time(self, cell: str, calls: int) -> dict[str, Any]:
-        """Time so many calls of a cell."""
+        """Time a number of calls of a cell."""
         gc.disable()
         try:
             return {"ns": self._cells[cell].times_ns(calls)}
