@@ -16,7 +16,7 @@ ENCODER_AND_INDEX = "onnx+faiss"
 ENCODER, INDEX, STATE = "encoder.onnx", "items.faiss", "state"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """What every artifact of a checkpoint shares, known without reading its tensors.
 
@@ -36,7 +36,7 @@ class Model:
     max_length: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Signature:
     """What an ONNX file calls its inputs and its output, and the form it wants them in.
 
@@ -61,7 +61,7 @@ class Signature:
     topk: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Artifact:
     """A model file that a provider can run.
 
@@ -104,7 +104,16 @@ def artifact_of(
     """
     files = model_files(path, format)
     size = sum(file.stat().st_size for file in files)
-    return Artifact(path, variant, format, model, digest(files), size, tools, signature)
+    return Artifact(
+        path=path,
+        variant=variant,
+        format=format,
+        model=model,
+        sha256=digest(files),
+        size_bytes=size,
+        tools=tools,
+        signature=signature,
+    )
 
 
 def model_files(path: Path, format: str = "onnx") -> list[Path]:
