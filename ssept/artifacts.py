@@ -20,7 +20,7 @@ ENCODER_AND_INDEX = "onnx+faiss"
 ENCODER, INDEX, STATE = "encoder.onnx", "items.faiss", "state"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """What every artifact of a checkpoint shares, known without reading its tensors.
 
@@ -53,7 +53,7 @@ class Model:
         return users, random.integers(1, self.items + 1, (batch, length or self.max_length))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Signature:
     """What an ONNX file calls its inputs and its output, and the form it wants them in.
 
@@ -78,7 +78,7 @@ class Signature:
     topk: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Artifact:
     """A model file that a provider can run.
 
@@ -121,7 +121,16 @@ def artifact_of(
     """
     files = model_files(path, format)
     size = sum(file.stat().st_size for file in files)
-    return Artifact(path, variant, format, model, digest(files), size, tools, signature)
+    return Artifact(
+        path=path,
+        variant=variant,
+        format=format,
+        model=model,
+        sha256=digest(files),
+        size_bytes=size,
+        tools=tools,
+        signature=signature,
+    )
 
 
 def model_files(path: Path, format: str = "onnx") -> list[Path]:

@@ -35,7 +35,7 @@ MANIFEST = "manifest.json"
 SHOWN = 80
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """The place of an artifact in the cache, named by all that decides its content.
 

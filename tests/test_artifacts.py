@@ -10,7 +10,15 @@ from ssept.artifacts import Artifact, Model, artifact_of
 from ssept.errors import ArtifactError
 from ssept.manifests import MANIFEST, copy_artifacts, read_artifacts
 
-MODEL = Model("tiny", "0" * 64, "", "", 1, 1, 1)
+MODEL = Model(
+    checkpoint="tiny",
+    checkpoint_sha256="0" * 64,
+    data_name="",
+    data_hash="",
+    users=1,
+    items=1,
+    max_length=1,
+)
 
 FIRST, LATER = b"\x08\x0a", b"\x08\x0b"  # ONNX models that hold a version alone
 

@@ -70,7 +70,15 @@ def test_words_are_those_of_letters_and_digits() -> None:
 
 
 def model_of(dataset: Dataset) -> Model:
-    return Model("tiny", "", "small", dataset.data_hash, dataset.users, dataset.items, 50)
+    return Model(
+        checkpoint="tiny",
+        checkpoint_sha256="",
+        data_name="small",
+        data_hash=dataset.data_hash,
+        users=dataset.users,
+        items=dataset.items,
+        max_length=50,
+    )
 
 
 def test_data_give_titles_and_histories(

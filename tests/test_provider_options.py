@@ -172,7 +172,9 @@ def test_tensorrt_gets_the_shapes_of_the_matrix(artifact: Artifact) -> None:
 
 
 def test_tensorrt_gets_the_names_and_ranks_of_the_file(artifact: Artifact) -> None:
-    other = replace(artifact, signature=Signature("U", "S", user_is_column=True, length=50))
+    other = replace(
+        artifact, signature=Signature(user="U", sequence="S", user_is_column=True, length=50)
+    )
     given = TensorRtOptions().of_provider(other, 1)
     assert given["trt_profile_min_shapes"] == "U:1x1,S:1x50"
     own = TensorRtOptions(trt_profile_max_shapes="user:8,sequence:8x50")
@@ -222,7 +224,7 @@ def test_the_matrix_takes_options_and_says_so(
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("gpu.device_id=1", "expected PROVIDER.NAME=VALUE, with a provider out of torch, "),
+        ("gpu.device_id=1", "expected PROVIDER.NAME=VALUE, with a provider from torch, "),
         ("openvino.num_streams", "expected PROVIDER.NAME=VALUE"),
         ("openvino.nm_streams=1", "no option 'nm_streams'; there are "),
         ("openvino.num_streams=many", "expected a whole number, and 'many' is not"),

@@ -74,7 +74,21 @@ def graph_file(path: Path, steps: Sequence[Step], constants: dict[str, np.ndarra
     )
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid(CONTRIB, 1)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
-    return artifact_of(path, "custom", "onnx", Model("x", "", "", "", 9, 9, L), {})
+    return artifact_of(
+        path,
+        "custom",
+        "onnx",
+        Model(
+            checkpoint="x",
+            checkpoint_sha256="",
+            data_name="",
+            data_hash="",
+            users=9,
+            items=9,
+            max_length=L,
+        ),
+        {},
+    )
 
 
 def f32(*shape: int) -> np.ndarray:

@@ -41,7 +41,15 @@ from tests.matrix import ROOT, run_matrix
 from tests.triton_files import needs_server, start
 from tests.triton_files import repository as by_hand
 
-NOBODY = Model("model", "", "", "", 9, ITEMS, 5)
+NOBODY = Model(
+    checkpoint="model",
+    checkpoint_sha256="",
+    data_name="",
+    data_hash="",
+    users=9,
+    items=ITEMS,
+    max_length=5,
+)
 
 
 @pytest.fixture
@@ -84,7 +92,15 @@ def test_data_beside_the_file_are_read(tmp_path: Path) -> None:
 
 def artifact_at(path: Path) -> Artifact:
     """As a caller of the library may make one, without reading the file."""
-    return Artifact(path, "custom", "onnx", NOBODY, "0" * 64, 9, {}, Signature())
+    return Artifact(
+        path=path,
+        variant="custom",
+        format="onnx",
+        model=NOBODY,
+        sha256="0" * 64,
+        size_bytes=9,
+        tools={},
+    )
 
 
 def folder_of(path: Path) -> Path:

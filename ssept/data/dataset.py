@@ -35,7 +35,7 @@ class Cases:
         return len(self.users)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
     """A prepared folder. Catalog ids are 1…N by the order of the data set's ids; 0 is padding.
 

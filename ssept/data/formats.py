@@ -29,7 +29,7 @@ NO_GENRES = "(no genres listed)"
 ItemRow = tuple[int, list[str]]  # the line number, and the fields of ITEM_COLUMNS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Format:
     """One on-disk format.
 
@@ -250,24 +250,42 @@ def _item_frame(path: Path, rows: Iterable[ItemRow]) -> pd.DataFrame:
 FORMATS = {
     format_.name: format_
     for format_ in (
-        Format("ml-100k", ("u.data",), "u.item", _u_data, _u_item),
-        Format("ml-1m", ("ratings.dat",), "movies.dat", _ratings_dat, _movies_dat),
-        Format("ml-latest", ("ratings.csv",), "movies.csv", _ratings_csv, _movies_csv),
         Format(
-            "sequence",
-            ("ml1m.txt",),
-            "movies.dat",
-            _sequence,
-            _movies_dat,
+            name="ml-100k",
+            ratings=("u.data",),
+            items="u.item",
+            read_ratings=_u_data,
+            read_items=_u_item,
+        ),
+        Format(
+            name="ml-1m",
+            ratings=("ratings.dat",),
+            items="movies.dat",
+            read_ratings=_ratings_dat,
+            read_items=_movies_dat,
+        ),
+        Format(
+            name="ml-latest",
+            ratings=("ratings.csv",),
+            items="movies.csv",
+            read_ratings=_ratings_csv,
+            read_items=_movies_csv,
+        ),
+        Format(
+            name="sequence",
+            ratings=("ml1m.txt",),
+            items="movies.dat",
+            read_ratings=_sequence,
+            read_items=_movies_dat,
             item_map=SEQUENCE_MAP,
             has_time=False,
         ),
         Format(
-            "prepared-csv",
-            ("train.csv", "val.csv", "test.csv"),
-            "items.csv",
-            _already_prepared,
-            _movies_csv,
+            name="prepared-csv",
+            ratings=("train.csv", "val.csv", "test.csv"),
+            items="items.csv",
+            read_ratings=_already_prepared,
+            read_items=_movies_csv,
         ),
     )
 }

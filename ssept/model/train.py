@@ -27,7 +27,7 @@ from ssept.model.windows import NegativeSampler, WindowBatch, WindowSettings, tr
 LOSSES = ("ce", "bce")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """What a training run does; the defaults suit MovieLens on a CPU.
 

@@ -58,15 +58,18 @@ def describe(path: Path, names: dict[str, str] | None = None, users: int = 0) ->
             f"{path}: {signature.scores} is {scores.dtype}{list(scores.shape)}; expected "
             "float32[batch, items + 1]"
         )
-    artifact = artifact_of(
-        path, CUSTOM, "onnx", _model(path, users, scores.shape[1] - 1, length), {}, signature
+    model = Model(
+        checkpoint=path.stem,
+        checkpoint_sha256="",
+        data_name="",
+        data_hash="",
+        users=users,
+        items=scores.shape[1] - 1,
+        max_length=length,
     )
+    artifact = artifact_of(path, CUSTOM, "onnx", model, {}, signature)
     checkpoint_sha256 = artifact.sha256  # the file is all there is to know the model by
-    return replace(artifact, model=replace(artifact.model, checkpoint_sha256=checkpoint_sha256))
-
-
-def _model(path: Path, users: int, items: int, length: int) -> Model:
-    return Model(path.stem, "", "", "", users, items, length)
+    return replace(artifact, model=replace(model, checkpoint_sha256=checkpoint_sha256))
 
 
 def _open(path: Path) -> Any:
@@ -101,13 +104,13 @@ def _signature(path: Path, session: Any, names: dict[str, str]) -> Signature:
             f"{path}: takes batches of {batch} only; export it with a dynamic batch axis"
         )
     return Signature(
-        user,
-        sequence,
-        names.get("scores", next(iter(outputs))),
-        dtype,
-        len(inputs[user].shape) == 2,
-        length if isinstance(length, int) else None,
-        topk,
+        user=user,
+        sequence=sequence,
+        scores=names.get("scores", next(iter(outputs))),
+        dtype=dtype,
+        user_is_column=len(inputs[user].shape) == 2,
+        length=length if isinstance(length, int) else None,
+        topk=topk,
     )
 
 

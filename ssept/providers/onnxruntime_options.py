@@ -12,7 +12,7 @@ from ssept.providers.options import tried
 TENSORRT_LARGEST_BATCH = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SessionOptions:
     """What every session of ONNX Runtime has; the CPU provider has nothing else.
 
@@ -53,7 +53,7 @@ class SessionOptions:
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenVinoOptions(SessionOptions):
     """The OpenVINO provider's options; `num_of_threads` is the number a session is given."""
 
@@ -72,7 +72,7 @@ class OpenVinoOptions(SessionOptions):
         return super().of_provider(artifact, threads) | {"num_of_threads": str(threads)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CudaOptions(SessionOptions):
     """The CUDA provider's options.
 
@@ -96,7 +96,7 @@ class CudaOptions(SessionOptions):
         return dataclasses.replace(self, enable_cuda_graph=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TensorRtOptions(SessionOptions):
     """The TensorRT provider's options.
 

@@ -15,7 +15,7 @@ MOST_SHAPES = 64  # of the option `reshape`: the least recently used go first
 CAPABILITY = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenVinoOptions:
     """OpenVINO's properties by their own names; INFERENCE_NUM_THREADS is what a session is given.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ssept.artifacts import ENCODER_AND_INDEX, Artifact, Model, Signature
+from ssept.artifacts import ENCODER_AND_INDEX, Artifact, Model, Signature, artifact_of
 from ssept.errors import SseptError
 from ssept.files import sha256
 from ssept.manifests import Entry
@@ -195,8 +195,14 @@ def cache_entry(base: Artifact, variant: str, data: Path | None = None) -> Entry
         inputs["calibration"] = calibration_key(base.model, data, variant)
     suffix = "" if variant == BASELINE else f"_{variant}"
     file_type = "onnx" if chosen.format == "onnx" else "zip"
-    file_name = f"{base.model.checkpoint}{suffix}.{file_type}"
-    return Entry(file_name, variant, chosen.format, base.model, _versions(chosen), inputs)
+    return Entry(
+        file_name=f"{base.model.checkpoint}{suffix}.{file_type}",
+        variant=variant,
+        format=chosen.format,
+        model=base.model,
+        tools=_versions(chosen),
+        inputs=inputs,
+    )
 
 
 def _write(base: Artifact, variant: str, data: Path | None, destination: Path) -> dict[str, Any]:
@@ -232,15 +238,15 @@ def _checkpoint_artifact(path: Path, name: str, variant: Variant) -> Artifact:
     about = read_about(path)
     digest, config = sha256(path), about["config"]
     model = Model(
-        path.stem,
-        digest,
-        about["data"]["name"],
-        about["data"]["data_hash"],
-        config["users"],
-        config["items"],
-        config["max_length"],
+        checkpoint=path.stem,
+        checkpoint_sha256=digest,
+        data_name=about["data"]["name"],
+        data_hash=about["data"]["data_hash"],
+        users=config["users"],
+        items=config["items"],
+        max_length=config["max_length"],
     )
-    return Artifact(path, name, variant.format, model, digest, path.stat().st_size, {})
+    return artifact_of(path, name, variant.format, model, {})
 
 
 def _function(target: str) -> Callable[..., Any]:
