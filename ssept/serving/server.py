@@ -24,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ssept.errors import ServerError
 from ssept.serving.app import Application
-from ssept.serving.protocol import Crowd, Protocol, most_connections
+from ssept.serving.protocol import Protocol, most_connections
 from ssept.serving.service import Models, load_models
 from ssept.serving.settings import ANY, Settings
 
@@ -214,7 +214,7 @@ def serve(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=partial(Protocol, app, Crowd(most_connections())),  # type: ignore[arg-type]  # which uvicorn only calls
+        http=partial(Protocol, app, most_connections()),  # type: ignore[arg-type]  # which uvicorn only calls
         ws="none",
         interface="asgi3",
         lifespan="on",
