@@ -1,10 +1,11 @@
 """uvicorn's protocol, with a limit to all that a client can make it hold or wait for."""
 
 import asyncio
+import heapq
 import resource
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -15,22 +16,10 @@ MOST_HEAD_BYTES = 1 << 16
 HEAD_SECONDS = 10
 MOST_PIPELINED = 64
 MOST_CONNECTIONS = 4096  # of a process
+AT_ONCE = 64  # a part of them that may end together
 SPARE_FILES = 32  # file descriptors that are for something else
 TOO_LONG = f"The head is longer than {MOST_HEAD_BYTES} bytes."
 NOTHING, HEAD, BODY = range(3)  # of a request, that has begun to come
-
-
-class Crowd:
-    """The connections of a server.
-
-    Attributes:
-        most: how many there may be.
-        waiting: those that wait for their client, the one that has waited longest first.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.waiting: OrderedDict[Protocol, None] = OrderedDict()
 
 
 def most_connections() -> int:
@@ -56,46 +45,63 @@ class Protocol(HttpToolsProtocol):
     A client that does not read its answer is ended by the system: see `sockets.listen_at`.
     """
 
-    def __init__(self, app: Application, crowd: Crowd, **of_uvicorn: Any) -> None:
+    def __init__(self, app: Application, most: int, **of_uvicorn: Any) -> None:
         """Prepare it.
 
         Args:
             app: the application, which knows when it has too much to do.
-            crowd: all connections, of which this will be one.
+            most: how many connections there may be.
             of_uvicorn: what uvicorn gives.
         """
         super().__init__(**of_uvicorn)
         self._application = app
-        self._most = crowd.most
-        self._waiting = crowd.waiting
+        self._most = most
         self._coming = NOTHING
         self._other_bytes = 0  # of a head, or in a row within a body, that are no content
         self._read_bytes = 0  # at a time
-        self._running: Any = None  # the cycle before those of the pipeline
+        self._waited_for: WeakSet[Any] = WeakSet()  # cycles that pipelined ones waited for
         self._timer: asyncio.TimerHandle | None = None
         self.url = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request; if there are too many connections, one ends.
-
-        That is the one that has waited longest for its client: a client whose connection ends
-        between requests makes a new one, and one that does nothing shuts nobody out.
-        """
+        """Begin to wait for the first request."""
         super().connection_made(transport)
-        self._waiting[self] = None
         self._allow(HEAD_SECONDS)
         if len(self.connections) > self._most:
-            longest, _ = self._waiting.popitem(last=False)
-            longest.timeout_keep_alive_handler()
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """End the connections that have waited longest for their clients.
+
+        A client whose connection ends between requests makes a new one, and one that does nothing
+        shuts nobody out. Where there may be many, some end together: to find them takes a while.
+        """
+        free: list[Protocol] = [
+            one
+            for one in self.connections
+            if isinstance(one, Protocol) and one is not self and one._is_free
+        ]
+        count = max(1, self._most // AT_ONCE)
+        longest = heapq.nsmallest(count, free, key=Protocol._waiting_since)
+        for one in longest or [self]:
+            self.connections.discard(one)  # the loop closes it later, and may accept more before
+            one.timeout_keep_alive_handler()
+
+    def _waiting_since(self) -> float:
+        """When it began to wait for its client, on the loop's clock."""
+        if self._timer is not None:
+            return self._timer.when() - HEAD_SECONDS
+        if self.timeout_keep_alive_task is not None:
+            return self.timeout_keep_alive_task.when() - self.timeout_keep_alive
+        return self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more, and let no request write an answer."""
-        self._waiting.pop(self, None)
         self._stop_timer()
         self.pipeline.clear()
-        if self._running is not None:
-            self._running.disconnected = True
-            self._running.message_event.set()
+        for cycle in self._waited_for:
+            cycle.disconnected = True
+            cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -121,7 +127,6 @@ class Protocol(HttpToolsProtocol):
             self.send_400_response(TOO_LONG)
             raise StopError
         self._coming, self._other_bytes = BODY, 0
-        self._waiting.pop(self, None)
         if self._timer is not None:
             self._stop_timer()
         before = self.cycle
@@ -137,15 +142,10 @@ class Protocol(HttpToolsProtocol):
             return
         super().on_headers_complete()
         if self.pipeline:
-            self._bound_pipeline(before)
-
-    def _bound_pipeline(self, before: Any) -> None:
-        """End the connection if too many requests wait; `before` is the cycle of the last one."""
-        if len(self.pipeline) == 1:
-            self._running = before
-        elif len(self.pipeline) > MOST_PIPELINED:
-            self.transport.abort()
-            raise StopError
+            self._waited_for.add(before)
+            if len(self.pipeline) > MOST_PIPELINED:
+                self.transport.abort()
+                raise StopError
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -158,14 +158,6 @@ class Protocol(HttpToolsProtocol):
         if self._timer is not None:
             self._stop_timer()
         super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        """Answer the next request, or wait for it."""
-        if self.pipeline:
-            self._running = self.pipeline[-1][0]
-        super().on_response_complete()
-        if self.cycle.response_complete:
-            self._waiting[self] = None
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request; without an answer where that would be taken for another's."""

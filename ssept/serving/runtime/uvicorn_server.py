@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ssept.serving.app import Application
 from ssept.serving.core.registry import Models, load_models
-from ssept.serving.runtime.http_protocol import Crowd, Protocol, most_connections
+from ssept.serving.runtime.http_protocol import Protocol, most_connections
 from ssept.serving.runtime.sockets import place_of, readable, refuse_new, unusable
 from ssept.serving.settings import ANY, Settings
 
@@ -155,7 +155,7 @@ def serve(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=partial(Protocol, app, Crowd(most_connections())),  # type: ignore[arg-type]  # which uvicorn only calls
+        http=partial(Protocol, app, most_connections()),  # type: ignore[arg-type]  # which uvicorn only calls
         ws="none",
         interface="asgi3",
         lifespan="on",
