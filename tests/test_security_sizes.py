@@ -167,8 +167,13 @@ def test_a_pth_that_unpacks_to_more(tmp_path: Path, small_checkpoint: Path) -> N
 
 
 @pytest.fixture(scope="module")
-def artifact(small_checkpoint: Path, small_folder: Path) -> Artifact:
-    return build(small_checkpoint, "fused_index", small_folder)
+def artifact(
+    small_checkpoint: Path, small_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Artifact:
+    """An index in a cache of its own: tests of other processes replace that of the session's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSEPT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        return build(small_checkpoint, "fused_index", small_folder)
 
 
 @pytest.fixture
