@@ -89,7 +89,7 @@ class Requests(Compute):
 
 
 class Batches(Compute):
-    """The calls with so many sequences."""
+    """The calls with a given number of sequences."""
 
     batch_size: int
 
