@@ -5,21 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ssept.cli import (
-    build,
-    compare,
-    data,
-    doctor,
-    gate,
-    golden,
-    report,
-    scale,
-    serve,
-    sweep,
-    train,
-    triton,
-    tune,
-)
+from ssept.cli import build, data, doctor, golden, report, serve, train, triton
+from ssept.cli.decide import compare, gate, scale, sweep, tune
 from ssept.errors import SseptError
 from ssept.providers.onnxruntime import check_one_onnxruntime
 

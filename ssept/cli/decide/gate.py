@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
-from ssept.cli import gate_self_test
 from ssept.cli.arguments import positive, positives, seconds, share, some_names
+from ssept.cli.decide import gate_self_test
 from ssept.cli.measuring import add_data_dir, interrupted_by_sigterm
 from ssept.data.dataset import data_hash, load_dataset
 from ssept.data.prepare import prepared

@@ -2,7 +2,9 @@
 
 import argparse
 
-from ssept.cli import triton_perf, triton_repository, triton_serve
+from ssept.cli.triton import perf as triton_perf
+from ssept.cli.triton import repository as triton_repository
+from ssept.cli.triton import serve as triton_serve
 
 HELP = "write a model repository for Triton Inference Server, serve it, and measure it"
 COMMANDS = {

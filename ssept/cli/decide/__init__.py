@@ -1,0 +1,1 @@
+"""Commands that decide: compare, gate, scale, sweep and tune."""
