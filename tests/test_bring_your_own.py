@@ -15,7 +15,7 @@ from ssept.errors import ArtifactError, CheckpointError
 from ssept.manifests import read_artifacts
 from ssept.model.checkpoint import load_checkpoint
 from ssept.model.store import checkpoint_for
-from ssept.providers.onnx_file import describe
+from ssept.providers.onnx.file import describe
 from ssept.variants import build
 from tests.conftest import batch, untrained
 from tests.matrix import run_matrix

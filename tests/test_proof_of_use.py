@@ -12,10 +12,10 @@ from ssept.data.dataset import Dataset
 from ssept.errors import FallbackError, ProviderError
 from ssept.measure.cold_start import cold_start
 from ssept.providers import budget
+from ssept.providers.onnx.proof import PROOF_BATCH, fallen_off, nodes_by_provider
+from ssept.providers.onnx.session_options import OpenVinoOptions, SessionOptions
 from ssept.providers.onnxruntime_gpu import Bindings, GpuSession
-from ssept.providers.onnxruntime_options import OpenVinoOptions, SessionOptions
 from ssept.providers.options import Value
-from ssept.providers.proof import PROOF_BATCH, fallen_off, nodes_by_provider
 from ssept.providers.torch_cuda import CudaOptions, DeviceSession
 from ssept.variants import build
 from tests.conftest import batch

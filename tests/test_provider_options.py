@@ -9,7 +9,7 @@ import ssept
 from ssept.artifacts import Artifact, Signature
 from ssept.errors import ProviderError
 from ssept.providers import PROVIDERS
-from ssept.providers.onnxruntime_options import CudaOptions, OpenVinoOptions, TensorRtOptions
+from ssept.providers.onnx.session_options import CudaOptions, OpenVinoOptions, TensorRtOptions
 from ssept.providers.options import Value, declared, with_changes
 from ssept.variants import build
 from tests.matrix import run_matrix

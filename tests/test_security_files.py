@@ -23,8 +23,8 @@ from ssept.files import sha256
 from ssept.manifests import MANIFEST, copy_artifacts, read_artifacts
 from ssept.onnx_external import FIELDS, MOST_FIELDS, check_whole, external_files
 from ssept.providers import PROVIDERS
-from ssept.providers.onnx_file import describe
-from ssept.providers.onnxruntime_options import TensorRtOptions
+from ssept.providers.onnx.file import describe
+from ssept.providers.onnx.session_options import TensorRtOptions
 from ssept.serving.triton.repository import check, write_repository
 from tests.hostile_onnx import (
     DATA,

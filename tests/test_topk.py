@@ -17,9 +17,9 @@ from ssept.installation import shipped_checkpoint
 from ssept.manifests import MANIFEST, copy_artifacts, read_artifacts
 from ssept.model.checkpoint import load_checkpoint, save_checkpoint
 from ssept.providers import PROVIDERS
+from ssept.providers.onnx.session import OnnxRuntimeSession
+from ssept.providers.onnx.session_options import SessionOptions
 from ssept.providers.onnxruntime_gpu import GpuSession
-from ssept.providers.onnxruntime_options import SessionOptions
-from ssept.providers.onnxruntime_session import OnnxRuntimeSession
 from ssept.providers.session import Session, first_k
 from ssept.variants import CUSTOM, VARIANTS, build
 from tests.conftest import batch

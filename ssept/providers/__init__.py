@@ -211,7 +211,7 @@ def _artifact(source: str | Path | Artifact, variant: str) -> Artifact:
         return source
     path = Path(source)
     if path.suffix == ".onnx":
-        from ssept.providers.onnx_file import describe
+        from ssept.providers.onnx.file import describe
 
         return describe(path)
     if path.is_dir():

@@ -14,9 +14,9 @@ from ssept.artifacts import ENCODER, INDEX, STATE, Artifact
 from ssept.errors import FallbackError, ProviderError
 from ssept.files import opened_zip
 from ssept.onnx_external import check_whole
+from ssept.providers.onnx.session import CPU, Feeds, OnnxRuntimeSession, feeds
+from ssept.providers.onnx.session_options import SessionOptions
 from ssept.providers.onnxruntime import OnnxRuntime
-from ssept.providers.onnxruntime_options import SessionOptions
-from ssept.providers.onnxruntime_session import CPU, Feeds, OnnxRuntimeSession, feeds
 from ssept.providers.session import Ids, Scores, Session
 
 LISTS_INSIDE = b"ilar"  # FAISS's mark of lists in the index itself; those of others begin so too

@@ -9,14 +9,14 @@ from importlib.metadata import PackageNotFoundError, distribution
 from ssept.artifacts import Artifact
 from ssept.errors import ProviderError
 from ssept.providers.nvidia import no_gpu
-from ssept.providers.onnxruntime_gpu import GpuSession
-from ssept.providers.onnxruntime_options import (
+from ssept.providers.onnx.session import OnnxRuntimeSession
+from ssept.providers.onnx.session_options import (
     CudaOptions,
     OpenVinoOptions,
     SessionOptions,
     TensorRtOptions,
 )
-from ssept.providers.onnxruntime_session import OnnxRuntimeSession
+from ssept.providers.onnxruntime_gpu import GpuSession
 from ssept.providers.session import Session
 from ssept.variants import ONNXRUNTIME_DISTRIBUTIONS
 

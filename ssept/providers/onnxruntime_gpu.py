@@ -6,9 +6,9 @@ import numpy as np
 
 from ssept.artifacts import TOPK_IDS, TOPK_SCORES, Artifact
 from ssept.errors import FallbackError
-from ssept.providers.onnxruntime_options import SessionOptions
-from ssept.providers.onnxruntime_session import Feeds, OnnxRuntimeSession
-from ssept.providers.proof import fallen_off
+from ssept.providers.onnx.proof import fallen_off
+from ssept.providers.onnx.session import Feeds, OnnxRuntimeSession
+from ssept.providers.onnx.session_options import SessionOptions
 from ssept.providers.session import Ids, Scores
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ssept.artifacts import TOPK_IDS, TOPK_SCORES, Artifact, model_files
 from ssept.errors import FallbackError, ProviderError
-from ssept.providers.onnxruntime_session import Feeds, feeds
+from ssept.providers.onnx.session import Feeds, feeds
 from ssept.providers.options import tried
 from ssept.providers.session import Ids, Scores, Session
 

@@ -172,7 +172,7 @@ def _artifact(arguments: argparse.Namespace) -> Artifact:
     if arguments.onnx:
         if arguments.checkpoint or arguments.variant:
             raise SseptError("--onnx takes neither --checkpoint nor --variant: it is a whole model")
-        from ssept.providers.onnx_file import describe
+        from ssept.providers.onnx.file import describe
 
         return describe(arguments.onnx)
     variant = arguments.variant or DEFAULT_VARIANT

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ssept.artifacts import TOPK_IDS, TOPK_SCORES, Artifact, model_files
 from ssept.decide.scale.roofline import FLOAT32, INT8, Work
 from ssept.errors import ArtifactError, SseptError
-from ssept.providers.onnxruntime_session import Feeds, cpu_session, feeds, refusals
+from ssept.providers.onnx.session import Feeds, cpu_session, feeds, refusals
 from ssept.providers.session import Ids
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 from ssept.artifacts import Artifact, model_files
 from ssept.errors import ArtifactError
 from ssept.files import written_folder
-from ssept.providers.onnxruntime_session import cpu_session, refusals
+from ssept.providers.onnx.session import cpu_session, refusals
 from ssept.serving.interface import DEFAULT_K, MODEL, SEQ, USER_ID, Interface, Tensor, interface
 from ssept.serving.triton.config import (
     BACKEND,

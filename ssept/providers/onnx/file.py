@@ -18,8 +18,8 @@ from ssept.artifacts import (
     model_files,
 )
 from ssept.errors import ArtifactError
+from ssept.providers.onnx.session import cpu_session, feeds, refusals
 from ssept.providers.onnxruntime import check_one_onnxruntime
-from ssept.providers.onnxruntime_session import cpu_session, feeds, refusals
 from ssept.variants import CUSTOM
 
 INTEGERS = {"tensor(int64)": "int64", "tensor(int32)": "int32"}

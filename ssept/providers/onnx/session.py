@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from ssept.artifacts import EXCLUDE, TOPK_IDS, TOPK_SCORES, Artifact, K, Signature, model_files
 from ssept.errors import FallbackError, ProviderError
-from ssept.providers.onnxruntime_options import SessionOptions
-from ssept.providers.proof import PROOF_BATCH, Event, fallen_off, nodes_by_provider
+from ssept.providers.onnx.proof import PROOF_BATCH, Event, fallen_off, nodes_by_provider
+from ssept.providers.onnx.session_options import SessionOptions
 from ssept.providers.session import Ids, Scores, Session, within_32_bits
 
 CPU = "CPUExecutionProvider"

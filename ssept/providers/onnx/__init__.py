@@ -1,0 +1,1 @@
+"""ONNX files and ONNX Runtime sessions: what the providers of ONNX models share."""
