@@ -22,7 +22,7 @@ from ssept.providers.session import Session
 from ssept.variants import VARIANTS, build
 from ssept.variants.calibration import calibration_of
 from ssept.variants.fused import write
-from ssept.variants.rewrite import state_graph
+from ssept.variants.rewrite.graphs import state_graph
 from tests.conftest import batch
 from tests.matrix import run_matrix
 

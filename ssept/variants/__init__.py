@@ -64,7 +64,7 @@ VARIANTS = {
     "torch": Variant(None, format="torch"),
     "onnx": Variant("ssept.variants.export:export", "torch", tools=("torch", "onnx", "onnxscript")),
     "onnx_graph": Variant(
-        "ssept.variants.graph:optimize", "onnx", tools=("onnxruntime",), cpu_bound=True
+        "ssept.variants.optimized:optimize", "onnx", tools=("onnxruntime",), cpu_bound=True
     ),
     "fused": Variant("ssept.variants.fused:export", "torch", tools=("torch", "onnx", "onnx-ir")),
     "fused_int8": replace(

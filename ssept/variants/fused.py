@@ -8,8 +8,8 @@ import onnx_ir as ir
 
 from ssept.files import written_file
 from ssept.model.checkpoint import load_checkpoint
-from ssept.variants.graph_builder import GraphBuilder
-from ssept.variants.rewrite import scores_graph
+from ssept.variants.rewrite.builder import GraphBuilder
+from ssept.variants.rewrite.graphs import scores_graph
 
 
 def export(checkpoint: Path, destination: Path) -> None:

@@ -36,7 +36,7 @@ from ssept.model.checkpoint import load_checkpoint
 from ssept.model.network import SSEPT
 from ssept.variants.calibration import Calibration
 from ssept.variants.fused import write
-from ssept.variants.rewrite import state_graph
+from ssept.variants.rewrite.graphs import state_graph
 
 TOP_K = 10
 RECALL = 0.99

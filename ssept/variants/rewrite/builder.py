@@ -8,7 +8,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from ssept.variants.folding import Array
+from ssept.variants.rewrite.folding import Array
 
 OPSET = 18
 ROW_AXIS = -1  # of the numbers in a row

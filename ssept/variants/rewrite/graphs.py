@@ -28,9 +28,9 @@ import onnx_ir as ir
 
 from ssept.artifacts import STATE, Signature
 from ssept.model.network import LAYER_NORM_EPSILON, SSEPTConfig
-from ssept.variants.folding import Array, FoldedWeights
-from ssept.variants.graph_builder import ROW_AXIS, GraphBuilder
-from ssept.variants.rewrite_inputs import Inputs
+from ssept.variants.rewrite.builder import ROW_AXIS, GraphBuilder
+from ssept.variants.rewrite.folding import Array, FoldedWeights
+from ssept.variants.rewrite.inputs import Inputs
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import onnx_ir as ir
 
 from ssept.artifacts import Signature
 from ssept.model.network import MASKED, SSEPTConfig
-from ssept.variants.folding import Array, FoldedWeights, guarded_rows
-from ssept.variants.graph_builder import ROW_AXIS, GraphBuilder
+from ssept.variants.rewrite.builder import ROW_AXIS, GraphBuilder
+from ssept.variants.rewrite.folding import Array, FoldedWeights, guarded_rows
 
 
 class Inputs:

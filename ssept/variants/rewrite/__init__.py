@@ -1,0 +1,1 @@
+"""The rewritten network: weights folded, operators joined, built as an ONNX graph."""
