@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ssept.errors import ArtifactError
 from ssept.files import sha256, sha256_json
-from ssept.onnx_external import external_files
+from ssept.files.onnx_external import external_files
 
 SEED = 0
 # Inputs and outputs of the top-k head, which every file that has it calls so.

@@ -14,7 +14,7 @@ from typing import Any
 from ssept.children import isolated
 from ssept.errors import SseptError
 from ssept.files import cache_folder, locked, sha256_json
-from ssept.owned import mark, remove
+from ssept.files.owned import mark, remove
 
 MARKER = ".complete"
 SHOWN_LINES = 8

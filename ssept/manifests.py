@@ -28,7 +28,7 @@ from ssept.files import (
     written_file,
     written_folder,
 )
-from ssept.owned import remove
+from ssept.files.owned import remove
 
 SCHEMA = 1
 MANIFEST = "manifest.json"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ssept.errors import SseptError
-from ssept.owned import MARK, mark
+from ssept.files.owned import MARK, mark
 from ssept.serving.core.call_statistics import BYTES, Statistics
 from ssept.serving.launch import watchdog
 from tests.matrix import ROOT

@@ -11,7 +11,7 @@ import pytest
 from ssept.decide.journal import append
 from ssept.errors import SseptError
 from ssept.files import locked, written_file, written_folder
-from ssept.owned import MARK, mark, remove
+from ssept.files.owned import MARK, mark, remove
 
 FULL_DISK = """
 import resource, sys

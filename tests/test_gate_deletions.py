@@ -11,7 +11,7 @@ import pytest
 
 from ssept.decide.gate.sides.side import opened
 from ssept.errors import SseptError
-from ssept.owned import MARK
+from ssept.files.owned import MARK
 from tests.repositories import commit, git, holding, started, write_tree
 
 EXTRAS = ("cpu", "train")

@@ -20,8 +20,8 @@ from ssept.artifacts import Artifact, Model, Signature, artifact_of
 from ssept.cli import main
 from ssept.errors import ServerError, SseptError
 from ssept.files import sha256
+from ssept.files.onnx_external import FIELDS, MOST_FIELDS, check_whole, external_files
 from ssept.manifests import MANIFEST, copy_artifacts, read_artifacts
-from ssept.onnx_external import FIELDS, MOST_FIELDS, check_whole, external_files
 from ssept.providers import PROVIDERS
 from ssept.providers.onnx.file import describe
 from ssept.providers.onnx.session_options import TensorRtOptions
@@ -211,7 +211,9 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     utils = ModuleType("triton_python_backend_utils")
     utils.TritonModelException = type("TritonModelException", (Exception,), {})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, utils.__name__, utils)
-    spec = importlib.util.spec_from_file_location("onnx_external", ROOT / "ssept/onnx_external.py")
+    spec = importlib.util.spec_from_file_location(
+        "onnx_external", ROOT / "ssept/files/onnx_external.py"
+    )
     alone = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     spec.loader.exec_module(alone)  # type: ignore[union-attr]
     monkeypatch.setitem(sys.modules, "onnx_external", alone)

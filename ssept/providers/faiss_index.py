@@ -13,7 +13,7 @@ import numpy as np
 from ssept.artifacts import ENCODER, INDEX, STATE, Artifact
 from ssept.errors import FallbackError, ProviderError
 from ssept.files import opened_zip
-from ssept.onnx_external import check_whole
+from ssept.files.onnx_external import check_whole
 from ssept.providers.onnx.session import CPU, Feeds, OnnxRuntimeSession, feeds
 from ssept.providers.onnx.session_options import SessionOptions
 from ssept.providers.onnxruntime import OnnxRuntime

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ssept.owned import open_plain
+from ssept.files.owned import open_plain
 from ssept.serving.core.batcher import Job
 
 # Places of the numbers, all float64. Sequences of a call and its seconds follow, for each size.

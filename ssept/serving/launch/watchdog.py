@@ -31,7 +31,7 @@ from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
-MARK = ".made-by-ssept"  # of ssept.owned, which this program cannot import
+MARK = ".made-by-ssept"  # of ssept.files.owned, which this program cannot import
 STOP_SECONDS = 15  # the server takes 4 to 5 of them
 
 

@@ -25,7 +25,7 @@ from prometheus_client import multiprocess
 
 from ssept.children import command
 from ssept.errors import ServerError, SseptError
-from ssept.owned import mark, remove
+from ssept.files.owned import mark, remove
 from ssept.serving.core.registry import load_models
 from ssept.serving.runtime.sockets import refuse_new
 from ssept.serving.runtime.uvicorn_server import configure_logging, describe

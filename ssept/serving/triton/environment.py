@@ -11,9 +11,9 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssept import onnx_external
 from ssept.environments import environment
 from ssept.errors import ServerError
+from ssept.files import onnx_external
 
 FOLDER = Path(__file__).parent
 REQUIREMENTS = FOLDER / "requirements" / "triton.txt"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ssept.errors import ServerError
-from ssept.owned import mark
+from ssept.files.owned import mark
 from ssept.serving.launch.supervised import ADDRESS, DIRECT, HTTP_SECONDS, SHOWN_LINES, Kept
 from ssept.serving.triton.command import DEFAULT_PORTS, Launch, Ports, container, local
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from ssept.errors import GateError, SseptError
 from ssept.files import cache_folder, locked
+from ssept.files.owned import MARK, mark, mark_of, open_plain, remove
 from ssept.git import common_folder, git, said, without_filters
-from ssept.owned import MARK, mark, mark_of, open_plain, remove
 
 RUN_PREFIX = "ssept-gate-"
 TREE, ENVIRONMENT = "tree", "environment"  # what a run's folder may hold, beside its mark

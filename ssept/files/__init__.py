@@ -17,7 +17,7 @@ from typing import Any
 import platformdirs
 
 from ssept.errors import SseptError
-from ssept.owned import MARK, mark, open_plain
+from ssept.files.owned import MARK, mark, open_plain
 
 MOST_READ_AT_ONCE = 1 << 20
 
@@ -70,7 +70,7 @@ def written_file(path: Path) -> Iterator[Path]:
 def written_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it replaces `path` only if the block succeeds.
 
-    It carries the mark of `ssept.owned` until then, so that what a killed process left of it can
+    It carries the mark of `ssept.files.owned` until then, so that what a killed process left of it can
     be deleted.
 
     Raises:
