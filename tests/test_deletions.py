@@ -67,7 +67,7 @@ def places(folder: Path) -> Iterator[str]:
             yield from within(child, inner)
 
     for file in sorted(folder.rglob("*.py")):
-        module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        module = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for name in within(ast.parse(file.read_text("utf-8")), ""):
             yield f"{module}:{name}"
 

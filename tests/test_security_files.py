@@ -265,7 +265,7 @@ def test_the_reader_needs_only_the_standard_library(tmp_path: Path) -> None:
         "print(sorted({'onnx', 'numpy', 'ssept', 'google'} & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-c", program, str(ROOT / "ssept"), str(path)],
+        [sys.executable, "-I", "-c", program, str(ROOT / "ssept/files"), str(path)],
         capture_output=True,
         text=True,
         check=True,

@@ -70,8 +70,8 @@ def written_file(path: Path) -> Iterator[Path]:
 def written_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it replaces `path` only if the block succeeds.
 
-    It carries the mark of `ssept.files.owned` until then, so that what a killed process left of it can
-    be deleted.
+    It carries the mark of `ssept.files.owned` until then, so that what a killed process left of it
+    can be deleted.
 
     Raises:
         SseptError: `path` is a file, or a folder with something in it that the new one lacks; or
