@@ -11,28 +11,29 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from fixtures.failures import reported
 from fixtures.fastapi import NAME, PROVIDER, VARIANT, WORKERS
 from fixtures.peers import Peer
 from fixtures.served import facts, memory_of, note_ratio, note_result
 from fixtures.triton import INT8_TOPK, SERVED
 from fixtures.variants import Artifacts
 from ssept.data.dataset import Dataset
-from ssept.errors import LoadError, ServerError
+from ssept.errors import LoadError
 from ssept.evaluation import Accuracy, Scorer, accuracy, full_ranks
 from ssept.measure.statistics import MINIMUM_SAMPLES
 from ssept.metrics import IntArray
 from ssept.providers import PROVIDERS
 from ssept.providers.session import Session
-from ssept.serving.launch.ssept_serve import Server, running
+from ssept.serving.interface import MODEL
+from ssept.serving.launch.ssept_serve import SseptServer, running
 from ssept.serving.load import loadgen, open_loop, wrk
 from ssept.serving.load.bodies import TOP_K, predict_bodies
 from ssept.serving.load.connections import KINDS, UNSENT
 from ssept.serving.load.max_rate import Probe, largest_rate, within
 from ssept.serving.load.result import Result
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from ssept.serving.triton import perf_analyzer
 from ssept.serving.triton.client import Client
-from ssept.serving.triton.config import MODEL
 
 PATH = "/predict"
 USERS = 512
@@ -55,16 +56,16 @@ by_concurrency = partial(pytest.mark.parametrize, "concurrency", ids=lambda n: f
 
 
 @pytest.fixture(autouse=True)
-def alive(fastapi_server: Server) -> None:
+def alive(fastapi_server: SseptServer) -> None:
     """One clear message for each test where the server has ended."""
-    try:
+    with reported():
         fastapi_server.check()
-    except ServerError as error:
-        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture(scope="session")
-def local(fastapi_server: Server, fastapi_settings: Settings, artifacts: Artifacts) -> Session:
+def local(
+    fastapi_server: SseptServer, fastapi_settings: ServerSettings, artifacts: Artifacts
+) -> Session:
     """The same model in this process."""
     del fastapi_server  # asked for first: it is skipped where there is none to compare with
     return PROVIDERS[PROVIDER].load(artifacts.get(VARIANT), fastapi_settings.threads)
@@ -90,12 +91,12 @@ def bodies(asked: tuple[IntArray, list[IntArray]], dataset: Dataset) -> list[byt
 
 
 @pytest.fixture(scope="session")
-def largest(fastapi_server: Server, bodies: list[bytes]) -> tuple[float, list[Probe]]:
+def largest(fastapi_server: SseptServer, bodies: list[bytes]) -> tuple[float, list[Probe]]:
     """The largest rate at which 99 % are answered in time, by LoadGen; and how it was found."""
     if reason := wrk.unavailable() or loadgen.unavailable():
         pytest.skip(reason)
     start = wrk.measure(fastapi_server.url + PATH, bodies, CONCURRENCY, CLOSED_SECONDS).rate
-    measure = partial(loadgen.measure, address(fastapi_server), PATH, bodies, seconds=OPEN_SECONDS)
+    measure = partial(loadgen.measure, fastapi_server.address, PATH, bodies, seconds=OPEN_SECONDS)
     rate, probes = largest_rate(lambda rate: measure(rate=rate), start, within(LIMIT_MS))
     if not rate:
         pytest.fail(f"at no rate were 99 % answered within {LIMIT_MS} ms", pytrace=False)
@@ -103,7 +104,7 @@ def largest(fastapi_server: Server, bodies: list[bytes]) -> tuple[float, list[Pr
 
 
 def test_answers(
-    fastapi_server: Server,
+    fastapi_server: SseptServer,
     local: Session,
     asked: tuple[IntArray, list[IntArray]],
     bodies: list[bytes],
@@ -140,7 +141,7 @@ def test_answers(
 
 
 def test_accuracy(
-    fastapi_settings: Settings,
+    fastapi_settings: ServerSettings,
     local: Session,
     dataset: Dataset,
     tmp_path: Path,
@@ -176,7 +177,11 @@ def test_accuracy(
 
 @by_concurrency([1, 8, 16, 64])
 def test_closed_loop(
-    concurrency: int, fastapi_server: Server, bodies: list[bytes], local: Session, benchmark: Any
+    concurrency: int,
+    fastapi_server: SseptServer,
+    bodies: list[bytes],
+    local: Session,
+    benchmark: Any,
 ) -> None:
     skip_without(wrk.unavailable())
     url = fastapi_server.url + PATH
@@ -187,7 +192,7 @@ def test_closed_loop(
 
 @by_concurrency([1, 8, 16, 64])
 def test_protocol_load(
-    concurrency: int, fastapi_server: Server, local: Session, benchmark: Any
+    concurrency: int, fastapi_server: SseptServer, local: Session, benchmark: Any
 ) -> None:
     """The same on the Open Inference Protocol."""
     load = perf_analyzer.Load(fastapi_server.http, MODEL, concurrency=concurrency)
@@ -207,7 +212,7 @@ def test_protocol_load(
 @pytest.mark.parametrize("share", [UNLOADED, HALF], ids=["unloaded", "half"])
 def test_open_loop(
     share: float,
-    fastapi_server: Server,
+    fastapi_server: SseptServer,
     bodies: list[bytes],
     largest: tuple[float, list[Probe]],
     local: Session,
@@ -215,7 +220,7 @@ def test_open_loop(
 ) -> None:
     """Latency at a share of the largest rate, all requests sent on time, answered or not."""
     rate = share * largest[0]
-    given = (address(fastapi_server), PATH, bodies, rate, long_enough(rate))
+    given = (fastapi_server.address, PATH, bodies, rate, long_enough(rate))
     result = benchmark.pedantic(loadgen.measure, given, rounds=1)
     note_result(benchmark, local, "LoadGen", f"{rate:.0f}/s", result)
     check(result)
@@ -233,7 +238,7 @@ def test_largest_rate(largest: tuple[float, list[Probe]], local: Session, benchm
 
 
 def test_overload(
-    fastapi_settings: Settings,
+    fastapi_settings: ServerSettings,
     bodies: list[bytes],
     local: Session,
     tmp_path: Path,
@@ -242,7 +247,7 @@ def test_overload(
     """Twice the sustainable rate: what is too much is refused at once, the rest not held up."""
     settings = replace(fastapi_settings, max_wait_ms=AGE_CAP_MS)
     with running(settings, tmp_path / "server.log", workers=WORKERS) as server:
-        load = partial(open_loop.measure, address(server), PATH, bodies)
+        load = partial(open_loop.measure, server.address, PATH, bodies)
         sustained, _ = largest_rate(lambda rate: load(rate=rate, seconds=2), START_RATE, nearly_all)
         if not sustained:
             pytest.fail(f"a hundredth is refused even at {START_RATE}/s", pytrace=False)
@@ -274,7 +279,7 @@ def test_overload(
 @by_concurrency([8, 64])
 def test_against_baseline(
     concurrency: int,
-    fastapi_server: Server,
+    fastapi_server: SseptServer,
     baseline_server: Peer,
     bodies: list[bytes],
     asked: tuple[IntArray, list[IntArray]],
@@ -305,7 +310,7 @@ def test_against_baseline(
 @by_concurrency([8, 16])
 def test_against_triton(
     concurrency: int,
-    fastapi_server: Server,
+    fastapi_server: SseptServer,
     local: Session,
     benchmark: Any,
     request: pytest.FixtureRequest,
@@ -350,7 +355,7 @@ def test_client(
         result = benchmark.pedantic(wrk.measure, given, rounds=1)
         load = f"{CONCURRENCY} at a time"
     else:
-        measure = partial(tools[client].measure, address(empty_server), PATH, bodies)
+        measure = partial(tools[client].measure, empty_server.address, PATH, bodies)
         in_time = within(LIMIT_MS)
         rate, probes = benchmark.pedantic(
             largest_rate,
@@ -361,12 +366,6 @@ def test_client(
         load = f"largest rate, p99 <= {LIMIT_MS} ms"
     note_result(benchmark, local, client, load, result, served="nothing")
     assert not result.errors
-
-
-def address(server: "Server | Peer") -> tuple[str, int]:
-    """Its host and port."""
-    host, _, port = server.url.removeprefix("http://").partition(":")
-    return host, int(port)
 
 
 def check(result: Result) -> None:
@@ -388,7 +387,7 @@ def long_enough(rate: float) -> float:
     return max(OPEN_SECONDS, MINIMUM_SAMPLES[99] / rate)
 
 
-def post(server: Server, path: str, body: bytes) -> Any:
+def post(server: SseptServer, path: str, body: bytes) -> Any:
     """What it answers, read as JSON."""
     head = {"Content-Type": "application/json"}
     request = urllib.request.Request(server.url + path, body, head)

@@ -7,20 +7,19 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from fixtures.failures import reported
 from fixtures.served import note_ratio
 from fixtures.triton import ALL, ALONE, HEAD, INT8_TOPK, PLAIN, PROVIDER, SERVED, TOPK, TWO
 from fixtures.variants import Artifacts
 from ssept.data.dataset import Dataset, left_padded
-from ssept.errors import ServerError
 from ssept.evaluation import accuracy, full_ranks
 from ssept.metrics import IntArray
 from ssept.providers import PROVIDERS
 from ssept.providers.session import Session
+from ssept.serving.interface import DEFAULT_K, MODEL
 from ssept.serving.triton.client import PROTOCOLS, Client
-from ssept.serving.triton.config import MODEL
 from ssept.serving.triton.perf_analyzer import Load, measure
-from ssept.serving.triton.repository import DEFAULT_K
-from ssept.serving.triton.server import Server
+from ssept.serving.triton.server import TritonServer
 
 USERS = 256
 BATCH = 64
@@ -39,16 +38,14 @@ pytestmark = pytest.mark.cell(HEAD, PROVIDER)
 
 
 @pytest.fixture(autouse=True)
-def alive(triton_server: Server) -> None:
+def alive(triton_server: TritonServer) -> None:
     """One clear message for each test where the server has ended."""
-    try:
+    with reported():
         triton_server.check()
-    except ServerError as error:
-        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture(scope="session")
-def local(triton_server: Server, artifacts: Artifacts) -> Session:
+def local(triton_server: TritonServer, artifacts: Artifacts) -> Session:
     """The same model in this process."""
     del triton_server  # asked for first: it is skipped where there is none to compare with
     provider = PROVIDERS["cpu"]
@@ -59,7 +56,7 @@ def local(triton_server: Server, artifacts: Artifacts) -> Session:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_answers(
-    protocol: str, triton_server: Server, local: Session, dataset: Dataset, benchmark: Any
+    protocol: str, triton_server: TritonServer, local: Session, dataset: Dataset, benchmark: Any
 ) -> None:
     cases = dataset.cases("test")
     users = cases.users[:USERS]
@@ -91,7 +88,9 @@ def test_answers(
     assert overlap >= 0.999, "the best items differ from those of the same model in process"
 
 
-def test_accuracy(triton_server: Server, local: Session, dataset: Dataset, benchmark: Any) -> None:
+def test_accuracy(
+    triton_server: TritonServer, local: Session, dataset: Dataset, benchmark: Any
+) -> None:
     cases, length = dataset.cases("test"), local.artifact.model.max_length
     with Client("http", triton_server.http) as client:
 
@@ -118,7 +117,7 @@ def test_load(
     protocol: str,
     concurrency: int,
     batch: int,
-    triton_server: Server,
+    triton_server: TritonServer,
     artifacts: Artifacts,
     benchmark: Any,
 ) -> None:
@@ -127,7 +126,7 @@ def test_load(
     note_load(benchmark, artifacts, load, asdict(figures))
 
 
-def test_request_rate(triton_server: Server, artifacts: Artifacts, benchmark: Any) -> None:
+def test_request_rate(triton_server: TritonServer, artifacts: Artifacts, benchmark: Any) -> None:
     """Latency at half the throughput, requests being sent on time whether answered or not."""
     closed = Load(triton_server.http, MODEL, concurrency=CONCURRENCY)
     rate = round(RATE_SHARE * measure(closed).inferences_per_s)
@@ -137,7 +136,9 @@ def test_request_rate(triton_server: Server, artifacts: Artifacts, benchmark: An
 
 
 @pytest.mark.parametrize("name", RATIOS)
-def test_ratio(name: str, triton_server: Server, artifacts: Artifacts, benchmark: Any) -> None:
+def test_ratio(
+    name: str, triton_server: TritonServer, artifacts: Artifacts, benchmark: Any
+) -> None:
     """Throughput of two models at the same concurrency, by turns, the order swapped each turn."""
     served, against, batch = RATIOS[name]
     load = Load(triton_server.http, served, batch=batch, concurrency=CONCURRENCY)
@@ -149,7 +150,7 @@ def test_ratio(name: str, triton_server: Server, artifacts: Artifacts, benchmark
     note_ratio(benchmark, model, described(load), rate, served=served, against=against)
 
 
-def test_gpu(triton_server: Server, artifacts: Artifacts, benchmark: Any) -> None:
+def test_gpu(triton_server: TritonServer, artifacts: Artifacts, benchmark: Any) -> None:
     """What the server's own metrics say of its GPUs, after a load."""
     if not triton_server.gpu_metrics():
         pytest.skip("the server sees no GPU")
@@ -159,7 +160,7 @@ def test_gpu(triton_server: Server, artifacts: Artifacts, benchmark: Any) -> Non
     note_load(benchmark, artifacts, load, asdict(figures) | {"gpu": gpus})
 
 
-def url(server: Server, protocol: str) -> str:
+def url(server: TritonServer, protocol: str) -> str:
     """Where the server answers that protocol."""
     return server.http if protocol == "http" else server.grpc
 

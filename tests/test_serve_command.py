@@ -15,7 +15,7 @@ from ssept.measure.settings import Settings as Tuned
 from ssept.measure.settings import write_settings
 from ssept.providers import PROVIDERS
 from ssept.serving.launch.ssept_serve import running
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from tests.matrix import ROOT, run_matrix
 from tests.serve_clients import ADDRESS, ask
 
@@ -77,7 +77,7 @@ def test_help_tells_every_option_and_the_settings_defaults() -> None:
     done = serve("--help")
     assert done.returncode == 0
     text = " ".join(done.stdout.split())
-    defaults = Settings()
+    defaults = ServerSettings()
     for told in (
         f"--variant NAMES several by commas: the first answers where a request names none "
         f"(default: {','.join(defaults.variants)})",
@@ -211,7 +211,7 @@ def test_an_option_wins_over_its_variable(small_checkpoint: Path) -> None:
 def test_it_takes_the_settings_that_tune_found(tmp_path: Path, small_checkpoint: Path) -> None:
     path = tmp_path / "tuned.json"
     write_settings(path, "fused_topk-cpu", Tuned(threads=2, batch=3), {})
-    with running(Settings(model=small_checkpoint, tuned=path), tmp_path / "log") as server:
+    with running(ServerSettings(model=small_checkpoint, tuned=path), tmp_path / "log") as server:
         requests = [{"user_id": 1, "sequence": [], "top_k": 3}] * 5
         answer = ask(server.url, "/predict/batch", {"requests": requests})
         assert len(answer["predictions"]) == 5

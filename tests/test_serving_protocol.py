@@ -10,7 +10,7 @@ from uvicorn.server import ServerState
 
 from ssept.serving.http_api.asgi import RETRY_AFTER, RefusedError, read_body, respond, whole
 from ssept.serving.runtime import http_protocol as protocol
-from ssept.serving.runtime.http_protocol import Crowd, Protocol
+from ssept.serving.runtime.http_protocol import ConnectionLimit, LimitedProtocol
 
 SECONDS = 20
 BUSY = whole(RefusedError(503, "too much", [RETRY_AFTER]), "/predict")
@@ -40,7 +40,9 @@ def go(test: Callable[[Toy, asyncio.StreamReader, asyncio.StreamWriter], Awaitab
         config.load()
         state = ServerState()
         server = await asyncio.get_running_loop().create_server(
-            lambda: Protocol(app, Crowd(10), config=config, server_state=state, app_state={}),
+            lambda: LimitedProtocol(
+                app, ConnectionLimit(10), config=config, server_state=state, app_state={}
+            ),
             "127.0.0.1",
         )
         port = server.sockets[0].getsockname()[1]

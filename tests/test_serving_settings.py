@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ssept.errors import ServerError
-from ssept.serving.settings import VARIABLES, Settings, from_environment, to_environment
+from ssept.serving.settings import VARIABLES, ServerSettings, from_environment, to_environment
 
 OTHERS = {
     "SSEPT_CHECKPOINT": "/models/other.safetensors",
@@ -25,7 +25,7 @@ OTHERS = {
     "SSEPT_CORS_ORIGINS": "https://shop.example,http://127.0.0.1:3000",
     "SSEPT_ALLOWED_HOSTS": "shop.example,[2001:db8::1]",
 }
-READ = Settings(
+READ = ServerSettings(
     model=Path("/models/other.safetensors"),
     variants=("fused_int8_topk", "onnx"),
     provider="openvino",
@@ -46,8 +46,8 @@ READ = Settings(
 
 
 def test_without_variables_the_defaults_hold() -> None:
-    assert from_environment({}) == Settings()
-    assert from_environment(dict.fromkeys(VARIABLES.values(), " ")) == Settings()
+    assert from_environment({}) == ServerSettings()
+    assert from_environment(dict.fromkeys(VARIABLES.values(), " ")) == ServerSettings()
 
 
 def test_every_setting_has_a_variable() -> None:
@@ -55,11 +55,11 @@ def test_every_setting_has_a_variable() -> None:
     assert from_environment(OTHERS) == READ
     for variable, text in OTHERS.items():
         if variable != "SSEPT_PROVIDER":  # of no effect alone: the default variant runs there too
-            assert from_environment({variable: text}) != Settings(), variable
+            assert from_environment({variable: text}) != ServerSettings(), variable
 
 
-@pytest.mark.parametrize("settings", [Settings(), READ])
-def test_settings_written_are_read_again(settings: Settings) -> None:
+@pytest.mark.parametrize("settings", [ServerSettings(), READ])
+def test_settings_written_are_read_again(settings: ServerSettings) -> None:
     assert from_environment(to_environment(settings)) == settings
 
 

@@ -18,7 +18,8 @@ import ssept
 from ssept.cli import main
 from ssept.data.dataset import Dataset
 from ssept.errors import ArtifactError, SseptError
-from ssept.serving.triton.config import MODEL, Settings
+from ssept.serving.interface import MODEL
+from ssept.serving.triton.config import TritonSettings
 from ssept.serving.triton.repository import answers_any_ids, check, write_repository
 from ssept.variants import build
 from tests.conftest import batch
@@ -463,7 +464,7 @@ def test_a_failed_write_leaves_what_was_there(small_checkpoint: Path, repository
     before = contents(repository)
     artifact = build(small_checkpoint, "onnx_topk")
     with pytest.raises(ArtifactError, match="version 9, which is not there"):
-        write_repository(artifact, repository, Settings(versions=(9,)), version=2)
+        write_repository(artifact, repository, TritonSettings(versions=(9,)), version=2)
     with pytest.raises(SseptError, match="no accelerator 'cuda'"):
-        write_repository(artifact, repository, Settings(accelerator="cuda"))
+        write_repository(artifact, repository, TritonSettings(accelerator="cuda"))
     assert contents(repository) == before

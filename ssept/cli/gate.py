@@ -4,8 +4,8 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -23,6 +23,7 @@ from ssept.expressions import chosen
 from ssept.files import write_json, written_file
 from ssept.model.store import checkpoint_for
 from ssept.percent import EXPECTED, share
+from ssept.signals import interrupted_by
 from ssept.variants import CUSTOM
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     gate_self_test.check(arguments)
     if arguments.self_test:
-        with _ended_by_sigterm():
+        with interrupted_by(signal.SIGTERM):
             return gate_self_test.self_test(arguments)
     if missing := [name for name in ("base", "head") if getattr(arguments, name) is None]:
         names = ", ".join(missing).upper()
@@ -164,7 +165,7 @@ def _gate(arguments: argparse.Namespace) -> int:
     from ssept.report.gate import gate_markdown, gate_table
 
     try:
-        with _ended_by_sigterm(), ExitStack() as stack:
+        with interrupted_by(signal.SIGTERM), ExitStack() as stack:
             extras = _extras()
             base, head = (
                 stack.enter_context(opened(text, extras=extras))
@@ -274,20 +275,6 @@ def _show(bar: "tqdm[NoReturn]", timing: "Timing") -> None:
     )
     bar.set_postfix_str(f"{len(timing.trials.open)} of {len(timing.cells)} cells open")
     bar.update()
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _names(text: str) -> list[str]:

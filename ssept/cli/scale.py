@@ -14,6 +14,7 @@ from ssept.decide.scale.points import AXES, Point, points_around
 from ssept.errors import SseptError
 from ssept.files import written_file
 from ssept.providers import PROVIDERS
+from ssept.signals import interrupted_by
 from ssept.variants import CUSTOM, VARIANTS
 
 if TYPE_CHECKING:
@@ -113,8 +114,7 @@ def _run(plan: "Plan", path: Path) -> "Found":
         print(f"ssept: {warning}", file=sys.stderr)
     with ExitStack() as stack:
         # A run that is ended removes its models, which an unhandled signal would leave behind.
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        stack.callback(signal.signal, signal.SIGTERM, before)
+        stack.enter_context(interrupted_by(signal.SIGTERM))
         bar = stack.enter_context(tqdm(unit="cell", file=sys.stderr, disable=None))
 
         def show(what: str, done: int, total: int) -> None:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from ssept.cli.arguments import milliseconds, positive
 from ssept.errors import SseptError
 from ssept.measure.settings import default_path
-from ssept.serving.settings import VARIABLES, Settings, from_environment
+from ssept.serving.settings import VARIABLES, ServerSettings, from_environment
+from ssept.signals import interrupted_by
 
 HELP = "serve recommendations over HTTP until Ctrl-C"
 ADDRESS = "127.0.0.1"
@@ -96,8 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _serve(arguments: argparse.Namespace) -> None:
     try:
-        from ssept.serving.runtime import supervisor as workers
-        from ssept.serving.runtime import uvicorn_server as server
+        from ssept.serving.runtime import sockets, supervisor, uvicorn_server
     except ImportError as error:
         if (error.name or "").startswith("ssept"):
             raise
@@ -110,20 +110,16 @@ def _serve(arguments: argparse.Namespace) -> None:
             os.environ[VARIABLES[field]] = str(value)
     settings = from_environment()
     # SIGINT too: a shell script starts what it runs in the background with that ignored.
-    before = {
-        number: signal.signal(number, signal.default_int_handler)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        with server.listen_at(arguments.host, arguments.port) as listener:
-            if arguments.workers == 1:
-                server.serve(listener, settings, arguments.access_log, _say)
-            else:
-                workers.serve(listener, settings, arguments.access_log, _say, arguments.workers)
-            print("stopped")
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with (
+        interrupted_by(signal.SIGINT, signal.SIGTERM),
+        sockets.listen_at(arguments.host, arguments.port) as listener,
+    ):
+        given = listener, settings, arguments.access_log, _say
+        if arguments.workers == 1:
+            uvicorn_server.serve(*given)
+        else:
+            supervisor.serve(*given, arguments.workers)
+        print("stopped")
 
 
 def _say(line: str) -> None:
@@ -131,7 +127,7 @@ def _say(line: str) -> None:
 
 
 def _default(field: str) -> str:
-    value = getattr(Settings(), field)
+    value = getattr(ServerSettings(), field)
     if isinstance(value, tuple):
         return ",".join(value) or "none"
     return "none" if value is None else f"{value}"

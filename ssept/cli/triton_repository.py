@@ -8,9 +8,9 @@ from ssept.artifacts import Artifact
 from ssept.cli.arguments import positive, positives
 from ssept.errors import SseptError
 from ssept.installation import SHIPPED, shipped_checkpoint
-from ssept.serving.triton.config import ACCELERATORS, MODEL, Settings, read_versions
+from ssept.serving.interface import DEFAULT_K, MODEL
+from ssept.serving.triton.config import ACCELERATORS, TritonSettings, read_versions
 from ssept.serving.triton.repository import (
-    DEFAULT_K,
     answers_any_ids,
     versions,
     write_repository,
@@ -85,7 +85,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:
-    defaults = Settings()
+    defaults = TritonSettings()
     parser.add_argument(
         "--max-batch-size",
         type=positive,
@@ -140,7 +140,7 @@ def _gpus(text: str) -> tuple[int, ...]:
 
 
 def _repository(arguments: argparse.Namespace) -> None:
-    settings = Settings(
+    settings = TritonSettings(
         max_batch_size=arguments.max_batch_size,
         dynamic_batching=not arguments.no_dynamic_batching,
         preferred_batch_sizes=tuple(arguments.preferred_batch_sizes),

@@ -8,6 +8,7 @@ from ssept.files import cache_folder
 from ssept.serving.launch.supervised import ADDRESS
 from ssept.serving.triton.command import DEFAULT_PORTS, IMAGE, Ports
 from ssept.serving.triton.server import free_ports, running
+from ssept.signals import interrupted_by
 
 HELP = "run Triton's server on a model repository until Ctrl-C"
 FREE = "free"
@@ -39,16 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    # SIGINT too: a shell script starts what it runs in the background with that ignored.
-    before = {
-        number: signal.signal(number, signal.default_int_handler)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
     ports: Ports = arguments.ports or free_ports()
     log = arguments.log or cache_folder() / "triton" / f"{ports.http}.log"
     image = arguments.image if arguments.docker else None
     try:
-        with running(arguments.repository, log, ports, arguments.address, image) as it:
+        # SIGINT too: a shell script starts its background commands with SIGINT ignored.
+        with (
+            interrupted_by(signal.SIGINT, signal.SIGTERM),
+            running(arguments.repository, log, ports, arguments.address, image) as it,
+        ):
             for model in it.models():
                 print(f"{model['name']} version {model['version']} {model['state']}")
             print(f"HTTP {it.http}, gRPC {it.grpc}, metrics {it.metrics}")
@@ -56,9 +56,6 @@ def _serve(arguments: argparse.Namespace) -> int:
             it.wait()
     except KeyboardInterrupt:
         print("stopped")
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return 0
 
 

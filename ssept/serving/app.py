@@ -13,10 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from ssept.errors import SseptError
-from ssept.serving.core.registry import Models, Service, too_much
-from ssept.serving.http_api import health as operations
-from ssept.serving.http_api import page, predict
-from ssept.serving.http_api import v2 as open_inference
+from ssept.serving.core.gauges import RegistryCollector
+from ssept.serving.core.registry import LoadedModels, ModelRegistry
+from ssept.serving.http_api import health, page, predict, v2
 from ssept.serving.http_api.asgi import (
     CLOSE,
     NOSNIFF,
@@ -31,8 +30,9 @@ from ssept.serving.http_api.asgi import (
     respond,
     whole,
 )
-from ssept.serving.http_api.callers import Callers
-from ssept.serving.settings import Settings, from_environment
+from ssept.serving.http_api.callers import CallerPolicy
+from ssept.serving.http_api.overload import overload_error
+from ssept.serving.settings import ServerSettings, from_environment
 
 LOG = logging.getLogger("ssept.serving")
 OTHER = "other"  # the route, in the metrics, of all paths that there are not
@@ -45,12 +45,14 @@ class Application:
     FastAPI's own way to a handler takes as long as the model does.
 
     Attributes:
-        service: what answers, from the start on.
+        registry: what answers, from the start on.
     """
 
-    service: Service
+    registry: ModelRegistry
 
-    def __init__(self, settings: Settings | None = None, models: Models | None = None) -> None:
+    def __init__(
+        self, settings: ServerSettings | None = None, models: LoadedModels | None = None
+    ) -> None:
         """Prepare it.
 
         Args:
@@ -71,15 +73,15 @@ class Application:
             scope: with its headers.
         """
         found = self._refusals.get(url)
-        if found is None or self.service.draining or not self.service.models.are_full:
+        if found is None or self.registry.draining or not self.registry.models.are_full:
             return None
         try:
             self._callers.check(scope)
         except RefusedError:
             return None  # it gets that error the longer way
         route, answer = found
-        self.service.telemetry.answered(route, BUSY.status, 0.0)
-        self.service.telemetry.refused.labels("queue").inc()
+        self.registry.telemetry.answered(route, BUSY.status, 0.0)
+        self.registry.telemetry.refused.labels("queue").inc()
         return answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,18 +108,18 @@ class Application:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self.service.stop()
+        await self.registry.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _start(self, settings: Settings) -> None:
-        self.service = Service(settings)
+    async def _start(self, settings: ServerSettings) -> None:
+        self.registry = ModelRegistry(settings)
         models, self._models = self._models, None  # a reload is to free them
-        await self.service.start(models)
-        self.service.telemetry.watch(self.service)
+        await self.registry.start(models)
+        self.registry.telemetry.register(RegistryCollector(self.registry))
         self._seconds = settings.deadline_ms / 1000
-        self._callers = Callers(settings.allowed_hosts, settings.cors_origins)
-        self._api = make_api(self.service)
-        self._direct = predict.direct(self.service) | open_inference.direct(self.service)
+        self._callers = CallerPolicy(settings.allowed_hosts, settings.cors_origins)
+        self._api = make_api(self.registry)
+        self._direct = predict.direct(self.registry) | v2.direct(self.registry)
         if not settings.cors_origins:
             self._refusals = {
                 path.encode(): (route, whole(BUSY, path))
@@ -149,17 +151,17 @@ class Application:
         except asyncio.CancelledError:
             if not exchange.took_too_long():
                 raise
-            self.service.telemetry.refused.labels("deadline").inc()
+            self.registry.telemetry.refused.labels("deadline").inc()
             await exchange.refuse(LATE, scope["path"])
         except Exception:
             LOG.exception("%s %r failed", scope["method"], scope["path"])
             await exchange.refuse(FAILED, scope["path"])
         seconds = time.perf_counter() - start
-        self.service.telemetry.answered(route or _template(scope), exchange.status, seconds)
+        self.registry.telemetry.answered(route or _template(scope), exchange.status, seconds)
 
 
-BUSY = too_much("queue")
-LATE = too_much("deadline", CLOSE)
+BUSY = overload_error("queue")
+LATE = overload_error("deadline", CLOSE)
 FAILED = RefusedError(500, "the server has failed; its log says how", [CLOSE])
 
 
@@ -216,7 +218,7 @@ def _template(scope: Scope) -> str:
     return getattr(scope.get("route"), "path", OTHER)
 
 
-def make_api(service: Service) -> FastAPI:
+def make_api(registry: ModelRegistry) -> FastAPI:
     """All routes, with their description at /openapi.json.
 
     There is no page for it: FastAPI's load their scripts from elsewhere.
@@ -231,8 +233,8 @@ def make_api(service: Service) -> FastAPI:
     api.add_exception_handler(RefusedError, _refused)
     api.add_exception_handler(HTTPException, _unknown)
     api.add_exception_handler(Exception, _failed)
-    for part in (predict, operations, open_inference, page):
-        api.include_router(part.router(service))
+    for part in (predict, health, v2, page):
+        api.include_router(part.router(registry))
     return api
 
 

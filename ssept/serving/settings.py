@@ -22,8 +22,8 @@ ANY = "*"  # host or web origin
 HOST = re.compile(r"([^\s:/?#@,\[\]]+|\[[0-9a-f:.]+\])(?::[0-9]*)?", re.IGNORECASE)  # and a port
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
     """A server's settings; each is read from the environment variable beside it.
 
     Attributes:
@@ -93,12 +93,12 @@ VARIABLES = {
     "data": DATA_VARIABLE,
 } | {
     name: f"SSEPT_{name.upper()}"
-    for name in Settings.__dataclass_fields__
+    for name in ServerSettings.__dataclass_fields__
     if name not in ("model", "variants", "data")
 }
 
 
-def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+def from_environment(environment: Mapping[str, str] = os.environ) -> ServerSettings:
     """The settings that environment variables give; one that is empty counts as not set.
 
     Raises:
@@ -109,12 +109,12 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         text = environment.get(variable, "").strip()
         if text:
             given[name] = _value(name, variable, text)
-    settings = Settings(**given)
+    settings = ServerSettings(**given)
     _check(settings)
     return settings
 
 
-def to_environment(settings: Settings) -> dict[str, str]:
+def to_environment(settings: ServerSettings) -> dict[str, str]:
     """The variables that give these settings again."""
     texts = {}
     for name, variable in VARIABLES.items():
@@ -127,7 +127,7 @@ def to_environment(settings: Settings) -> dict[str, str]:
 
 
 def _value(name: str, variable: str, text: str) -> object:
-    default = getattr(Settings, name)
+    default = getattr(ServerSettings, name)
     if name in ("model", "tuned", "data"):
         return Path(text)
     if isinstance(default, tuple):
@@ -148,7 +148,7 @@ def _value(name: str, variable: str, text: str) -> object:
     return number
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: ServerSettings) -> None:
     if settings.provider not in PROVIDERS:
         raise ServerError(
             f"{VARIABLES['provider']}: no provider {settings.provider!r}; there are "
@@ -171,7 +171,7 @@ def _check(settings: Settings) -> None:
     _check_callers(settings)
 
 
-def _check_callers(settings: Settings) -> None:
+def _check_callers(settings: ServerSettings) -> None:
     for origin in settings.cors_origins:
         if origin != ANY and not _is_origin(origin):
             raise ServerError(

@@ -20,7 +20,7 @@ LARGEST = 4095  # sequences in a call; more count as this
 BYTES = 8 * (SIZES + 2 * (LARGEST + 1))
 
 
-class Statistics:
+class CallStatistics:
     """Counts and times of a variant's calls since the server started, reloads included.
 
     As in Triton, each request of a batch counts the whole time of its call. What that takes to put

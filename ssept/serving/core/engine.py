@@ -9,7 +9,7 @@ import numpy as np
 import ssept
 from ssept.providers.session import Ids, Session
 from ssept.serving.core.batcher import Batcher, Job, Observer
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 
 WARM_CALLS = 3  # of each shape
 SEED = 0
@@ -29,7 +29,7 @@ class Engine:
 
     batcher: Batcher
 
-    def __init__(self, settings: Settings, variant: str) -> None:
+    def __init__(self, settings: ServerSettings, variant: str) -> None:
         """Load sessions and run every shape that requests will have; takes seconds.
 
         Raises:

@@ -10,27 +10,16 @@ from pathlib import Path
 from ssept.errors import SseptError
 from ssept.serving.catalog.catalog import Catalog, catalog_of
 from ssept.serving.core.batcher import Job, Observer
-from ssept.serving.core.call_statistics import Statistics
+from ssept.serving.core.call_statistics import CallStatistics
 from ssept.serving.core.engine import Engine
 from ssept.serving.core.telemetry import WORKERS_VARIABLE, Telemetry
-from ssept.serving.http_api.asgi import RETRY_AFTER, RefusedError
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 
 LOG = logging.getLogger("ssept.serving")
-OVERLOADED = {
-    "queue": "too many requests wait",
-    "age": "it waited too long",
-    "deadline": "it took longer than the deadline",
-}
-
-
-def too_much(reason: str, *headers: tuple[bytes, bytes]) -> RefusedError:
-    """The answer to a request for which there is no time, for a reason of `OVERLOADED`."""
-    return RefusedError(503, f"{OVERLOADED[reason]}; try again", [RETRY_AFTER, *headers])
 
 
 @dataclass(frozen=True)
-class Models:
+class LoadedModels:
     """What was loaded at one time.
 
     Attributes:
@@ -52,7 +41,7 @@ class Models:
         return all(engine.batcher.is_full for engine in self.engines.values())
 
 
-def load_models(settings: Settings) -> Models:
+def load_models(settings: ServerSettings) -> LoadedModels:
     """Load and warm up all that the settings name; takes seconds.
 
     Raises:
@@ -60,10 +49,10 @@ def load_models(settings: Settings) -> Models:
     """
     engines = {variant: Engine(settings, variant) for variant in settings.variants}
     model = next(iter(engines.values())).artifact.model
-    return Models(engines, catalog_of(settings.model, model, settings.data))
+    return LoadedModels(engines, catalog_of(settings.model, model, settings.data))
 
 
-class Service:
+class ModelRegistry:
     """The models of a server, from its start to its end.
 
     Attributes:
@@ -74,14 +63,16 @@ class Service:
         draining: whether it is about to end; it is not ready then, though it still answers.
     """
 
-    models: Models
+    models: LoadedModels
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self.telemetry = Telemetry()
         folder = os.environ.get(WORKERS_VARIABLE)
         shared = Path(folder) if folder else None
-        self.statistics = {variant: Statistics(variant, shared) for variant in settings.variants}
+        self.statistics = {
+            variant: CallStatistics(variant, shared) for variant in settings.variants
+        }
         self.draining = False
         self._loaded = False
         self._reloading = asyncio.Lock()
@@ -91,7 +82,7 @@ class Service:
         """Whether it is to be given requests."""
         return self._loaded and not self.draining
 
-    async def start(self, models: Models | None = None) -> None:
+    async def start(self, models: LoadedModels | None = None) -> None:
         """Answer with these models, or load them.
 
         Raises:
@@ -124,21 +115,12 @@ class Service:
             LOG.info("reloaded: %s", models.default.version)
             return True
 
-    def overloaded(self, reason: str) -> RefusedError:
-        """The answer to a request for which there is no time, once it is counted.
-
-        Args:
-            reason: of `OVERLOADED`.
-        """
-        self.telemetry.refused.labels(reason).inc()
-        return too_much(reason)
-
     async def stop(self) -> None:
         """Answer what waits, and end."""
         for engine in self.models.engines.values():
             await engine.stop()
 
-    def _take(self, models: Models) -> None:
+    def _take(self, models: LoadedModels) -> None:
         for variant, engine in models.engines.items():
             engine.start(self._observer(variant))
         self.models = models

@@ -1,21 +1,14 @@
 """What a server counts, for Prometheus: of one process, or summed over several workers."""
 
 import os
-import platform
-from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version as version_of
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from ssept.serving.core.batcher import Job
-
-if TYPE_CHECKING:
-    from ssept.serving.core.registry import Service
 
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -98,45 +91,11 @@ class Telemetry:
 
         return observe
 
-    def watch(self, service: "Service") -> None:
-        """Show with the counters what a service holds at the moment."""
-        self._registry.register(_State(service))
+    def register(self, collector: Collector) -> None:
+        """Expose the metrics of a collector together with the counters."""
+        self._registry.register(collector)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """All of it, and its media type, in the form that suits an Accept header best."""
         encode, media_type = choose_encoder(accept)
         return encode(self._registry), media_type
-
-
-class _State(Collector):
-    """What is so when it is looked at; of several workers, in the one that answers."""
-
-    def __init__(self, service: "Service") -> None:
-        self._service = service
-
-    def collect(self) -> Iterator[Metric]:
-        service = self._service
-        yield _gauge(
-            "ssept_build_info",
-            "The server",
-            {"version": version_of("ssept"), "python": platform.python_version()},
-        )
-        yield GaugeMetricFamily(
-            "ssept_ready", "Whether requests are to be sent here", value=float(service.ready)
-        )
-        models = GaugeMetricFamily(
-            "ssept_model_info", "What answers", labels=["variant", "provider", "version"]
-        )
-        waiting = GaugeMetricFamily(
-            "ssept_waiting_sequences", "Sequences that wait for a session", labels=["variant"]
-        )
-        for variant, engine in service.models.engines.items():
-            models.add_metric([variant, service.settings.provider, engine.version], 1)
-            waiting.add_metric([variant], engine.batcher.rows)
-        yield from (models, waiting)
-
-
-def _gauge(name: str, about: str, labels: dict[str, str]) -> Metric:
-    family = GaugeMetricFamily(name, about, labels=list(labels))
-    family.add_metric(list(labels.values()), 1)
-    return family

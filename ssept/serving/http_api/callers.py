@@ -16,7 +16,7 @@ REMEMBERED = 64  # values of Host
 SHOWN_CHARACTERS = 100
 
 
-class Callers:
+class CallerPolicy:
     """Looks at the headers that say for which host a request is, and which page sends it."""
 
     def __init__(self, hosts: Iterable[str], origins: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
-from ssept.serving.core.registry import Service
+from ssept.serving.core.registry import ModelRegistry
 
 ENDS: dict[int | str, dict[str, Any]] = {
     503: {"description": "It ends", "content": {"text/plain": {}}}
@@ -25,7 +25,7 @@ class Version(BaseModel):
     )
 
 
-def router(service: Service) -> APIRouter:
+def router(registry: ModelRegistry) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["operations"])
 
@@ -39,7 +39,7 @@ def router(service: Service) -> APIRouter:
 
     async def ready(response: Response) -> str:
         """Tell whether it is to be given requests: 503 while it ends."""
-        if not service.ready:
+        if not registry.ready:
             response.status_code = 503
             return "not ready\n"
         return "ready\n"
@@ -51,10 +51,10 @@ def router(service: Service) -> APIRouter:
     @routes.get("/version")
     async def version() -> Version:
         """Tell what is served."""
-        engines = service.models.engines
+        engines = registry.models.engines
         return Version(
             ssept=version_of("ssept"),
-            provider=service.settings.provider,
+            provider=registry.settings.provider,
             variants={name: engine.version for name, engine in engines.items()},
         )
 
@@ -62,7 +62,7 @@ def router(service: Service) -> APIRouter:
     @routes.get("/metrics", response_class=PlainTextResponse)
     def metrics(accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
         """Tell what is counted, for Prometheus."""
-        body, media_type = service.telemetry.exposition(accept)
+        body, media_type = registry.telemetry.exposition(accept)
         return Response(body, media_type=media_type)
 
     return routes

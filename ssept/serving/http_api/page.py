@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
 from ssept.serving.catalog.catalog import UNKNOWN_USER, Catalog
-from ssept.serving.core.registry import Service
+from ssept.serving.core.registry import ModelRegistry
 
 FILES = Path(__file__).with_name("static")
 INDEX = "index.html"
@@ -58,7 +58,7 @@ class Users(BaseModel):
     user_ids: list[int] = Field(description="drawn anew each time")
 
 
-def router(service: Service) -> APIRouter:
+def router(registry: ModelRegistry) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["page"])
 
@@ -79,7 +79,7 @@ def router(service: Service) -> APIRouter:
         ] = None,
     ) -> Items:
         """Find items by their titles, or the most popular ones; or look up those of some ids."""
-        catalog = service.models.catalog
+        catalog = registry.models.catalog
         if id is None:
             return Items(items=_described(catalog, catalog.find(query, limit)))
         known = [catalog.items[given] for given in id if given in catalog.items]
@@ -88,7 +88,7 @@ def router(service: Service) -> APIRouter:
     @routes.get("/users")
     async def users(limit: Annotated[int, Query(ge=1, le=MOST_USERS)] = 1) -> Users:
         """Draw some users."""
-        known = service.models.catalog.user_ids
+        known = registry.models.catalog.user_ids
         drawn = np.random.default_rng().choice(len(known), min(limit, len(known)), replace=False)
         return Users(total=len(known), user_ids=known[drawn].tolist())
 
@@ -97,10 +97,10 @@ def router(service: Service) -> APIRouter:
         user_id: int, limit: Annotated[int, Query(ge=1, le=MOST_HISTORY)] = MOST_HISTORY
     ) -> User:
         """Tell what a user has seen."""
-        catalog = service.models.catalog
+        catalog = registry.models.catalog
         place = catalog.users.get(user_id, UNKNOWN_USER)
         history = catalog.history(place)
-        newest = history[-min(limit, service.settings.max_sequence) :].tolist()
+        newest = history[-min(limit, registry.settings.max_sequence) :].tolist()
         return User(
             user_id=user_id,
             known=place != UNKNOWN_USER,

@@ -13,7 +13,7 @@ from ssept.providers.session import Ids
 from ssept.serving.catalog.catalog import UNKNOWN_USER
 from ssept.serving.core.batcher import Job, OverloadedError
 from ssept.serving.core.engine import Engine
-from ssept.serving.core.registry import Models, Service
+from ssept.serving.core.registry import LoadedModels, ModelRegistry
 from ssept.serving.http_api import predict_schema as schema
 from ssept.serving.http_api.asgi import (
     JSON_TYPE,
@@ -27,6 +27,7 @@ from ssept.serving.http_api.asgi import (
     to_json,
 )
 from ssept.serving.http_api.openapi import Invalid, Problem, describe
+from ssept.serving.http_api.overload import overloaded
 from ssept.serving.http_api.predict_schema import (
     BatchPrediction,
     BatchRequest,
@@ -47,18 +48,18 @@ Place = tuple[int | str, ...]
 Asked = tuple[Engine, int, Ids, list[Ids] | None]  # engine, user, items, items to leave out
 
 
-def direct(service: Service) -> Direct:
+def direct(registry: ModelRegistry) -> Direct:
     """The routes, for the application to call without FastAPI."""
     return {
-        ("POST", PATH): (PATH, partial(predict, service)),
-        ("POST", BATCH_PATH): (BATCH_PATH, partial(predict_batch, service)),
+        ("POST", PATH): (PATH, partial(predict, registry)),
+        ("POST", BATCH_PATH): (BATCH_PATH, partial(predict_batch, registry)),
     }
 
 
-def router(service: Service) -> APIRouter:
+def router(registry: ModelRegistry) -> APIRouter:
     """The same routes, described."""
     routes = APIRouter(tags=["recommendations"])
-    catalog, settings = service.models.catalog, service.settings
+    catalog, settings = registry.models.catalog, registry.settings
     wrong: dict[int | str, dict[str, Any]] = {
         415: {"model": Problem, "description": "The content type is not JSON"},
         422: {"model": Invalid, "description": "A field is not valid, or of an unknown item"},
@@ -68,7 +69,7 @@ def router(service: Service) -> APIRouter:
     describe(
         routes,
         PATH,
-        partial(predict, service),
+        partial(predict, registry),
         name="predict",
         summary="Recommend items to a user\nThe best items first, in the data set's own ids.",
         body={"application/json": schema.one(settings, catalog)},
@@ -77,7 +78,7 @@ def router(service: Service) -> APIRouter:
     describe(
         routes,
         BATCH_PATH,
-        partial(predict_batch, service),
+        partial(predict_batch, registry),
         name="predict_batch",
         summary="Recommend items to several users\nAll of the requests are answered, or none.",
         body={"application/json": schema.many(settings, catalog)},
@@ -86,36 +87,36 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-async def predict(service: Service, scope: Scope, receive: Receive, send: Send) -> int:
+async def predict(registry: ModelRegistry, scope: Scope, receive: Receive, send: Send) -> int:
     """Answer one request; raises RefusedError with what is wrong with it."""
-    body = await read_body(scope, receive, service.settings.max_body_bytes, JSON_TYPE)
+    body = await read_body(scope, receive, registry.settings.max_body_bytes, JSON_TYPE)
     request = _parsed(ONE, body)
-    models = service.models
-    asked = _check(service, models, request, BODY)
-    job = _submit(service, request, asked)
+    models = registry.models
+    asked = _check(registry, models, request, BODY)
+    job = _submit(registry, request, asked)
     try:
         answer = await job.answer
     except OverloadedError:
-        raise service.overloaded("age") from None
+        raise overloaded(registry.telemetry, "age") from None
     return await respond(send, 200, to_json(_prediction(models, asked, answer)))
 
 
-async def predict_batch(service: Service, scope: Scope, receive: Receive, send: Send) -> int:
+async def predict_batch(registry: ModelRegistry, scope: Scope, receive: Receive, send: Send) -> int:
     """Answer several; all of them, or an error."""
-    body = await read_body(scope, receive, service.settings.max_body_bytes, JSON_TYPE)
+    body = await read_body(scope, receive, registry.settings.max_body_bytes, JSON_TYPE)
     requests = _parsed(MANY, body).requests
-    models = service.models
+    models = registry.models
     all_asked = [
-        _check(service, models, request, ("body", "requests", index))
+        _check(registry, models, request, ("body", "requests", index))
         for index, request in enumerate(requests)
     ]
     jobs: list[Job] = []
     try:
         for request, asked in zip(requests, all_asked, strict=True):
-            jobs.append(_submit(service, request, asked))
+            jobs.append(_submit(registry, request, asked))
         answers = await asyncio.gather(*(job.answer for job in jobs))
     except OverloadedError:
-        raise service.overloaded("age") from None
+        raise overloaded(registry.telemetry, "age") from None
     finally:
         for job in jobs:
             job.answer.cancel()  # of no effect on those that have been answered
@@ -163,7 +164,9 @@ def _wrong(place: Place, kind: str, message: str, given: Any) -> RefusedError:
     return RefusedError(422, [_error(place, kind, message, given)])
 
 
-def _check(service: Service, models: Models, request: PredictRequest, place: Place) -> Asked:
+def _check(
+    registry: ModelRegistry, models: LoadedModels, request: PredictRequest, place: Place
+) -> Asked:
     """What to run for a request, in the catalog's ids."""
     engine = models.default
     if request.variant is not None:
@@ -171,7 +174,7 @@ def _check(service: Service, models: Models, request: PredictRequest, place: Pla
             message = f"no such variant is served; there are {', '.join(models.engines)}"
             raise _wrong((*place, "variant"), "unknown_variant", message, request.variant)
         engine = models.engines[request.variant]
-    sequence, count, settings = request.sequence, engine.artifact.model.items, service.settings
+    sequence, count, settings = request.sequence, engine.artifact.model.items, registry.settings
     if len(sequence) > settings.max_sequence:
         message = f"{len(sequence)} items; at most {settings.max_sequence} are taken"
         raise _wrong((*place, "sequence"), "too_long", message, sequence)
@@ -189,7 +192,7 @@ def _check(service: Service, models: Models, request: PredictRequest, place: Pla
     return engine, models.catalog.users.get(request.user_id, UNKNOWN_USER), items, exclude
 
 
-def _known_items(models: Models, sequence: Sequence[int], place: Place) -> Ids:
+def _known_items(models: LoadedModels, sequence: Sequence[int], place: Place) -> Ids:
     items = models.catalog.items
     try:
         return np.array([items[item] for item in sequence], np.int64)
@@ -200,15 +203,15 @@ def _known_items(models: Models, sequence: Sequence[int], place: Place) -> Ids:
         raise _wrong(where, "unknown_item", message, sequence[index]) from None
 
 
-def _submit(service: Service, request: PredictRequest, asked: Asked) -> Job:
+def _submit(registry: ModelRegistry, request: PredictRequest, asked: Asked) -> Job:
     engine, user, items, exclude = asked
     try:
         return engine.batcher.submit([user], [items], request.top_k, exclude)
     except OverloadedError:
-        raise service.overloaded("queue") from None
+        raise overloaded(registry.telemetry, "queue") from None
 
 
-def _prediction(models: Models, asked: Asked, answer: Any) -> dict[str, Any]:
+def _prediction(models: LoadedModels, asked: Asked, answer: Any) -> dict[str, Any]:
     engine, user, _, _ = asked
     ids, best = answer
     return {

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictBool, StrictInt
 
 from ssept.serving.catalog.catalog import UNKNOWN_USER, Catalog
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 
 DEFAULT_TOP_K = 10
 MOST_REQUESTS = 256  # in a batch
@@ -55,7 +55,7 @@ class BatchPrediction(BaseModel):
     predictions: list[Prediction]
 
 
-def one(settings: Settings, catalog: Catalog) -> dict[str, Any]:
+def one(settings: ServerSettings, catalog: Catalog) -> dict[str, Any]:
     """OpenAPI's description of the body of one request, with the limits of a server."""
     user, items = _known(catalog)
     known = {"user_id": user, "sequence": items}
@@ -74,7 +74,7 @@ def one(settings: Settings, catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def many(settings: Settings, catalog: Catalog) -> dict[str, Any]:
+def many(settings: ServerSettings, catalog: Catalog) -> dict[str, Any]:
     """The same of a batch."""
     user, items = _known(catalog)
     schema = BatchRequest.model_json_schema()
@@ -93,7 +93,7 @@ def _known(catalog: Catalog) -> tuple[int, list[int]]:
     return next(iter(catalog.users), UNKNOWN_USER), list(catalog.items)[:EXAMPLE_ITEMS]
 
 
-def _limited(schema: dict[str, Any], settings: Settings) -> dict[str, Any]:
+def _limited(schema: dict[str, Any], settings: ServerSettings) -> dict[str, Any]:
     fields = schema["properties"]
     fields["sequence"]["maxItems"] = settings.max_sequence
     fields["top_k"]["maximum"] = settings.max_top_k

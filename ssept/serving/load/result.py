@@ -32,7 +32,7 @@ def _percentile(samples: npt.NDArray[np.float64], q: int) -> float | None:
     return float(np.percentile(samples, q)) if len(samples) >= MINIMUM_SAMPLES[q] else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """One load.
 

@@ -20,7 +20,7 @@ TOO_LONG = f"The head is longer than {MOST_HEAD_BYTES} bytes."
 NOTHING, HEAD, BODY = range(3)  # of a request, that has begun to come
 
 
-class Crowd:
+class ConnectionLimit:
     """The connections of a server.
 
     Attributes:
@@ -30,7 +30,7 @@ class Crowd:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.waiting: OrderedDict[Protocol, None] = OrderedDict()
+        self.waiting: OrderedDict[LimitedProtocol, None] = OrderedDict()
 
 
 def most_connections() -> int:
@@ -46,17 +46,17 @@ class StopError(Exception):
     """The rest of what has been received is not to be parsed."""
 
 
-class Protocol(HttpToolsProtocol):
+class LimitedProtocol(HttpToolsProtocol):
     """A connection.
 
     Under more load than can be served most of the work would be to refuse: reading a request into
     an ASGI scope, a task for it, the answer by messages. So that there is time left to serve, a
     request that is to be refused gets its answer here, as soon as its head has been read.
 
-    A client that does not read its answer is ended by the system: see `server.listen_at`.
+    A client that does not read its answer is ended by the system: see `sockets.listen_at`.
     """
 
-    def __init__(self, app: Application, crowd: Crowd, **of_uvicorn: Any) -> None:
+    def __init__(self, app: Application, crowd: ConnectionLimit, **of_uvicorn: Any) -> None:
         """Prepare it.
 
         Args:

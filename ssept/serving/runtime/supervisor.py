@@ -27,9 +27,11 @@ from ssept.children import command
 from ssept.errors import ServerError, SseptError
 from ssept.owned import mark, remove
 from ssept.serving.core.registry import load_models
-from ssept.serving.runtime.uvicorn_server import configure_logging, describe, refuse_new
+from ssept.serving.runtime.sockets import refuse_new
+from ssept.serving.runtime.uvicorn_server import configure_logging, describe
 from ssept.serving.runtime.uvicorn_server import serve as answer
-from ssept.serving.settings import Settings, from_environment
+from ssept.serving.settings import ServerSettings, from_environment
+from ssept.signals import handled
 
 LOG = logging.getLogger("ssept.serving")
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # of prometheus_client: a folder for all processes
@@ -38,7 +40,7 @@ PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 @dataclass(eq=False)
-class Worker:
+class WorkerProcess:
     """A process that answers, or soon will.
 
     Attributes:
@@ -69,7 +71,7 @@ class Supervisor:
         """Prepare it.
 
         Args:
-            listener: of `ssept.serving.runtime.uvicorn_server.listen_at`.
+            listener: of `ssept.serving.runtime.sockets.listen_at`.
             count: how many workers.
             access_log: whether they log each request.
             ready: called once, when all of them answer.
@@ -78,7 +80,7 @@ class Supervisor:
         self._count = count
         self._access_log = access_log
         self._ready = ready
-        self._workers: set[Worker] = set()
+        self._workers: set[WorkerProcess] = set()
         self._selector = selectors.DefaultSelector()
         self._was_ready = self._ending = self._failed = False
         self._next_start = 0.0  # on the clock of `time.monotonic`, seconds
@@ -122,7 +124,7 @@ class Supervisor:
         # Moved about by the system, workers lose their caches, and wait for one another.
         if cpus := cpus_of(place, self._count):
             os.sched_setaffinity(process.pid, cpus)
-        worker = Worker(process, place, os.pidfd_open(process.pid), reader)
+        worker = WorkerProcess(process, place, os.pidfd_open(process.pid), reader)
         self._workers.add(worker)
         for descriptor, react in (
             (worker.started, self._answers),
@@ -132,7 +134,7 @@ class Supervisor:
                 descriptor, selectors.EVENT_READ, lambda react=react: react(worker)
             )
 
-    def _answers(self, worker: Worker) -> None:
+    def _answers(self, worker: WorkerProcess) -> None:
         worker.answers = bool(os.read(worker.started, 1))  # nothing if it has ended instead
         self._selector.unregister(worker.started)
         all_answer = len(self._workers) == self._count and all(one.answers for one in self._workers)
@@ -140,7 +142,7 @@ class Supervisor:
             self._was_ready = True
             self._ready()
 
-    def _ended(self, worker: Worker) -> None:
+    def _ended(self, worker: WorkerProcess) -> None:
         for descriptor in (worker.started, worker.ended):
             with contextlib.suppress(KeyError):
                 self._selector.unregister(descriptor)
@@ -185,7 +187,7 @@ def cpus_of(place: int, count: int) -> list[int]:
 
 def serve(
     listener: socket.socket,
-    settings: Settings,
+    settings: ServerSettings,
     access_log: bool,
     ready: Callable[[str], None],
     count: int,
@@ -206,15 +208,10 @@ def _signals() -> Iterator[socket.socket]:
     ours, pythons = socket.socketpair()
     pythons.setblocking(False)
     before = signal.set_wakeup_fd(pythons.fileno())
-    handlers = {
-        number: signal.signal(number, lambda *_: None)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
     try:
-        yield ours
+        with handled(lambda *_: None, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            yield ours
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
         signal.set_wakeup_fd(before)
         ours.close()
         pythons.close()

@@ -1,8 +1,6 @@
 """The server in one process: uvicorn, which ends without losing a request and reloads in place."""
 
 import asyncio
-import contextlib
-import ctypes
 import gc
 import logging
 import logging.config
@@ -10,7 +8,6 @@ import math
 import select
 import signal
 import socket
-import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,24 +19,21 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ssept.errors import ServerError
 from ssept.serving.app import Application
-from ssept.serving.core.registry import Models, load_models
-from ssept.serving.runtime.http_protocol import Crowd, Protocol, most_connections
-from ssept.serving.settings import ANY, Settings
+from ssept.serving.core.registry import LoadedModels, load_models
+from ssept.serving.runtime.http_protocol import ConnectionLimit, LimitedProtocol, most_connections
+from ssept.serving.runtime.sockets import address_error, place_of, refuse_new
+from ssept.serving.settings import ANY, ServerSettings
 
 LOG = logging.getLogger("ssept.serving")
 CLOSE = (b"connection", b"close")
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep theirs, so that they are not surprised
-UNREAD_MS = 10_000  # for which a client may take nothing of its answer
 LINGER_SECONDS = 0.5
 GRACE_SECONDS = 2  # after the deadline of requests, for clients that are slow to read
 POLL_SECONDS = 0.01
-SO_ATTACH_FILTER = 26  # of linux/socket.h
-BPF_RET = 0x06  # of linux/bpf_common.h
 
 
-class Server(uvicorn.Server):
+class UvicornServer(uvicorn.Server):
     """Ends when told by SIGTERM or SIGINT, reloads its models when told by SIGHUP."""
 
     def __init__(
@@ -80,7 +74,7 @@ class Server(uvicorn.Server):
 
         From here on each answer tells its client to close the connection.
         """
-        self._app.service.draining = True
+        self._app.registry.draining = True
         self.server_state.default_headers.append(CLOSE)  # the list that coming answers begin with
         for connection in self._connections():
             if not _idle(connection):
@@ -115,7 +109,7 @@ class Server(uvicorn.Server):
         return [one for one in self.server_state.connections if isinstance(one, HttpToolsProtocol)]
 
     def _reload(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._app.service.reload())
+        task = asyncio.get_running_loop().create_task(self._app.registry.reload())
         self._reloads.add(task)  # the loop itself keeps no hold of it
         task.add_done_callback(self._reloaded)
 
@@ -125,47 +119,7 @@ class Server(uvicorn.Server):
             LOG.error("reload failed, the models of before stay: %r", error)
 
 
-def listen_at(host: str, port: int) -> socket.socket:
-    """A socket of that address; clients are refused until a server listens on it.
-
-    Args:
-        host: a name or an address.
-        port: 0 for one that is free.
-
-    Raises:
-        ServerError: the address cannot be used.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            (family, kind, *_, address), *_ = socket.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            listener = stack.enter_context(socket.socket(family, kind))
-            # Connections inherit it; the system ends one that makes no progress for so long.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
-            if port:  # connections of a server that has ended do not count
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-        except OSError as error:
-            raise _unusable(f"{host}:{port}", error) from error
-        stack.pop_all()
-        return listener
-
-
-def _unusable(place: str, error: OSError) -> ServerError:
-    return ServerError(
-        f"{place} cannot be listened on: {error.strerror}; choose another --port or --host, or "
-        "end what listens there"
-    )
-
-
-def place_of(listener: socket.socket) -> str:
-    """Host and port of a listening socket, as a URL has them."""
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def with_hosts(settings: Settings, listener: socket.socket) -> Settings:
+def with_hosts(settings: ServerSettings, listener: socket.socket) -> ServerSettings:
     """The settings with what requests may name as their host, by who can reach the server.
 
     On an address of this machine alone, that and what the settings add. On others there is nothing
@@ -178,21 +132,9 @@ def with_hosts(settings: Settings, listener: socket.socket) -> Settings:
     return replace(settings, allowed_hosts=settings.allowed_hosts or (ANY,))
 
 
-def refuse_new(listener: socket.socket) -> None:
-    """Let the system complete no more connections; those that wait to be accepted stay.
-
-    Closing would reset those that were completed since the last look. What comes now is dropped
-    as if the network had lost it: the client's system asks again, and is refused by then.
-    """
-    code = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RET, 0, 0, 0))  # drop everything
-    program = struct.pack("HP", 1, ctypes.addressof(code))
-    with contextlib.suppress(OSError):  # a sandbox may have no filters; some could be reset then
-        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
-
-
 def serve(
     listener: socket.socket,
-    settings: Settings,
+    settings: ServerSettings,
     access_log: bool,
     ready: Callable[[str], None],
     own_listener: bool = True,
@@ -214,7 +156,7 @@ def serve(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=partial(Protocol, app, Crowd(most_connections())),  # type: ignore[arg-type]  # which uvicorn only calls
+        http=partial(LimitedProtocol, app, ConnectionLimit(most_connections())),  # type: ignore[arg-type]  # which uvicorn only calls
         ws="none",
         interface="asgi3",
         lifespan="on",
@@ -225,23 +167,23 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.deadline_ms / 1000) + GRACE_SECONDS,
     )
-    server = Server(config, app, own_listener, lambda: ready(line))
+    server = UvicornServer(config, app, own_listener, lambda: ready(line))
     gc.collect()
     gc.freeze()  # what lives as long as the server is not gone through again while it answers
     try:
         server.run([listener])
     except OSError as error:
-        raise _unusable(place_of(listener), error) from error
+        raise address_error(place_of(listener), error) from error
 
 
-def _application(settings: Settings, listener: socket.socket) -> tuple[Application, str]:
+def _application(settings: ServerSettings, listener: socket.socket) -> tuple[Application, str]:
     """The application, alone in holding its models, and what is to be said of it."""
     models = load_models(settings)
     app = Application(with_hosts(settings, listener), models)
     return app, describe(settings, models, listener)
 
 
-def describe(settings: Settings, models: Models, listener: socket.socket) -> str:
+def describe(settings: ServerSettings, models: LoadedModels, listener: socket.socket) -> str:
     """What a server says when it answers; a program may read the address from it."""
     model, variants = models.default.artifact.model, ", ".join(models.engines)
     return (

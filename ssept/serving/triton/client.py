@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ssept.artifacts import TOPK_IDS, TOPK_SCORES
 from ssept.errors import ServerError, SseptError
-from ssept.serving.triton.config import MODEL, SCORES, SEQ, USER_ID
+from ssept.serving.interface import MODEL, SCORES, SEQ, USER_ID
 
 PROTOCOLS = ("http", "grpc")
 

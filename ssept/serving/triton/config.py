@@ -5,47 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssept.artifacts import TOPK_IDS, TOPK_SCORES
 from ssept.errors import ArtifactError, SseptError
+from ssept.serving.interface import MODEL, Interface, Tensor
 
-MODEL = "recommender_model_onnx"
 PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"
-USER_ID, SEQ, SCORES = "USER_ID", "SEQ", "scores"
 GPU_ACCELERATOR, CPU_ACCELERATOR = "tensorrt", "openvino"
 ACCELERATORS = (GPU_ACCELERATOR, CPU_ACCELERATOR)
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output of the model.
-
-    Attributes:
-        name: of the tensor in the ONNX file and in requests.
-        type: Triton's name of what it holds, "TYPE_INT64" or "TYPE_FP32".
-        dims: its shape without the batch axis.
-    """
-
-    name: str
-    type: str
-    dims: tuple[int, ...]
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.type} {list(self.dims)}"
-
-
-@dataclass(frozen=True)
-class Interface:
-    """What the model takes and gives; the clients' contract, the same in all its versions."""
-
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-
-    def __str__(self) -> str:
-        return ", ".join(map(str, (*self.inputs, *self.outputs)))
-
-
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class TritonSettings:
     """How the server runs the model.
 
     Attributes:
@@ -94,25 +63,7 @@ class Settings:
             raise SseptError(f"{CPU_ACCELERATOR} runs on the CPU: leave the GPUs out")
 
 
-def interface(length: int, items: int | None, k: int | None) -> Interface:
-    """The tensors of the served model.
-
-    Args:
-        length: of the sequences.
-        items: the size of the catalog if all scores are an output, else None.
-        k: how many best items are an output, or None.
-    """
-    outputs = []
-    if items is not None:
-        outputs.append(Tensor(SCORES, "TYPE_FP32", (items + 1,)))
-    if k is not None:
-        outputs.append(Tensor(TOPK_IDS, "TYPE_INT64", (k,)))
-        outputs.append(Tensor(TOPK_SCORES, "TYPE_FP32", (k,)))
-    inputs = (Tensor(USER_ID, "TYPE_INT64", (1,)), Tensor(SEQ, "TYPE_INT64", (length,)))
-    return Interface(inputs, tuple(outputs))
-
-
-def model_config(tensors: Interface, settings: Settings) -> Any:
+def model_config(tensors: Interface, settings: TritonSettings) -> Any:
     """Triton's own message for a model, `inference.ModelConfig`.
 
     Raises:
@@ -201,7 +152,7 @@ def _fields(messages: Any, tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def _batching(messages: Any, settings: Settings) -> Any:
+def _batching(messages: Any, settings: TritonSettings) -> Any:
     """Without it Triton runs each request alone, since inputs and outputs are configured."""
     if not settings.dynamic_batching:
         return None
@@ -211,7 +162,7 @@ def _batching(messages: Any, settings: Settings) -> Any:
     )
 
 
-def _instances(messages: Any, settings: Settings) -> Any:
+def _instances(messages: Any, settings: TritonSettings) -> Any:
     """One group: Triton makes `count` instances on each GPU that it lists."""
     group = messages.ModelInstanceGroup
     kind = group.KIND_GPU if settings.gpus else group.KIND_CPU

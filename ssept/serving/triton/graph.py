@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ssept.artifacts import EXCLUDE, TOPK_IDS, Artifact, K, Signature, model_files
 from ssept.errors import ArtifactError, SseptError
-from ssept.serving.triton.config import SCORES, SEQ, USER_ID, Interface, Tensor
+from ssept.serving.interface import SCORES, SEQ, USER_ID, Interface, Tensor
 
 INNER = "model/"  # before the names of the variant's own, so that they meet none of the new ones
 USER, USER_SHAPE = "triton/user", "triton/user_shape"

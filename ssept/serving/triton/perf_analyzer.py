@@ -49,7 +49,7 @@ class Load:
         return [*place, "-b", f"{self.batch}", *amount, *WINDOWS]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Figures:
     """What one load came to. Times are means over requests but for the percentiles.
 

@@ -11,16 +11,19 @@ from ssept.artifacts import Artifact, model_files
 from ssept.errors import ArtifactError
 from ssept.files import written_folder
 from ssept.providers.onnxruntime_session import refusals
-from ssept.serving.triton.config import (
-    BACKEND,
+from ssept.serving.interface import (
+    DEFAULT_K,
     MODEL,
-    PLATFORM,
     SEQ,
     USER_ID,
     Interface,
-    Settings,
     Tensor,
-    interface,
+    model_interface,
+)
+from ssept.serving.triton.config import (
+    BACKEND,
+    PLATFORM,
+    TritonSettings,
     interface_of,
     model_config,
     read_config,
@@ -31,15 +34,14 @@ from ssept.serving.triton.graph import rewrite
 CONFIG, MODEL_FILE = "config.pbtxt", "model.onnx"
 ALL_SCORES, BEST = "scores", "topk"
 OUTPUTS = (ALL_SCORES, BEST)
-DEFAULT_K = 100
-DEFAULTS = Settings()
+DEFAULTS = TritonSettings()
 TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(int32)": "TYPE_INT32", "tensor(float)": "TYPE_FP32"}
 
 
 def write_repository(
     artifact: Artifact,
     repository: Path,
-    settings: Settings = DEFAULTS,
+    settings: TritonSettings = DEFAULTS,
     *,
     version: int = 1,
     k: int | None = None,
@@ -148,7 +150,7 @@ def _interface(artifact: Artifact, k: int | None, outputs: Sequence[str] | None)
             f"the best {k or DEFAULT_K} are asked for; expected 1 to {model.items}, the items of "
             f"{artifact.path.name}"
         )
-    return interface(
+    return model_interface(
         model.max_length,
         model.items if ALL_SCORES in chosen else None,
         (k or DEFAULT_K) if BEST in chosen else None,

@@ -13,7 +13,13 @@ from typing import Any
 
 from ssept.errors import ServerError
 from ssept.owned import mark
-from ssept.serving.launch.supervised import ADDRESS, DIRECT, HTTP_SECONDS, SHOWN_LINES, Kept
+from ssept.serving.launch.supervised import (
+    ADDRESS,
+    DIRECT,
+    HTTP_SECONDS,
+    SHOWN_LINES,
+    SupervisedProcess,
+)
 from ssept.serving.triton.command import DEFAULT_PORTS, Launch, Ports, container, local
 
 # What it logs of a model or a port that it fails with, among errors that mean nothing here.
@@ -24,7 +30,7 @@ PREFIX = "ssept-triton-"  # of names of servers
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 
 
-class Server(Kept):
+class TritonServer(SupervisedProcess):
     """A running server.
 
     Attributes:
@@ -123,7 +129,7 @@ def running(
     ports: Ports = DEFAULT_PORTS,
     address: str = ADDRESS,
     image: str | None = None,
-) -> Iterator[Server]:
+) -> Iterator[TritonServer]:
     """A server of a model repository, ready, for the time of the block.
 
     Args:
@@ -148,13 +154,10 @@ def running(
             launch = container(repository, ports, address, image, folder.name)
         else:
             launch = local(repository, ports, address, folder)
-        server = Server(launch, address, ports, log, folder)
-        try:
-            server.wait_until_ready(launch.start_seconds)
+        server = TritonServer(launch, address, ports, log, folder)
+        with server.ready_within(launch.start_seconds):
             server.hide_shared_memory()
             yield server
-        finally:
-            server.stop()
 
 
 def _check_free(address: str, ports: Ports) -> None:

@@ -13,6 +13,7 @@ from ssept.artifacts import MANIFEST
 from ssept.decide.gate.sides.interpreter import HERE, python_for, versions
 from ssept.decide.gate.sides.worktrees import ENVIRONMENT, check_out, commit_of, own_folder
 from ssept.errors import GateError
+from ssept.signals import handled
 
 ACCEPTED = (
     "expected a git revision, a source tree (a folder with pyproject.toml and ssept/), an "
@@ -132,10 +133,5 @@ def _ended_by_signals() -> Iterator[None]:
         yield
         return
     ours = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
-    for number in ours:
-        signal.signal(number, end)
-    try:
+    with handled(end, *ours):
         yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)

@@ -23,7 +23,7 @@ from ssept.serving.http_api.v2.tensors import (
     shown,
     wrong,
 )
-from ssept.serving.triton.config import SCORES, SEQ, USER_ID, Interface, Tensor
+from ssept.serving.interface import SCORES, SEQ, USER_ID, Interface, Tensor
 
 VERSION = "1"  # of every model
 HEADER_LENGTH = b"inference-header-content-length"
@@ -37,7 +37,7 @@ NUMBER_BYTES, REST_BYTES = 22, 4096
 Asked = tuple[tuple[Tensor, bool], ...]  # outputs, each with whether it is wanted as bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """What the JSON part of a request says: the same for all requests that begin with it.
 
@@ -61,7 +61,7 @@ class Plan:
     head: bytes | None
 
 
-class Contract:
+class ModelCodec:
     """The inputs and outputs of a model.
 
     Attributes:
@@ -137,7 +137,16 @@ class Contract:
         calls = (*best, *(None for tensor, _ in outputs if tensor.name == SCORES))
         all_bytes = all(binary for _, binary in outputs)
         head = self._head(name, size, outputs, {}) if all_bytes else None
-        return Plan(name, size, values[USER_ID], values[SEQ], behind, outputs, calls, head)
+        return Plan(
+            id=name,
+            size=size,
+            user=values[USER_ID],
+            sequence=values[SEQ],
+            bytes_behind=behind,
+            outputs=outputs,
+            calls=calls,
+            head=head,
+        )
 
     def _given(self, given: Any) -> tuple[int, dict[str, Values]]:
         """The batch size and the values of a request's inputs."""

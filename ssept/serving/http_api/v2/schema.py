@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from ssept.serving.http_api.v2.tensors import datatype_of
-from ssept.serving.triton.config import Interface, Tensor
+from ssept.serving.interface import Interface, Tensor
 
 COUNT = {"type": "integer", "minimum": 0}
 BYTES_HEADER = "Inference-Header-Content-Length"

@@ -10,7 +10,7 @@ import orjson
 
 from ssept.providers.session import Ids
 from ssept.serving.http_api.asgi import RefusedError
-from ssept.serving.triton.config import Tensor
+from ssept.serving.interface import Tensor
 
 INT64 = np.dtype("<i8")
 DTYPES: dict[str, np.dtype[Any]] = {"INT64": INT64, "FP32": np.dtype("<f4")}

@@ -1,0 +1,66 @@
+"""Listening sockets: bound to an address, and drained when the server shuts down."""
+
+import contextlib
+import ctypes
+import socket
+import struct
+
+from ssept.errors import ServerError
+
+UNREAD_MS = 10_000  # a client that reads nothing of its answer for so long is disconnected
+SO_ATTACH_FILTER = 26  # of linux/socket.h
+BPF_RET = 0x06  # of linux/bpf_common.h
+
+
+def listen_at(host: str, port: int) -> socket.socket:
+    """Return a socket bound to an address; clients are refused until a server listens on it.
+
+    Args:
+        host: a name or an address.
+        port: 0 for one that is free.
+
+    Raises:
+        ServerError: the address cannot be used.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            (family, kind, *_, address), *_ = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            listener = stack.enter_context(socket.socket(family, kind))
+            # Connections inherit it; the system ends one that makes no progress for so long.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
+            if port:  # connections of a server that has ended do not count
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError as error:
+            raise address_error(f"{host}:{port}", error) from error
+        stack.pop_all()
+        return listener
+
+
+def address_error(place: str, error: OSError) -> ServerError:
+    """Return the error for an address that cannot be listened on."""
+    return ServerError(
+        f"{place} cannot be listened on: {error.strerror}; choose another --port or --host, or "
+        "end what listens there"
+    )
+
+
+def place_of(listener: socket.socket) -> str:
+    """Return host and port of a listening socket, as in a URL."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def refuse_new(listener: socket.socket) -> None:
+    """Make the kernel complete no more connections; those that wait to be accepted stay.
+
+    Closing the socket would reset connections completed since the last `accept`. Packets that
+    arrive now are dropped as if the network had lost them: the client's kernel sends them again,
+    and the connection is refused by then.
+    """
+    code = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RET, 0, 0, 0))  # drop everything
+    program = struct.pack("HP", 1, ctypes.addressof(code))
+    with contextlib.suppress(OSError):  # a sandbox may have no filters; some could be reset then
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
