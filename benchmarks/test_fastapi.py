@@ -14,7 +14,7 @@ import pytest
 from fixtures.failures import reported
 from fixtures.fastapi import NAME, PROVIDER, VARIANT, WORKERS
 from fixtures.peers import Peer
-from fixtures.served import facts, memory_of, note_ratio, note_result
+from fixtures.served import described, facts, memory_of, note_load, note_ratio, note_result
 from fixtures.triton import INT8_TOPK, SERVED
 from fixtures.variants import Artifacts
 from ssept.data.dataset import Dataset
@@ -66,7 +66,7 @@ def alive(fastapi_server: SseptServer) -> None:
 def local(
     fastapi_server: SseptServer, fastapi_settings: ServerSettings, artifacts: Artifacts
 ) -> Session:
-    """The same model in this process."""
+    """Load the same model in this process."""
     del fastapi_server  # asked for first: it is skipped where there is none to compare with
     return PROVIDERS[PROVIDER].load(artifacts.get(VARIANT), fastapi_settings.threads)
 
@@ -83,7 +83,7 @@ def asked(dataset: Dataset, local: Session) -> tuple[IntArray, list[IntArray]]:
 
 @pytest.fixture(scope="session")
 def bodies(asked: tuple[IntArray, list[IntArray]], dataset: Dataset) -> list[bytes]:
-    """Requests in the data set's own ids."""
+    """Return requests in the data set's own ids."""
     users, sequences = asked
     return predict_bodies(
         dataset.user_ids[users - 1].tolist(), [dataset.item_ids[row - 1] for row in sequences]
@@ -92,7 +92,7 @@ def bodies(asked: tuple[IntArray, list[IntArray]], dataset: Dataset) -> list[byt
 
 @pytest.fixture(scope="session")
 def largest(fastapi_server: SseptServer, bodies: list[bytes]) -> tuple[float, list[Probe]]:
-    """The largest rate at which 99 % are answered in time, by LoadGen; and how it was found."""
+    """Find the largest rate at which 99 % are answered in time, and return all probes."""
     if reason := wrk.unavailable() or loadgen.unavailable():
         pytest.skip(reason)
     start = wrk.measure(fastapi_server.url + PATH, bodies, CONCURRENCY, CLOSED_SECONDS).rate
@@ -197,16 +197,7 @@ def test_protocol_load(
     """The same on the Open Inference Protocol."""
     load = perf_analyzer.Load(fastapi_server.http, MODEL, concurrency=concurrency)
     figures = benchmark.pedantic(perf_analyzer.measure, (load,), rounds=1)
-    benchmark.extra_info |= facts(local) | {
-        "measure": "served load",
-        "served": NAME,
-        "protocol": load.protocol,
-        "load": f"{concurrency} at a time, batch {load.batch}",
-        "batch": load.batch,
-        "concurrency": concurrency,
-        "request_rate": None,
-        "figures": asdict(figures),
-    }
+    note_load(benchmark, facts(local), load, asdict(figures), served=NAME)
 
 
 @pytest.mark.parametrize("share", [UNLOADED, HALF], ids=["unloaded", "half"])
@@ -334,7 +325,7 @@ def test_against_triton(
             figures[name].append(perf_analyzer.measure(loads[name]))
         return figures[name][-1].inferences_per_s
 
-    load = f"{concurrency} at a time, batch 1"
+    load = described(loads[NAME])
     note_ratio(benchmark, facts(local), load, rate, against=INT8_TOPK)
     benchmark.extra_info |= {
         "figures": {name: [asdict(one) for one in found] for name, found in figures.items()},
@@ -388,7 +379,7 @@ def long_enough(rate: float) -> float:
 
 
 def post(server: SseptServer, path: str, body: bytes) -> Any:
-    """What it answers, read as JSON."""
+    """Post a body, and return the answer's JSON."""
     head = {"Content-Type": "application/json"}
     request = urllib.request.Request(server.url + path, body, head)
     with urllib.request.urlopen(request, timeout=30) as answer:
@@ -396,7 +387,7 @@ def post(server: SseptServer, path: str, body: bytes) -> Any:
 
 
 def overlap(predictions: list[Any], wanted: list[list[int]]) -> float:
-    """The share of the wanted items that are among those predicted."""
+    """Return the share of the wanted items that were predicted."""
     pairs = zip(predictions, wanted, strict=True)
     return float(np.mean([len({*one["top_items"]} & {*items}) / TOP_K for one, items in pairs]))
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from fixtures.failures import reported
-from fixtures.served import note_ratio
+from fixtures.served import described, note_load, note_ratio
 from fixtures.triton import ALL, ALONE, HEAD, INT8_TOPK, PLAIN, PROVIDER, SERVED, TOPK, TWO
 from fixtures.variants import Artifacts
 from ssept.data.dataset import Dataset, left_padded
@@ -46,7 +46,7 @@ def alive(triton_server: TritonServer) -> None:
 
 @pytest.fixture(scope="session")
 def local(triton_server: TritonServer, artifacts: Artifacts) -> Session:
-    """The same model in this process."""
+    """Load the same model in this process."""
     del triton_server  # asked for first: it is skipped where there is none to compare with
     provider = PROVIDERS["cpu"]
     if reason := provider.unavailable():
@@ -123,7 +123,7 @@ def test_load(
 ) -> None:
     load = Load(url(triton_server, protocol), MODEL, protocol, batch, concurrency)
     figures = benchmark.pedantic(measure, (load,), rounds=1)
-    note_load(benchmark, artifacts, load, asdict(figures))
+    note_load(benchmark, facts(artifacts, load), load, asdict(figures))
 
 
 def test_request_rate(triton_server: TritonServer, artifacts: Artifacts, benchmark: Any) -> None:
@@ -132,21 +132,21 @@ def test_request_rate(triton_server: TritonServer, artifacts: Artifacts, benchma
     rate = round(RATE_SHARE * measure(closed).inferences_per_s)
     load = replace(closed, request_rate=rate)
     figures = benchmark.pedantic(measure, (load,), rounds=1)
-    note_load(benchmark, artifacts, load, asdict(figures))
+    note_load(benchmark, facts(artifacts, load), load, asdict(figures))
 
 
 @pytest.mark.parametrize("name", RATIOS)
 def test_ratio(
     name: str, triton_server: TritonServer, artifacts: Artifacts, benchmark: Any
 ) -> None:
-    """Throughput of two models at the same concurrency, by turns, the order swapped each turn."""
+    """Throughput of two models at the same concurrency, in alternating order."""
     served, against, batch = RATIOS[name]
     load = Load(triton_server.http, served, batch=batch, concurrency=CONCURRENCY)
 
     def rate(model: str) -> float:
         return measure(replace(load, model=model)).inferences_per_s
 
-    model = SERVED[served].facts(artifacts.get(SERVED[served].variant))
+    model = facts(artifacts, load)
     note_ratio(benchmark, model, described(load), rate, served=served, against=against)
 
 
@@ -157,7 +157,7 @@ def test_gpu(triton_server: TritonServer, artifacts: Artifacts, benchmark: Any) 
     load = Load(triton_server.http, MODEL, concurrency=CONCURRENCY)
     figures = benchmark.pedantic(measure, (load,), rounds=1)
     gpus = triton_server.gpu_metrics()
-    note_load(benchmark, artifacts, load, asdict(figures) | {"gpu": gpus})
+    note_load(benchmark, facts(artifacts, load), load, asdict(figures) | {"gpu": gpus})
 
 
 def url(server: TritonServer, protocol: str) -> str:
@@ -165,23 +165,7 @@ def url(server: TritonServer, protocol: str) -> str:
     return server.http if protocol == "http" else server.grpc
 
 
-def described(load: Load) -> str:
-    """A load in a few words."""
-    if load.request_rate is not None:
-        return f"{load.request_rate:g}/s, batch {load.batch}"
-    return f"{load.concurrency} at a time, batch {load.batch}"
-
-
-def note_load(benchmark: Any, artifacts: Artifacts, load: Load, figures: dict[str, Any]) -> None:
-    """Keep what a load came to with the benchmark."""
+def facts(artifacts: Artifacts, load: Load) -> dict[str, Any]:
+    """Return what a saved result records about the loaded model."""
     served = SERVED[load.model]
-    benchmark.extra_info |= served.facts(artifacts.get(served.variant)) | {
-        "measure": "served load",
-        "served": load.model,
-        "protocol": load.protocol,
-        "load": described(load),
-        "batch": load.batch,
-        "concurrency": load.concurrency,
-        "request_rate": load.request_rate,
-        "figures": figures,
-    }
+    return served.facts(artifacts.get(served.variant))

@@ -525,7 +525,10 @@ def test_other_encodings_are_refused(server: Live) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "message"),
-    [("max_wait_ms", "it waited too long; try again"), ("deadline_ms", "longer than the deadline")],
+    [
+        ("max_wait_ms", "the request waited too long; try again"),
+        ("deadline_ms", "exceeded its deadline"),
+    ],
 )
 def test_what_has_no_turn_in_time_is_refused_with_when_to_try_again(
     settings: ServerSettings, limit: str, message: str

@@ -29,7 +29,9 @@ def url(
 ) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("page")
     data = titled_copy(small_folder, folder / "data")
-    with running(ServerSettings(small_checkpoint, data=data), folder / "server.log") as server:
+    with running(
+        ServerSettings(model=small_checkpoint, data=data), folder / "server.log"
+    ) as server:
         yield server.url
 
 

@@ -123,7 +123,7 @@ def empty_tuned(folder: Path) -> str:
         (lambda folder: f"--tuned={folder}/none.json", "none.json: no such file; `ssept tune`"),
         (broken_tuned, "tuned.json: not a file of `ssept tune`"),
         (foreign_tuned, "tuned.json: tuned on another one, and this is "),
-        (empty_tuned, "tuned.json: has nothing of fused_topk-cpu; `ssept tune --variant"),
+        (empty_tuned, "tuned.json: has no settings for fused_topk-cpu; run `ssept tune --variant"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -151,12 +151,12 @@ def test_a_port_that_is_taken_is_told(small_checkpoint: Path) -> None:
     with socket.create_server((ADDRESS, 0)) as other:
         port = other.getsockname()[1]
         line = refusal(f"--model={small_checkpoint}", f"--port={port}")
-    assert f"{ADDRESS}:{port} cannot be listened on: Address already in use" in line
+    assert f"cannot listen on {ADDRESS}:{port}: Address already in use" in line
 
 
 def test_a_host_that_is_not_this_machine_is_told(small_checkpoint: Path) -> None:
     line = refusal(f"--model={small_checkpoint}", "--host=192.0.2.1")
-    assert "192.0.2.1:0 cannot be listened on: " in line
+    assert "cannot listen on 192.0.2.1:0: " in line
 
 
 WITHOUT = """
@@ -189,7 +189,7 @@ def test_an_install_without_the_extra_says_so_and_has_help(
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("--port=65536", "65536: expected a port number, or 0"),
+        ("--port=65536", "65536: expected a port number from 0 to 65535"),
         ("--threads=0", "0: expected a whole number of at least 1"),
         ("--deadline-ms=soon", "soon: expected milliseconds above 0"),
         ("--workers=none", "none: expected a whole number of at least 1"),

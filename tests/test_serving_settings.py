@@ -132,5 +132,7 @@ def test_a_tuned_file_without_the_cell_is_refused(tmp_path: Path) -> None:
     write_settings(tuned, "onnx-cpu", SessionSettings(2, {}, 8), {})
     settings = from_environment({"SSEPT_TUNED": str(tuned), "SSEPT_VARIANT": "onnx"})
     assert settings.session("onnx") == SessionSettings(2, {}, 8)
-    with pytest.raises(ServerError, match=r"tuned.json: has nothing of fused-cpu; `ssept tune"):
+    with pytest.raises(
+        ServerError, match=r"tuned.json: has no settings for fused-cpu; run `ssept tune"
+    ):
         settings.session("fused")

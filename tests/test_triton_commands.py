@@ -254,7 +254,7 @@ def test_nobody_registers_shared_memory_by_grpc(server: TritonServer) -> None:
 
 def test_no_docker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SseptError, match="there is no docker here"):
+    with pytest.raises(SseptError, match="docker is not installed"):
         start(repository(tmp_path / "models"), tmp_path / "server.log", image=IMAGE)
 
 

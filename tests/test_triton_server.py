@@ -216,7 +216,7 @@ def test_what_only_the_container_does_is_refused_and_not_left_out(
 @pytest.mark.parametrize("folder", ["missing", "empty"])
 def test_a_repository_without_models_is_refused(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ServerError, match=f"{folder}: no folder of models"):
+    with pytest.raises(ServerError, match=f"{folder}: contains no folder of a model"):
         start(tmp_path / folder, tmp_path / "server.log")
 
 

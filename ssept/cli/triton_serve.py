@@ -1,4 +1,4 @@
-"""`ssept triton serve`: Triton's server on this machine, until it is told to stop."""
+"""`ssept triton serve`: Triton's server on this machine, until Ctrl-C."""
 
 import argparse
 import signal
@@ -23,19 +23,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_ports,
         default=DEFAULT_PORTS,
         metavar="HTTP,GRPC,METRICS",
-        help=f"where to listen (default: Triton's own, 8000,8001,8002), or `{FREE}` for free ones",
+        help=f"ports to listen on (default: 8000,8001,8002), or `{FREE}` for free ones",
     )
     parser.add_argument(
         "--address",
         default=ADDRESS,
-        help="the interface to listen on; with --docker 0.0.0.0 lets other machines in, and "
-        "anybody on them",
+        help="the address to listen on; with --docker, 0.0.0.0 accepts every machine that can "
+        "reach this one",
     )
     parser.add_argument(
-        "--log", type=Path, metavar="FILE", help="of the server, begun anew (default: in the cache)"
+        "--log",
+        type=Path,
+        metavar="FILE",
+        help="the server's log, overwritten (default: in the cache)",
     )
-    parser.add_argument("--docker", action="store_true", help="run NVIDIA's container instead")
-    parser.add_argument("--image", default=IMAGE, help="the container's image")
+    parser.add_argument(
+        "--docker", action="store_true", help="run NVIDIA's container instead of the server of PyPI"
+    )
+    parser.add_argument("--image", default=IMAGE, help="the container image")
     parser.set_defaults(run=_serve)
 
 

@@ -66,7 +66,7 @@ class Application:
         self._answer: Handler = self._run
 
     def refusal(self, url: bytes, scope: Scope) -> bytes | None:
-        """A whole HTTP answer to a request that is not to be read, or None if it is.
+        """Return a complete HTTP answer if a request is to be refused unread, else None.
 
         Args:
             url: its path, with the query if there is one.
@@ -95,7 +95,7 @@ class Application:
             await send({"type": "websocket.close"})
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """Start, and end when told to; a start that fails is told, in one line if foreseen."""
+        """Start and stop with the server; a foreseen start error is reported in one line."""
         await receive()
         try:
             await self._start(self._settings or from_environment())
@@ -162,7 +162,7 @@ class Application:
 
 BUSY = overload_error("queue")
 LATE = overload_error("deadline", CLOSE)
-FAILED = RefusedError(500, "the server has failed; its log says how", [CLOSE])
+FAILED = RefusedError(500, "internal server error; see the server's log", [CLOSE])
 
 
 class Exchange:
@@ -214,7 +214,7 @@ class Exchange:
 
 
 def _template(scope: Scope) -> str:
-    """The path of FastAPI's route, as it was declared."""
+    """Return the path of FastAPI's route, as it was declared."""
     return getattr(scope.get("route"), "path", OTHER)
 
 
@@ -245,7 +245,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
-    """A path or method that there is not."""
+    """Answer a request whose path or method is not served."""
     assert isinstance(error, HTTPException)
     headers = [(name.encode(), value.encode()) for name, value in (error.headers or {}).items()]
     return await _refused(request, RefusedError(error.status_code, error.detail, headers))

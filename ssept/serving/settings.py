@@ -1,4 +1,4 @@
-"""What a server is started with: from environment variables, which `ssept serve` sets."""
+"""Settings of the HTTP server, read from environment variables, which `ssept serve` sets."""
 
 import os
 import re
@@ -81,8 +81,8 @@ class ServerSettings:
         found = read_settings(self.tuned).get(cell)
         if found is None:
             raise ServerError(
-                f"{self.tuned}: has nothing of {cell}; `ssept tune --variant {variant} --provider "
-                f"{self.provider}` finds it"
+                f"{self.tuned}: has no settings for {cell}; run `ssept tune --variant {variant} "
+                f"--provider {self.provider}`"
             )
         return found
 
@@ -99,7 +99,7 @@ VARIABLES = {
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> ServerSettings:
-    """The settings that environment variables give; one that is empty counts as not set.
+    """Read the settings from environment variables; an empty variable counts as not set.
 
     Raises:
         ServerError: a variable's value is not usable; the message names the variable.
@@ -115,7 +115,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> ServerSetti
 
 
 def to_environment(settings: ServerSettings) -> dict[str, str]:
-    """The variables that give these settings again."""
+    """Return the environment variables that `from_environment` reads as these settings."""
     texts = {}
     for name, variable in VARIABLES.items():
         value = getattr(settings, name)
@@ -175,15 +175,15 @@ def _check_callers(settings: ServerSettings) -> None:
     for origin in settings.cors_origins:
         if origin != ANY and not _is_origin(origin):
             raise ServerError(
-                f"{VARIABLES['cors_origins']}: {origin!r} is no web origin; expected one such as "
-                "https://shop.example:8443, without a path, or * for all"
+                f"{VARIABLES['cors_origins']}: {origin!r} is not a web origin; expected one such "
+                "as https://shop.example:8443, without a path, or * for all"
             )
     for host in settings.allowed_hosts:
         found = HOST.fullmatch(host)
         if found is None or found[1] != host:
             raise ServerError(
-                f"{VARIABLES['allowed_hosts']}: {host!r} is no host; expected a name or an address "
-                "such as shop.example or [2001:db8::1], without a port, or * for all"
+                f"{VARIABLES['allowed_hosts']}: {host!r} is not a host; expected a name or an "
+                "address such as shop.example or [2001:db8::1], without a port, or * for all"
             )
 
 

@@ -29,7 +29,7 @@ def titled_url(
 ) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("titled")
     data = titled_copy(small_folder, folder / "data")
-    settings = ServerSettings(small_checkpoint, VARIANTS, data=data)
+    settings = ServerSettings(model=small_checkpoint, variants=VARIANTS, data=data)
     with running(settings, folder / "server.log") as server:
         yield server.url
 
@@ -37,7 +37,7 @@ def titled_url(
 @pytest.fixture(scope="session")
 def untitled_url(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("untitled") / "server.log"
-    with running(ServerSettings(small_checkpoint), log) as server:
+    with running(ServerSettings(model=small_checkpoint), log) as server:
         yield server.url
 
 

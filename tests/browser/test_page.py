@@ -91,7 +91,7 @@ def test_escape_and_no_hits(page: Page) -> None:
     assert field.get_attribute("aria-expanded") == "false"
     assert field.get_attribute("value") == "harbour"
     field.send_keys(" none")
-    page.wait(lambda: page.text("#title-note") == "Nothing is called so.")
+    page.wait(lambda: page.text("#title-note") == "No matching titles.")
     field.send_keys(Keys.ESCAPE)
     assert field.get_attribute("value") == ""
 

@@ -25,13 +25,13 @@ class RegistryCollector(Collector):
             {"version": version_of("ssept"), "python": platform.python_version()},
         )
         yield GaugeMetricFamily(
-            "ssept_ready", "Whether requests are to be sent here", value=float(registry.ready)
+            "ssept_ready", "Whether the server is ready for requests", value=float(registry.ready)
         )
         models = GaugeMetricFamily(
-            "ssept_model_info", "What answers", labels=["variant", "provider", "version"]
+            "ssept_model_info", "The loaded models", labels=["variant", "provider", "version"]
         )
         waiting = GaugeMetricFamily(
-            "ssept_waiting_sequences", "Sequences that wait for a session", labels=["variant"]
+            "ssept_waiting_sequences", "Sequences waiting for a session", labels=["variant"]
         )
         for variant, engine in registry.models.engines.items():
             models.add_metric([variant, registry.settings.provider, engine.version], 1)

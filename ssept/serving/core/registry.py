@@ -1,4 +1,4 @@
-"""What a server answers with: an engine for each variant, and the catalog; exchanged as a whole."""
+"""The model registry: an engine for each variant and the catalog, replaced as a whole."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ LOG = logging.getLogger("ssept.serving")
 
 @dataclass(frozen=True)
 class LoadedModels:
-    """What was loaded at one time.
+    """Engines and a catalog that were loaded together.
 
     Attributes:
         engines: by variant; the first answers unless a request asks for another one.
@@ -53,12 +53,12 @@ def load_models(settings: ServerSettings) -> LoadedModels:
 
 
 class ModelRegistry:
-    """The models of a server, from its start to its end.
+    """The models of a server, which a reload replaces while requests are answered.
 
     Attributes:
         settings: what it was started with.
         telemetry: what is counted.
-        statistics: the calls of each variant, as the Open Inference Protocol tells them.
+        statistics: the calls of each variant, for the Open Inference Protocol.
         models: the ones that answer now.
         draining: whether it is about to end; it is not ready then, though it still answers.
     """
@@ -79,7 +79,7 @@ class ModelRegistry:
 
     @property
     def ready(self) -> bool:
-        """Whether it is to be given requests."""
+        """Whether the server is ready for requests."""
         return self._loaded and not self.draining
 
     async def start(self, models: LoadedModels | None = None) -> None:
@@ -116,7 +116,7 @@ class ModelRegistry:
             return True
 
     async def stop(self) -> None:
-        """Answer what waits, and end."""
+        """Answer all waiting requests, then stop the engines."""
         for engine in self.models.engines.values():
             await engine.stop()
 

@@ -40,7 +40,7 @@ ONE: TypeAdapter[PredictRequest] = TypeAdapter(PredictRequest)
 MANY: TypeAdapter[BatchRequest] = TypeAdapter(BatchRequest)
 BODY = ("body",)
 SHOWN_ERRORS = 10  # of a body
-COUNTED_ERRORS = 100  # are told by their number alone, past this
+COUNTED_ERRORS = 100  # with more, only their number is reported
 SHOWN_CHARACTERS = 100
 INT64 = np.iinfo(np.int64)
 
@@ -49,7 +49,7 @@ Asked = tuple[Engine, int, Ids, list[Ids] | None]  # engine, user, items, items 
 
 
 def direct(registry: ModelRegistry) -> Direct:
-    """The routes, for the application to call without FastAPI."""
+    """Return the routes that the application calls without FastAPI."""
     return {
         ("POST", PATH): (PATH, partial(predict, registry)),
         ("POST", BATCH_PATH): (BATCH_PATH, partial(predict_batch, registry)),
@@ -57,12 +57,12 @@ def direct(registry: ModelRegistry) -> Direct:
 
 
 def router(registry: ModelRegistry) -> APIRouter:
-    """The same routes, described."""
+    """Return the same routes for FastAPI, with their OpenAPI description."""
     routes = APIRouter(tags=["recommendations"])
     catalog, settings = registry.models.catalog, registry.settings
     wrong: dict[int | str, dict[str, Any]] = {
-        415: {"model": Problem, "description": "The content type is not JSON"},
-        422: {"model": Invalid, "description": "A field is not valid, or of an unknown item"},
+        415: {"model": Problem, "description": "The content type is not application/json"},
+        422: {"model": Invalid, "description": "A field is invalid, or an item is unknown"},
     }
     best: dict[int | str, dict[str, Any]] = {200: {"model": Prediction}}
     all_best: dict[int | str, dict[str, Any]] = {200: {"model": BatchPrediction}}
@@ -80,7 +80,7 @@ def router(registry: ModelRegistry) -> APIRouter:
         BATCH_PATH,
         partial(predict_batch, registry),
         name="predict_batch",
-        summary="Recommend items to several users\nAll of the requests are answered, or none.",
+        summary="Recommend items to several users\nEither all requests are answered, or none.",
         body={"application/json": schema.many(settings, catalog)},
         answers=all_best | wrong,
     )
@@ -134,7 +134,7 @@ def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:
 
 
 def _described(error: ValidationError) -> list[dict[str, Any]]:
-    """What is wrong with a body, short, however long the body is."""
+    """Describe what is wrong with a body, briefly however long the body is."""
     count = error.error_count()
     if count > COUNTED_ERRORS:
         return [{"type": "too_many_errors", "loc": BODY, "msg": f"{count} fields are wrong"}]
@@ -143,7 +143,7 @@ def _described(error: ValidationError) -> list[dict[str, Any]]:
 
 
 def _error(place: Place, kind: str, message: str, given: Any) -> dict[str, Any]:
-    """An error in the form that FastAPI gives to those of validation.
+    """Return an error in the form of FastAPI's validation errors.
 
     What was given is left out if it is no plain value, for it can be as long as the body.
     """
@@ -167,16 +167,16 @@ def _wrong(place: Place, kind: str, message: str, given: Any) -> RefusedError:
 def _check(
     registry: ModelRegistry, models: LoadedModels, request: PredictRequest, place: Place
 ) -> Asked:
-    """What to run for a request, in the catalog's ids."""
+    """Validate a request, and convert it to the catalog's ids."""
     engine = models.default
     if request.variant is not None:
         if request.variant not in models.engines:
-            message = f"no such variant is served; there are {', '.join(models.engines)}"
+            message = f"this variant is not served; expected one of {', '.join(models.engines)}"
             raise _wrong((*place, "variant"), "unknown_variant", message, request.variant)
         engine = models.engines[request.variant]
     sequence, count, settings = request.sequence, engine.artifact.model.items, registry.settings
     if len(sequence) > settings.max_sequence:
-        message = f"{len(sequence)} items; at most {settings.max_sequence} are taken"
+        message = f"{len(sequence)} items; at most {settings.max_sequence} are accepted"
         raise _wrong((*place, "sequence"), "too_long", message, sequence)
     most = min(settings.max_top_k, count)
     if request.top_k > most:
@@ -198,7 +198,7 @@ def _known_items(models: LoadedModels, sequence: Sequence[int], place: Place) ->
         return np.array([items[item] for item in sequence], np.int64)
     except KeyError:
         index = next(at for at, item in enumerate(sequence) if item not in items)
-        message = "no item of this id is in the catalog"
+        message = "the catalog has no item with this id"
         where = (*place, "sequence", index)
         raise _wrong(where, "unknown_item", message, sequence[index]) from None
 

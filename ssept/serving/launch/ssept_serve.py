@@ -42,7 +42,7 @@ def running(
     workers: int = 1,
     start_seconds: float = START_SECONDS,
 ) -> Iterator[SseptServer]:
-    """A server, ready, for the time of the block; it ends with this process, however that ends.
+    """Run a server for the time of the block; it also stops if this process is killed.
 
     Args:
         settings: what it serves, and how.

@@ -1,4 +1,4 @@
-"""A server as a process beside this one: started, waited for, looked after and taken down."""
+"""A supervised server process: started, checked and stopped from this process."""
 
 import contextlib
 import functools
@@ -25,7 +25,7 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy
 
 
 class SupervisedProcess(ABC):
-    """A running server, with a watchdog that takes it down also where this process is killed.
+    """A running server, with a watchdog that stops it even if this process is killed.
 
     Attributes:
         pid: of the server's process.
@@ -163,12 +163,12 @@ class SupervisedProcess(ABC):
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def _telling(self, log: str) -> list[str]:
-        """The lines of its log that tell why it failed."""
+        """Return the lines of the log that explain a failure."""
         return log.splitlines()[-SHOWN_LINES:]
 
     @functools.cached_property
     def _status(self) -> str:
-        """How it ended by itself, told once by the watchdog: an exit status, or minus a signal."""
+        """Exit status, or minus a signal, that the watchdog reports once."""
         assert self._watchdog.stdout is not None
         return self._watchdog.stdout.readline().strip()
 

@@ -1,4 +1,4 @@
-"""The largest rate at which a server keeps a promise."""
+"""The search for the largest request rate at which a server meets a condition."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ LEAST = 0.02  # of the rate to start with: below that it is given up
 
 @dataclass(frozen=True)
 class Probe:
-    """A rate that was tried, and whether the promise was kept."""
+    """A rate that was tried, and whether the condition held."""
 
     rate: float
     kept: bool
@@ -20,7 +20,7 @@ class Probe:
 
 
 def within(limit_ms: float) -> Callable[[Result], bool]:
-    """The promise that every request succeeds, and 99 % of them within so many ms."""
+    """Return the condition that every request succeeds, and 99 % of them within a limit in ms."""
 
     def kept(result: Result) -> bool:
         p99 = result.latency.p99_ms

@@ -1,4 +1,4 @@
-"""uvicorn's protocol, with a limit to all that a client can make it hold or wait for."""
+"""uvicorn's HTTP protocol with limits on head size, time, pipelining and connections."""
 
 import asyncio
 import resource
@@ -21,7 +21,7 @@ NOTHING, HEAD, BODY = range(3)  # of a request, that has begun to come
 
 
 class ConnectionLimit:
-    """The connections of a server.
+    """The limit on open connections, and those that are idle.
 
     Attributes:
         most: how many there may be.
@@ -51,23 +51,23 @@ class LimitedProtocol(HttpToolsProtocol):
 
     Under more load than can be served most of the work would be to refuse: reading a request into
     an ASGI scope, a task for it, the answer by messages. So that there is time left to serve, a
-    request that is to be refused gets its answer here, as soon as its head has been read.
+    refused request gets its answer here, as soon as its head has been read.
 
     A client that does not read its answer is ended by the system: see `sockets.listen_at`.
     """
 
-    def __init__(self, app: Application, crowd: ConnectionLimit, **of_uvicorn: Any) -> None:
+    def __init__(self, app: Application, limit: ConnectionLimit, **of_uvicorn: Any) -> None:
         """Prepare it.
 
         Args:
             app: the application, which knows when it has too much to do.
-            crowd: all connections, of which this will be one.
+            limit: all connections, of which this will be one.
             of_uvicorn: what uvicorn gives.
         """
         super().__init__(**of_uvicorn)
         self._application = app
-        self._most = crowd.most
-        self._waiting = crowd.waiting
+        self._most = limit.most
+        self._waiting = limit.waiting
         self._coming = NOTHING
         self._other_bytes = 0  # of a head, or in a row within a body, that are no content
         self._read_bytes = 0  # at a time
@@ -99,7 +99,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read; a head that is too long, or does not come to its end, ends the connection."""
+        """Read; a head that is too long, or stays incomplete, closes the connection."""
         self._read_bytes = len(data)
         if self._coming == NOTHING:
             self._stop_timer()
@@ -178,7 +178,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def timeout_keep_alive_handler(self) -> None:
-        """End the connection; what its client has not read by now is lost."""
+        """Close the connection; what its client has not read by now is lost."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
@@ -193,7 +193,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _allow(self, seconds: float) -> None:
-        """End the connection when so many seconds have passed, but for requests being answered."""
+        """Close the connection after some seconds, unless a request is being answered."""
         self._timer = self.loop.call_later(seconds, self._late, seconds)
 
     def _late(self, seconds: float) -> None:

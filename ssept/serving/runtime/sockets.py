@@ -42,8 +42,8 @@ def listen_at(host: str, port: int) -> socket.socket:
 def address_error(place: str, error: OSError) -> ServerError:
     """Return the error for an address that cannot be listened on."""
     return ServerError(
-        f"{place} cannot be listened on: {error.strerror}; choose another --port or --host, or "
-        "end what listens there"
+        f"cannot listen on {place}: {error.strerror}; choose another --port or --host, or "
+        "stop the program that listens there"
     )
 
 

@@ -1,4 +1,4 @@
-"""Several processes that answer on one address: started, looked after and taken down.
+"""The supervisor: it starts, replaces and stops several server processes on one address.
 
 `python -m ssept.serving.runtime.supervisor LISTENER STARTED PARENT ACCESS_LOG` is one of them;
 LISTENER and STARTED are file descriptors that it inherits, PARENT the process id of the one that
@@ -41,7 +41,7 @@ PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 @dataclass(eq=False)
 class WorkerProcess:
-    """A process that answers, or soon will.
+    """A server process, ready or still starting.
 
     Attributes:
         process: it.
@@ -59,7 +59,7 @@ class WorkerProcess:
 
 
 class Supervisor:
-    """Keeps so many workers.
+    """Supervises a fixed number of workers.
 
     One that ends by itself is replaced. SIGTERM and SIGINT end all, a second one at once; SIGHUP
     makes each reload its models.
@@ -86,7 +86,7 @@ class Supervisor:
         self._next_start = 0.0  # on the clock of `time.monotonic`, seconds
 
     def run(self) -> None:
-        """Start them; returns when they have been told to end and have.
+        """Start the workers; returns when they have ended after SIGTERM or SIGINT.
 
         Raises:
             ServerError: one ended before all of them had answered; what it said is in the log.
@@ -102,7 +102,7 @@ class Supervisor:
                 for key, _ in self._selector.select(RETRY_SECONDS if missing else None):
                     key.data()
         if self._failed:
-            raise ServerError("a worker did not start, see above; the others were ended")
+            raise ServerError("a worker did not start, see above; the others were stopped")
 
     def _fill(self) -> None:
         """Start what is missing, unless the last one has just failed to start."""
@@ -179,7 +179,7 @@ class Supervisor:
 
 
 def cpus_of(place: int, count: int) -> list[int]:
-    """The CPUs of one out of so many workers; none where there are too few to share out."""
+    """Return the CPUs of one of `count` workers; none if there are fewer CPUs than workers."""
     cpus = sorted(os.sched_getaffinity(0))
     each = len(cpus) // count
     return cpus[place * each : (place + 1) * each]
@@ -197,14 +197,14 @@ def serve(
     Raises:
         SseptError: as there; or a worker does not start.
     """
-    # Once here first: what has to be built is built once, and what is wrong is told once.
+    # Here first: models are built once, and an error is reported once.
     line = describe(settings, load_models(settings), listener)
     Supervisor(listener, count, access_log, lambda: ready(line)).run()
 
 
 @contextlib.contextmanager
 def _signals() -> Iterator[socket.socket]:
-    """A socket that gives the number of each signal to this process, as a byte."""
+    """Yield a socket that receives the number of each signal to this process, as a byte."""
     ours, pythons = socket.socketpair()
     pythons.setblocking(False)
     before = signal.set_wakeup_fd(pythons.fileno())
@@ -219,7 +219,7 @@ def _signals() -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def _metrics_folder() -> Iterator[None]:
-    """Where the workers put what they count, so that any of them can tell the sum."""
+    """Make the folder of the workers' counters, which any of them can sum."""
     with tempfile.TemporaryDirectory(prefix="ssept-metrics-", ignore_cleanup_errors=True) as name:
         mark(Path(name))
         os.environ[METRICS_VARIABLE] = name

@@ -1,4 +1,4 @@
-"""The server in one process: uvicorn, which ends without losing a request and reloads in place."""
+"""The uvicorn server of one process: a shutdown that loses no request, and a reload in place."""
 
 import asyncio
 import gc
@@ -34,7 +34,7 @@ POLL_SECONDS = 0.01
 
 
 class UvicornServer(uvicorn.Server):
-    """Ends when told by SIGTERM or SIGINT, reloads its models when told by SIGHUP."""
+    """Shuts down on SIGTERM or SIGINT, and reloads its models on SIGHUP."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class UvicornServer(uvicorn.Server):
         self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to end; at once when told a second time."""
+        """Begin to shut down; at once on the second signal."""
         del sig, frame
         self.force_exit = self.should_exit
         self.should_exit = True
@@ -72,7 +72,7 @@ class UvicornServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer every request that has arrived, and those that are on their way, then end.
 
-        From here on each answer tells its client to close the connection.
+        From here on each answer has the header `Connection: close`.
         """
         self._app.registry.draining = True
         self.server_state.default_headers.append(CLOSE)  # the list that coming answers begin with
@@ -120,10 +120,10 @@ class UvicornServer(uvicorn.Server):
 
 
 def with_hosts(settings: ServerSettings, listener: socket.socket) -> ServerSettings:
-    """The settings with what requests may name as their host, by who can reach the server.
+    """Return the settings with the hosts that requests may name, which depend on the address.
 
     On an address of this machine alone, that and what the settings add. On others there is nothing
-    that DNS rebinding would get around, and no way to know all their names: any host, unless told.
+    that DNS rebinding would get around, and their names are unknown: any host is allowed.
     """
     host = place_of(listener).rpartition(":")[0]
     address = ip_address(host.strip("[]"))
@@ -139,13 +139,13 @@ def serve(
     ready: Callable[[str], None],
     own_listener: bool = True,
 ) -> None:
-    """Load the models and answer until told to end; called in the main thread.
+    """Load the models and answer until SIGTERM or SIGINT; called in the main thread.
 
     Args:
         listener: of `listen_at`.
         settings: what is served, and how.
         access_log: whether each request is logged.
-        ready: called when it answers, with what is to be said of it.
+        ready: called with the start message when the server answers.
         own_listener: whether no other process accepts from the same socket.
 
     Raises:
@@ -177,14 +177,14 @@ def serve(
 
 
 def _application(settings: ServerSettings, listener: socket.socket) -> tuple[Application, str]:
-    """The application, alone in holding its models, and what is to be said of it."""
+    """Make the application, the only holder of its models; returns it with its start message."""
     models = load_models(settings)
     app = Application(with_hosts(settings, listener), models)
     return app, describe(settings, models, listener)
 
 
 def describe(settings: ServerSettings, models: LoadedModels, listener: socket.socket) -> str:
-    """What a server says when it answers; a program may read the address from it."""
+    """Return the message of a server that has started; programs read the address from it."""
     model, variants = models.default.artifact.model, ", ".join(models.engines)
     return (
         f"ssept: {model.checkpoint}, {variants} on {settings.provider}, at "

@@ -1,4 +1,4 @@
-"""Triton's server on this machine: started, waited for, looked after and taken down."""
+"""Triton's server as a process on this machine: started, checked and stopped."""
 
 import contextlib
 import json
@@ -72,7 +72,7 @@ class TritonServer(SupervisedProcess):
         return f"http://{self._address}:{self.ports.metrics}/metrics"
 
     def models(self) -> list[dict[str, str]]:
-        """What its repository holds: `name`, `version` and `state` of each version."""
+        """Return `name`, `version` and `state` of each model version in the repository."""
         found: list[dict[str, str]] = self._ask("/v2/repository/index", b"")
         return found
 
@@ -84,7 +84,7 @@ class TritonServer(SupervisedProcess):
         return {name: float(value) for name, _, value in pairs}
 
     def hide_shared_memory(self) -> None:
-        """Let nobody else read its segments: it makes them readable to all, whatever the umask."""
+        """Make its segments private: Triton makes them readable to all, whatever the umask."""
         for segment in SHARED_MEMORY.glob(f"{self._name}*"):
             segment.chmod(0o600)
 
@@ -99,14 +99,14 @@ class TritonServer(SupervisedProcess):
         return True
 
     def _ask(self, path: str, body: bytes | None = None) -> Any:
-        """What it answers to GET, or to POST where there is a body; None for an empty answer."""
+        """Send GET, or POST with a body, and return the answer's JSON; None for an empty answer."""
         request = urllib.request.Request(f"http://{self.http}{path}", body)
         with DIRECT.open(request, timeout=HTTP_SECONDS) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 
     def _telling(self, log: str) -> list[str]:
-        """What it could not do, or else the last lines."""
+        """Return the failures in the log, or else its last lines."""
         # A traceback of the Python backend is one line with escaped ends.
         failures = [match[1].partition("\\n")[0] for match in FAILURE.finditer(log)]
         last = [line for line in log.splitlines() if line and line[0] not in TABLE]
@@ -130,7 +130,7 @@ def running(
     address: str = ADDRESS,
     image: str | None = None,
 ) -> Iterator[TritonServer]:
-    """A server of a model repository, ready, for the time of the block.
+    """Run a server of a model repository for the time of the block.
 
     Args:
         repository: the folder of model folders.
@@ -145,7 +145,9 @@ def running(
         SseptError: its environment cannot be made.
     """
     if not repository.is_dir() or not any(path.is_dir() for path in repository.iterdir()):
-        raise ServerError(f"{repository}: no folder of models; `ssept triton repository` makes one")
+        raise ServerError(
+            f"{repository}: contains no folder of a model; `ssept triton repository` writes one"
+        )
     _check_free(address, ports)
     with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -170,6 +172,6 @@ def _check_free(address: str, ports: Ports) -> None:
                 one.bind((address, port))
             except OSError as error:
                 raise ServerError(
-                    f"the {name} port {address}:{port} cannot be used: {error.strerror}; end what "
-                    "listens there, or choose other ports"
+                    f"the {name} port {address}:{port} cannot be used: {error.strerror}; stop the "
+                    "program that listens there, or choose other ports"
                 ) from error

@@ -56,7 +56,7 @@ export function suggestItems(choose) {
     input.setAttribute("aria-expanded", String(items.length > 0));
     note.textContent = items.length
       ? `${items.length === SHOWN ? "The best " : ""}${items.length} found: arrow keys choose, Enter adds.`
-      : "Nothing is called so.";
+      : "No matching titles.";
     if (items.length) activate(0);
     else input.removeAttribute("aria-activedescendant");
   }

@@ -1,4 +1,4 @@
-"""What a model takes and gives in the Open Inference Protocol: requests read, answers written."""
+"""The codec of a model in the Open Inference Protocol: it reads requests and writes answers."""
 
 import math
 from dataclasses import dataclass
@@ -107,7 +107,7 @@ class ModelCodec:
         return plan, plan.user.array(body, end), sequences
 
     def write(self, plan: Plan, arrays: dict[str, npt.NDArray[Any]]) -> tuple[bytes, Headers]:
-        """The body and the headers of the answer to a request.
+        """Return the body and the headers of the answer to a request.
 
         Args:
             plan: of the request.
@@ -149,7 +149,7 @@ class ModelCodec:
         )
 
     def _given(self, given: Any) -> tuple[int, dict[str, Values]]:
-        """The batch size and the values of a request's inputs."""
+        """Read the batch size and the values of a request's inputs."""
         wanted = ", ".join(self._inputs)
         if not isinstance(given, list):
             wrong(f"inputs is {shown(given)}; expected a list of {wanted}")
@@ -175,7 +175,7 @@ class ModelCodec:
         return size, values
 
     def _asked(self, given: Any, as_bytes: bool) -> Asked:
-        """The outputs that a request asks for; all of them if it names none."""
+        """Read which outputs a request asks for; all of them if it names none."""
         if given == []:
             return tuple((tensor, as_bytes) for tensor in self.tensors.outputs)
         if not isinstance(given, list):
@@ -192,7 +192,7 @@ class ModelCodec:
         return tuple(asked.values())
 
     def _named(self, given: Any, known: dict[str, Tensor], kind: str) -> Tensor:
-        """The input or output that a part of a request is about."""
+        """Return the input or output that a part of a request names."""
         if not isinstance(given, dict):
             wrong(f"an {kind} is {shown(given)}; expected a JSON object")
         name = given.get("name")
@@ -206,7 +206,7 @@ class ModelCodec:
     def _head(
         self, request: str, size: int, outputs: Asked, arrays: dict[str, npt.NDArray[Any]]
     ) -> bytes:
-        """The JSON part of an answer, with the arrays of the outputs not wanted as bytes."""
+        """Return the JSON part of an answer, with the arrays that are not sent as bytes."""
         parts = []
         for tensor, binary in outputs:
             shape, datatype = [size, *tensor.dims], datatype_of(tensor)

@@ -1,4 +1,4 @@
-"""A model of the Open Inference Protocol: what it is, and how it answers."""
+"""A model of the Open Inference Protocol: its metadata, and its answers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -71,8 +71,8 @@ class V2Model:
         body = await read_body(scope, receive, limit)
         if encoding := headers.get(b"content-encoding"):
             body = decompressed(body, encoding, limit)
-        answer, told = await self._answer(codec, body, headers.get(HEADER_LENGTH))
-        return await respond(send, 200, answer, told)
+        answer, answer_headers = await self._answer(codec, body, headers.get(HEADER_LENGTH))
+        return await respond(send, 200, answer, answer_headers)
 
     async def _answer(
         self, codec: ModelCodec, body: bytes, header_length: bytes | None
@@ -87,7 +87,7 @@ class V2Model:
         return codec.write(plan, arrays)
 
     async def _run(self, calls: Sequence[int | None], users: Ids, sequences: Ids) -> list[Any]:
-        """What the model gives for each of the calls: the k best, or all scores for None."""
+        """Run the model for each of the calls: the k best items, or all scores for None."""
         engine = self._engine
         model = engine.artifact.model
         if engine.artifact.variant == CUSTOM:  # whose graph may do nothing about unknown ids
@@ -140,7 +140,7 @@ class V2Model:
         }
 
     def statistics(self) -> dict[str, Any]:
-        """What it has done since the server started."""
+        """Return the statistics of the model since the server started."""
         return self._registry.statistics[self.variant].of_model(self.name, VERSION)
 
     @property
@@ -150,7 +150,7 @@ class V2Model:
 
 
 def _known(ids: Ids, last: int) -> Ids:
-    """The ids from 0 to the last, and 0 for others."""
+    """Replace ids outside 0 to the last one by 0."""
     return np.where(ids.view(np.uint64) > last, 0, ids)  # where a negative one is very large
 
 

@@ -16,15 +16,17 @@ from ssept.serving.http_api.v2.model import SERVER, V2Model
 MODEL_PATH, VERSION_PATH = "/models/{model}", "/models/{model}/versions/{version}"
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "statistics"]  # Triton's names
 UNKNOWN: dict[int | str, dict[str, Any]] = {
-    404: {"model": schema.Problem, "description": "There is no such model, or version of it"}
+    404: {"model": schema.Problem, "description": "Unknown model or version"}
 }
-ENDS: dict[int | str, dict[str, Any]] = {400: {"model": schema.Ready, "description": "It ends"}}
+ENDS: dict[int | str, dict[str, Any]] = {
+    400: {"model": schema.Ready, "description": "The server is shutting down"}
+}
 
 V2Models = Mapping[str, V2Model]
 
 
 def direct(registry: ModelRegistry) -> Direct:
-    """The routes under load, for the application to call without FastAPI."""
+    """Return the routes that the application calls without FastAPI."""
     routes: Direct = {}
     for name, model in _models(registry).items():
         for path in (MODEL_PATH, VERSION_PATH):
@@ -54,7 +56,7 @@ def _models(registry: ModelRegistry) -> V2Models:
 
 
 def _find(models: V2Models, given: Mapping[str, str]) -> V2Model:
-    """The model that a path names.
+    """Return the model that a path names.
 
     Raises:
         RefusedError: there is none, or not in that version.
@@ -77,28 +79,30 @@ def _ready(registry: ModelRegistry, response: Response) -> schema.Ready:
 
 def _add_server(routes: APIRouter, registry: ModelRegistry, models: V2Models) -> None:
     @routes.get("")
-    async def server() -> schema.Server:
-        """Tell what the server is."""
-        return schema.Server(name=SERVER, version=version_of("ssept"), extensions=EXTENSIONS)
+    async def server() -> schema.ServerMetadata:
+        """Return the name, version and extensions of the server."""
+        return schema.ServerMetadata(
+            name=SERVER, version=version_of("ssept"), extensions=EXTENSIONS
+        )
 
     @routes.get("/health/live")
     async def server_live() -> schema.Live:
-        """Tell whether the process answers."""
+        """Report whether the process answers."""
         return schema.Live(live=True)
 
     @routes.get("/health/ready", responses=ENDS)
     async def server_ready(response: Response) -> schema.Ready:
-        """Tell whether it is to be given requests: 400 while it ends, as the protocol wants it."""
+        """Report whether the server is ready for requests: 400 while it shuts down."""
         return _ready(registry, response)
 
     @routes.post("/repository/index")
     async def repository_index() -> list[schema.Indexed]:
-        """Tell which models there are."""
+        """List the models."""
         return [schema.Indexed(name=name, version=VERSION, state="READY") for name in models]
 
     @routes.get("/models/stats", response_model=schema.Statistics)
     async def all_statistics() -> dict[str, Any]:
-        """Tell what all models have done since the server started."""
+        """Return the statistics of all models since the server started."""
         return {"model_stats": [model.statistics() for model in models.values()]}
 
 
@@ -120,22 +124,22 @@ def _add_model(
 
     @routes.get(path, response_model=schema.Metadata, **described)
     async def model_metadata(model: One) -> dict[str, Any]:
-        """Tell what a model takes and gives."""
+        """Return the inputs and outputs of a model."""
         return model.metadata()
 
     @routes.get(f"{path}/ready", **described | {"responses": UNKNOWN | ENDS})
     async def model_ready(_: One, response: Response) -> schema.Ready:
-        """Tell whether a model is to be given requests: 400 while the server ends."""
+        """Report whether a model is ready for requests: 400 while the server shuts down."""
         return _ready(registry, response)
 
     @routes.get(f"{path}/config", **described)
     async def model_config(model: One) -> dict[str, Any]:
-        """Tell how a model is run, in the words of Triton's configuration."""
+        """Return the configuration of a model, in Triton's form."""
         return model.config()
 
     @routes.get(f"{path}/stats", response_model=schema.Statistics, **described)
     async def model_statistics(model: One) -> dict[str, Any]:
-        """Tell what a model has done since the server started."""
+        """Return the statistics of a model since the server started."""
         return {"model_stats": [model.statistics()]}
 
 
@@ -151,7 +155,7 @@ def _add_infer(
         f"{path}/infer",
         infer,
         name="infer" if path == MODEL_PATH else "infer_version",
-        summary="Run a model\nIds are the catalog's own; those that it does not have count as the "
+        summary="Run a model\nIds are the catalog's own; unknown ids count as the "
         "unknown user, 0, and as padding.",
         parameters=parameters,
         body=schema.body(default.tensors, default.max_batch),
