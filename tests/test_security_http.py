@@ -165,7 +165,7 @@ def door(most: int = 100) -> Iterator[Door]:
         log_config=None,
         timeout_keep_alive=75,
     )
-    server = uvicorn.SseptServer(config)
+    server = uvicorn.Server(config)
     with sockets.listen_at("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()

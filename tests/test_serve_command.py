@@ -79,11 +79,11 @@ def test_help_tells_every_option_and_the_settings_defaults() -> None:
     text = " ".join(done.stdout.split())
     defaults = ServerSettings()
     for told in (
-        f"--variant NAMES several by commas: the first answers where a request names none "
-        f"(default: {','.join(defaults.variants)})",
+        f"--variant NAMES one or several, separated by commas; the first is the default of "
+        f"requests (default: {','.join(defaults.variants)})",
         f"(default: {defaults.max_wait_ms})",
         f"(default: {defaults.max_body_bytes})",
-        "--port PORT 0 for one that is free (default: 8080)",
+        "--port PORT the port to listen on; 0 for a free one (default: 8080)",
         "(default: 127.0.0.1)",
     ):
         assert told in text
