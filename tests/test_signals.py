@@ -13,13 +13,15 @@ NUMBERS = (signal.SIGUSR1, signal.SIGTERM)
 def test_handlers_are_restored_also_after_an_error() -> None:
     seen: list[int] = []
     before = [signal.getsignal(number) for number in NUMBERS]
-    with (
-        pytest.raises(ZeroDivisionError),
-        handled(lambda number, _: seen.append(number), *NUMBERS),
-    ):
-        for number in NUMBERS:
-            os.kill(os.getpid(), number)
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with handled(lambda number, _: seen.append(number), *NUMBERS):
+            for number in NUMBERS:
+                os.kill(os.getpid(), number)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert seen == [*NUMBERS]
     assert [signal.getsignal(number) for number in NUMBERS] == before
 
