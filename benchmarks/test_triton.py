@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fixtures.served import note_ratio
+from fixtures.failures import reported
+from fixtures.served import described, note_load, note_ratio
 from fixtures.triton import ALL, ALONE, HEAD, INT8_TOPK, PLAIN, PROVIDER, SERVED, TOPK, TWO
 from fixtures.variants import Artifacts
 from ssept.data.dataset import Dataset, left_padded
-from ssept.errors import ServerError
 from ssept.evaluation import accuracy, full_ranks
 from ssept.metrics import IntArray
 from ssept.providers import PROVIDERS
@@ -42,8 +42,6 @@ def alive(triton_server: Server) -> None:
     """Fail each test with one clear message where the server has ended."""
     try:
         triton_server.check()
-    except ServerError as error:
-        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +56,7 @@ def local(triton_server: Server, artifacts: Artifacts) -> Session:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_answers(
-    protocol: str, triton_server: Server, local: Session, dataset: Dataset, benchmark: Any
+    protocol: str, triton_server: TritonServer, local: Session, dataset: Dataset, benchmark: Any
 ) -> None:
     cases = dataset.cases("test")
     users = cases.users[:USERS]
@@ -90,7 +88,9 @@ def test_answers(
     assert overlap >= 0.999, "the best items differ from those of the same model in process"
 
 
-def test_accuracy(triton_server: Server, local: Session, dataset: Dataset, benchmark: Any) -> None:
+def test_accuracy(
+    triton_server: TritonServer, local: Session, dataset: Dataset, benchmark: Any
+) -> None:
     cases, length = dataset.cases("test"), local.artifact.model.max_length
     with Client("http", triton_server.http) as client:
 
@@ -117,22 +117,22 @@ def test_load(
     protocol: str,
     concurrency: int,
     batch: int,
-    triton_server: Server,
+    triton_server: TritonServer,
     artifacts: Artifacts,
     benchmark: Any,
 ) -> None:
     load = Load(url(triton_server, protocol), MODEL, protocol, batch, concurrency)
     figures = benchmark.pedantic(measure, (load,), rounds=1)
-    note_load(benchmark, artifacts, load, asdict(figures))
+    note_load(benchmark, facts(artifacts, load), load, asdict(figures))
 
 
-def test_request_rate(triton_server: Server, artifacts: Artifacts, benchmark: Any) -> None:
+def test_request_rate(triton_server: TritonServer, artifacts: Artifacts, benchmark: Any) -> None:
     """Latency at half the throughput, requests being sent on time whether answered or not."""
     closed = Load(triton_server.http, MODEL, concurrency=CONCURRENCY)
     rate = round(RATE_SHARE * measure(closed).inferences_per_s)
     load = replace(closed, request_rate=rate)
     figures = benchmark.pedantic(measure, (load,), rounds=1)
-    note_load(benchmark, artifacts, load, asdict(figures))
+    note_load(benchmark, facts(artifacts, load), load, asdict(figures))
 
 
 @pytest.mark.parametrize("name", RATIOS)
@@ -144,21 +144,21 @@ def test_ratio(name: str, triton_server: Server, artifacts: Artifacts, benchmark
     def rate(model: str) -> float:
         return measure(replace(load, model=model)).inferences_per_s
 
-    model = SERVED[served].facts(artifacts.get(SERVED[served].variant))
+    model = facts(artifacts, load)
     note_ratio(benchmark, model, described(load), rate, served=served, against=against)
 
 
-def test_gpu(triton_server: Server, artifacts: Artifacts, benchmark: Any) -> None:
+def test_gpu(triton_server: TritonServer, artifacts: Artifacts, benchmark: Any) -> None:
     """What the server's own metrics say of its GPUs, after a load."""
     if not triton_server.gpu_metrics():
         pytest.skip("the server sees no GPU")
     load = Load(triton_server.http, MODEL, concurrency=CONCURRENCY)
     figures = benchmark.pedantic(measure, (load,), rounds=1)
     gpus = triton_server.gpu_metrics()
-    note_load(benchmark, artifacts, load, asdict(figures) | {"gpu": gpus})
+    note_load(benchmark, facts(artifacts, load), load, asdict(figures) | {"gpu": gpus})
 
 
-def url(server: Server, protocol: str) -> str:
+def url(server: TritonServer, protocol: str) -> str:
     """Where the server answers that protocol."""
     return server.http if protocol == "http" else server.grpc
 
@@ -173,13 +173,4 @@ def described(load: Load) -> str:
 def note_load(benchmark: Any, artifacts: Artifacts, load: Load, figures: dict[str, Any]) -> None:
     """Save the result of a load with the benchmark."""
     served = SERVED[load.model]
-    benchmark.extra_info |= served.facts(artifacts.get(served.variant)) | {
-        "measure": "served load",
-        "served": load.model,
-        "protocol": load.protocol,
-        "load": described(load),
-        "batch": load.batch,
-        "concurrency": load.concurrency,
-        "request_rate": load.request_rate,
-        "figures": figures,
-    }
+    return served.facts(artifacts.get(served.variant))

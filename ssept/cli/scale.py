@@ -11,6 +11,7 @@ from ssept.decide.scale.points import AXES, Point, points_around
 from ssept.errors import SseptError
 from ssept.files import written_file
 from ssept.providers import PROVIDERS
+from ssept.signals import interrupted_by
 from ssept.variants import CUSTOM, VARIANTS
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What each user of a data set has seen: read once, then mapped from a file in the cache.
+"""Histories of the users of a data set: read once, then mapped from a file in the cache.
 
 A server's workers share the mapped pages, and no later start or reload parses the ratings.
 """
@@ -41,7 +41,7 @@ class Histories:
 
 
 def read_histories(folder: Path) -> Histories:
-    """The histories of a prepared folder: its training items, then the targets of val and test.
+    """Return the histories of a prepared folder: training items, then the targets of val and test.
 
     Raises:
         DataError: a file is missing, broken, or was changed after it was prepared.

@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus: of one process, or summed over several workers."""
+"""Prometheus counters of a server process, or their sum over several workers."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -82,7 +82,7 @@ class Telemetry:
         found[1].observe(seconds)
 
     def batches(self, variant: str) -> Callable[[Sequence[Job], float], None]:
-        """What a batcher tells of its batches."""
+        """Return a function that counts the batches of a variant."""
         rows, calls = self._rows.labels(variant), self._calls.labels(variant)
 
         def observe(jobs: Sequence[Job], seconds: float) -> None:

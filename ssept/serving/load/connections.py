@@ -1,4 +1,4 @@
-"""Keep-alive connections that post requests when told to, and note when each was answered.
+"""Keep-alive connections that post requests, and record when each was answered.
 
 The least that an open loop needs, because the client shares the machine with the server: one epoll,
 requests made beforehand, and of an answer only the status and its end are read.
@@ -29,7 +29,7 @@ CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
 
 class Log:
-    """What became of each request, by its number; times are of `time.perf_counter`, in seconds.
+    """Times and status of each request, by its number; `time.perf_counter`, seconds.
 
     Attributes:
         asked: when it was to be sent, by the one who sends.
@@ -65,7 +65,7 @@ class Connections:
     """A fixed number of connections. One thread may send while another one polls.
 
     A request that finds no connection free waits for one, and counts as sent when it gets it: the
-    log tells how late that made it.
+    log has the delay.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Connections:
         """Take in the answers that are there, after at most so long a wait for the first.
 
         Raises:
-            LoadError: the server has gone, or has not answered a request for long.
+            LoadError: the server has gone, or a request got no answer in time.
         """
         if seconds > 0:
             # epoll's own wait has whole milliseconds.
@@ -240,10 +240,10 @@ def _request(address: tuple[str, int], path: str, body: bytes) -> bytes:
 
 
 def _whole(data: bytes) -> int | None:
-    """The status of an answer, once all of it is there.
+    """Return the status of an answer if all of it has arrived, else None.
 
     Raises:
-        LoadError: it does not tell its length.
+        LoadError: it has no content-length.
     """
     end = data.find(HEAD_END)
     if end < 0:

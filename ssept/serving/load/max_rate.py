@@ -1,4 +1,4 @@
-"""The largest rate at which a server keeps a promise."""
+"""The search for the largest request rate at which a server meets a condition."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ LEAST = 0.02  # of the rate to start with: below that it is given up
 
 @dataclass(frozen=True)
 class Probe:
-    """A rate that was tried, and whether the promise was kept."""
+    """A rate that was tried, and whether the condition held."""
 
     rate: float
     kept: bool

@@ -1,4 +1,4 @@
-"""What a load on a server came to, whichever program made it."""
+"""The result of a load on a server, the same for each load generator."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -32,7 +32,7 @@ def _percentile(samples: npt.NDArray[np.float64], q: int) -> float | None:
     return float(np.percentile(samples, q)) if len(samples) >= MINIMUM_SAMPLES[q] else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """One load.
 
@@ -51,8 +51,8 @@ class Result:
         refused: the latency of answers that were no success; None where that is not known.
         waited: how many requests found that all connections were waiting for answers, so that
             they had to wait as well; their latency counts from the plan all the same.
-        late_mean_ms, late_p99_ms: how much later than planned the client came to send; None where
-            nothing was planned, or the tool does not tell.
+        late_mean_ms, late_p99_ms: how much later than planned the client sent; None where
+            nothing was planned, or the tool does not report it.
     """
 
     rate: float

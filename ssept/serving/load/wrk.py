@@ -1,4 +1,4 @@
-"""wrk: so many requests at a time, the next one sent when one is answered."""
+"""wrk, a closed loop: a fixed number of requests at a time."""
 
 import json
 import resource
@@ -29,7 +29,7 @@ def unavailable() -> str | None:
 
 
 def measure(url: str, bodies: Sequence[bytes], concurrency: int, seconds: int) -> Result:
-    """Post the bodies in turn, over so many connections; one thread of wrk's.
+    """Post the bodies in turn over `concurrency` connections, with one thread of wrk.
 
     Args:
         url: with the path.

@@ -1,4 +1,4 @@
-"""uvicorn's protocol, with a limit to all that a client can make it hold or wait for."""
+"""uvicorn's HTTP protocol with limits on head size, time, pipelining and connections."""
 
 import asyncio
 import heapq
@@ -35,12 +35,12 @@ class StopError(Exception):
     """The rest of what has been received is not to be parsed."""
 
 
-class Protocol(HttpToolsProtocol):
+class LimitedProtocol(HttpToolsProtocol):
     """A connection.
 
     Under more load than can be served most of the work would be to refuse: reading a request into
     an ASGI scope, a task for it, the answer by messages. So that there is time left to serve, a
-    request that is to be refused gets its answer here, as soon as its head has been read.
+    refused request gets its answer here, as soon as its head has been read.
 
     A client that does not read its answer is ended by the system: see `sockets.listen_at`.
     """
@@ -105,7 +105,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read; a head that is too long, or does not come to its end, ends the connection."""
+        """Read; a head that is too long, or stays incomplete, closes the connection."""
         self._read_bytes = len(data)
         if self._coming == NOTHING:
             self._stop_timer()
@@ -170,7 +170,7 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
     def timeout_keep_alive_handler(self) -> None:
-        """End the connection; what its client has not read by now is lost."""
+        """Close the connection; what its client has not read by now is lost."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
@@ -185,7 +185,7 @@ class Protocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _allow(self, seconds: float) -> None:
-        """End the connection when so many seconds have passed, but for requests being answered."""
+        """Close the connection after some seconds, unless a request is being answered."""
         self._timer = self.loop.call_later(seconds, self._late, seconds)
 
     def _late(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Asks a Triton server, over HTTP or gRPC, for what an in-process session gives."""
+"""A client of a Triton server, over HTTP or gRPC, with the answers of an in-process session."""
 
 import importlib
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Client:
     def best(
         self, user: npt.ArrayLike, sequence: npt.ArrayLike
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """The best items' ids int64[B, k] and scores float32[B, k], as many as it was written with.
+        """Return ids int64[B, k] and scores float32[B, k] of the best items; the file fixes k.
 
         Args and errors as for `scores`.
         """

@@ -1,4 +1,4 @@
-"""config.pbtxt: how Triton is to run the model, in the words of its own protobuf."""
+"""Triton's config.pbtxt: how the server runs the model, as Triton's own protobuf message."""
 
 import argparse
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Settings:
         gpus: the numbers of the GPUs to run on; none of them means the CPU.
         threads: of each instance, within an operator. 0 lets ONNX Runtime take all cores.
         accelerator: "tensorrt" on GPUs, "openvino" on the CPU, or None for ONNX Runtime's own.
-        versions: which versions are served: so many of the latest, those listed, or None for all.
+        versions: which versions are served: a number of the latest, those listed, or None for all.
 
     Raises:
         SseptError: two of them contradict one another.
@@ -90,7 +90,7 @@ def model_config(tensors: Interface, settings: Settings) -> Any:
 
 
 def interface_of(config: Any) -> Interface:
-    """The tensors that a configuration names."""
+    """Return the inputs and outputs that a configuration names."""
     messages, _ = _protobuf()
 
     def tensors(named: Any) -> tuple[Tensor, ...]:
@@ -103,7 +103,7 @@ def interface_of(config: Any) -> Interface:
 
 
 def to_text(config: Any) -> str:
-    """What config.pbtxt holds; read back, it is the same message."""
+    """Return a configuration as the text of config.pbtxt; read back, it is the same message."""
     _, text_format = _protobuf()
     text: str = text_format.MessageToString(config)
     assert text_format.Parse(text, type(config)()) == config
@@ -111,7 +111,7 @@ def to_text(config: Any) -> str:
 
 
 def read_config(path: Path) -> Any:
-    """The message that a config.pbtxt holds.
+    """Read a config.pbtxt.
 
     Raises:
         ArtifactError: it is missing, or no configuration.
@@ -152,7 +152,7 @@ def _fields(messages: Any, tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def _batching(messages: Any, settings: Settings) -> Any:
+def _batching(messages: Any, settings: TritonSettings) -> Any:
     """Without it Triton runs each request alone, since inputs and outputs are configured."""
     if not settings.dynamic_batching:
         return None
@@ -162,7 +162,7 @@ def _batching(messages: Any, settings: Settings) -> Any:
     )
 
 
-def _instances(messages: Any, settings: Settings) -> Any:
+def _instances(messages: Any, settings: TritonSettings) -> Any:
     """One group: Triton makes `count` instances on each GPU that it lists."""
     group = messages.ModelInstanceGroup
     kind = group.KIND_GPU if settings.gpus else group.KIND_CPU

@@ -1,4 +1,4 @@
-"""The model repository that Triton serves: written whole, and held against its ONNX files."""
+"""The model repository of Triton: written atomically, and checked against its ONNX files."""
 
 import shutil
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(int32)": "TYPE_INT32", "tensor(f
 def write_repository(
     artifact: Artifact,
     repository: Path,
-    settings: Settings = DEFAULTS,
+    settings: TritonSettings = DEFAULTS,
     *,
     version: int = 1,
     k: int | None = None,
@@ -94,7 +94,7 @@ def check(repository: Path) -> Any:
 
 
 def versions(folder: Path) -> list[int]:
-    """The versions in a model's folder: of other folders' names Triton takes no notice."""
+    """Return the versions in a model's folder; Triton ignores folders of other names."""
     return sorted(
         int(path.name)
         for path in folder.iterdir()
@@ -105,7 +105,7 @@ def versions(folder: Path) -> list[int]:
 def answers_any_ids(file: Path) -> bool:
     """Whether a served model answers ids of 32 bits, almost all of them in none of its tables.
 
-    Those that need more bits are 0 before they come to it.
+    Ids that need more bits are replaced by 0 before.
     """
     session = _session(file, file)
     length = next(value.shape[1] for value in session.get_inputs() if value.name == SEQ)
@@ -119,7 +119,7 @@ def answers_any_ids(file: Path) -> bool:
 
 
 def _interface(artifact: Artifact, k: int | None, outputs: Sequence[str] | None) -> Interface:
-    """What the served model is to take and give, if the artifact can."""
+    """Return the inputs and outputs of the served model, if the artifact has them."""
     head, model = artifact.signature.topk, artifact.model
     if artifact.format != "onnx":
         raise ArtifactError(f"{artifact.path}: is a {artifact.format} file; expected an ONNX one")
@@ -142,7 +142,7 @@ def _interface(artifact: Artifact, k: int | None, outputs: Sequence[str] | None)
             f"the best {k or DEFAULT_K} are asked for; expected 1 to {model.items}, the items of "
             f"{artifact.path.name}"
         )
-    return interface(
+    return model_interface(
         model.max_length,
         model.items if ALL_SCORES in chosen else None,
         (k or DEFAULT_K) if BEST in chosen else None,
@@ -176,7 +176,7 @@ def _check(folder: Path, name: Path) -> Any:
 
 
 def _problem(config: Any, there: list[int]) -> str | None:
-    """What is wrong with a configuration by itself, beside these versions."""
+    """Return what is wrong with a configuration itself; None if nothing is."""
     if config.name not in ("", MODEL):
         return f"name is {config.name}; expected that of its folder, {MODEL}"
     if config.platform not in ("", PLATFORM):
@@ -186,7 +186,7 @@ def _problem(config: Any, there: list[int]) -> str | None:
     missing = sorted(set(config.version_policy.specific.versions) - set(there))
     if missing:
         return f"version_policy names version {missing[0]}, which is not there"
-    return None if there else f"there is no version; expected a folder 1 with {MODEL_FILE}"
+    return None if there else f"has no version; expected a folder 1 with {MODEL_FILE}"
 
 
 def _difference(config: Any, session: Any) -> str | None:

@@ -133,10 +133,5 @@ def _ended_by_signals() -> Iterator[None]:
         yield
         return
     ours = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
-    for number in ours:
-        signal.signal(number, end)
-    try:
+    with handled(end, *ours):
         yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)

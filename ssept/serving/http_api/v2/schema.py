@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol's answers look like, for the OpenAPI description."""
+"""Schemas of the Open Inference Protocol, for the OpenAPI description."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,13 +26,13 @@ class Live(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether requests are to be sent."""
+    """Whether the server or model is ready for requests."""
 
     ready: bool
 
 
-class Server(BaseModel):
-    """What the server is."""
+class ServerMetadata(BaseModel):
+    """The server and its protocol extensions."""
 
     name: str
     version: str
@@ -48,7 +48,7 @@ class Shape(BaseModel):
 
 
 class Metadata(BaseModel):
-    """What a model takes and gives."""
+    """The inputs and outputs of a model."""
 
     name: str
     versions: list[str]
@@ -66,7 +66,7 @@ class Indexed(BaseModel):
 
 
 class Duration(BaseModel):
-    """How often, and how long altogether."""
+    """A count, and the total time."""
 
     count: int
     ns: int
@@ -95,7 +95,7 @@ class Batches(Compute):
 
 
 class ModelStatistics(BaseModel):
-    """What a model has done."""
+    """The statistics of a model."""
 
     name: str
     version: str
@@ -107,7 +107,7 @@ class ModelStatistics(BaseModel):
 
 
 class Statistics(BaseModel):
-    """What models have done since the server started."""
+    """The statistics of models since the server started."""
 
     model_stats: list[ModelStatistics]
 
@@ -170,11 +170,11 @@ def body(tensors: Interface, max_batch: int) -> dict[str, Any]:
 def answers() -> dict[int | str, dict[str, Any]]:
     """FastAPI's `responses` of a request."""
     refused = {
-        400: "Not a request that the model takes; the answer says what is wrong",
-        404: "There is no such model, or version of it",
+        400: "The request is invalid; the answer says why",
+        404: "Unknown model or version",
         413: "The body is too long",
         415: "The body's Content-Encoding is neither gzip nor deflate",
-        503: "Too many requests wait, or the deadline has passed: try again",
+        503: "The queue is full, or the deadline has passed: try again",
     }
     length = {"schema": COUNT, "description": "of the JSON part, where data follow it"}
     best = {
@@ -200,7 +200,7 @@ def _request(tensors: Interface, max_batch: int) -> dict[str, Any]:
     output = _object({"name": {"enum": outputs}, "parameters": _flags("binary_data")}, "name")
     return _object(
         {
-            "id": {"type": "string", "description": "to be given back"},
+            "id": {"type": "string", "description": "returned with the answer"},
             "parameters": _flags("binary_data_output"),
             "inputs": inputs,
             "outputs": {
