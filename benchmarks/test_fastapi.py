@@ -16,13 +16,13 @@ from fixtures.served import (
     LIMIT_MS,
     OPEN_SECONDS,
     PATH,
-    address,
     by_concurrency,
     check,
     facts,
     long_enough,
     memory_of,
     nearly_all,
+    note_load,
     note_result,
     overlap,
     post,
@@ -33,12 +33,12 @@ from ssept.evaluation import Accuracy, Scorer, accuracy, full_ranks
 from ssept.metrics import IntArray
 from ssept.providers.session import Session
 from ssept.serving.interface import MODEL
-from ssept.serving.launch.ssept_serve import Server, running
+from ssept.serving.launch.ssept_serve import SseptServer, running
 from ssept.serving.load import loadgen, open_loop, wrk
 from ssept.serving.load.bodies import TOP_K
 from ssept.serving.load.connections import KINDS, UNSENT
 from ssept.serving.load.max_rate import Probe, largest_rate, within
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from ssept.serving.triton import perf_analyzer
 from ssept.serving.triton.client import Client
 
@@ -53,8 +53,8 @@ pytestmark = [pytest.mark.cell(VARIANT, NAME), pytest.mark.usefixtures("fastapi_
 
 
 @pytest.fixture(scope="session")
-def largest(fastapi_server: Server, bodies: list[bytes]) -> tuple[float, list[Probe]]:
-    """Search the largest rate at which 99 % are answered in time, by LoadGen; keep the probes."""
+def largest(fastapi_server: SseptServer, bodies: list[bytes]) -> tuple[float, list[Probe]]:
+    """Find the largest rate at which 99 % are answered in time, and return all probes."""
     if reason := wrk.unavailable() or loadgen.unavailable():
         pytest.skip(reason)
     start = wrk.measure(fastapi_server.url + PATH, bodies, CONCURRENCY, CLOSED_SECONDS).rate

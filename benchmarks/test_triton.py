@@ -19,7 +19,7 @@ from ssept.providers.session import Session
 from ssept.serving.interface import DEFAULT_K, MODEL
 from ssept.serving.triton.client import PROTOCOLS, Client
 from ssept.serving.triton.perf_analyzer import Load, measure
-from ssept.serving.triton.server import Server
+from ssept.serving.triton.server import TritonServer
 
 USERS = 256
 BATCH = 64
@@ -38,14 +38,14 @@ pytestmark = pytest.mark.cell(HEAD, PROVIDER)
 
 
 @pytest.fixture(autouse=True)
-def alive(triton_server: Server) -> None:
-    """Fail each test with one clear message where the server has ended."""
-    try:
+def alive(triton_server: TritonServer) -> None:
+    """One clear message for each test where the server has ended."""
+    with reported():
         triton_server.check()
 
 
 @pytest.fixture(scope="session")
-def local(triton_server: Server, artifacts: Artifacts) -> Session:
+def local(triton_server: TritonServer, artifacts: Artifacts) -> Session:
     """Load the same model in this process."""
     del triton_server  # asked for first: it is skipped where there is none to compare with
     provider = PROVIDERS["cpu"]
@@ -136,8 +136,10 @@ def test_request_rate(triton_server: TritonServer, artifacts: Artifacts, benchma
 
 
 @pytest.mark.parametrize("name", RATIOS)
-def test_ratio(name: str, triton_server: Server, artifacts: Artifacts, benchmark: Any) -> None:
-    """Throughput of two models at the same concurrency, measured alternately in swapped order."""
+def test_ratio(
+    name: str, triton_server: TritonServer, artifacts: Artifacts, benchmark: Any
+) -> None:
+    """Throughput of two models at the same concurrency, in alternating order."""
     served, against, batch = RATIOS[name]
     load = Load(triton_server.http, served, batch=batch, concurrency=CONCURRENCY)
 
@@ -163,14 +165,7 @@ def url(server: TritonServer, protocol: str) -> str:
     return server.http if protocol == "http" else server.grpc
 
 
-def described(load: Load) -> str:
-    """Describe a load in a few words."""
-    if load.request_rate is not None:
-        return f"{load.request_rate:g}/s, batch {load.batch}"
-    return f"{load.concurrency} at a time, batch {load.batch}"
-
-
-def note_load(benchmark: Any, artifacts: Artifacts, load: Load, figures: dict[str, Any]) -> None:
-    """Save the result of a load with the benchmark."""
+def facts(artifacts: Artifacts, load: Load) -> dict[str, Any]:
+    """Return what a saved result records about the loaded model."""
     served = SERVED[load.model]
     return served.facts(artifacts.get(served.variant))

@@ -138,8 +138,6 @@ def test_a_watchdog_deletes_the_folder_of_its_server_only(tmp_path: Path, made: 
         "owner": os.getpid(),
         "shared_memory": None,
         "folder": str(folder),
-        "place": None,
-        "umask": -1,
         "afterwards": [],
     }
     assert watchdog.MARK == MARK

@@ -21,10 +21,9 @@ from ssept.serving.http_api.asgi import RefusedError, read_body, respond
 from ssept.serving.http_api.callers import CallerPolicy
 from ssept.serving.launch.ssept_serve import SseptServer, running
 from ssept.serving.runtime import http_protocol as protocol
-from ssept.serving.runtime import sockets
-from ssept.serving.runtime import uvicorn_server as serving
-from ssept.serving.runtime.http_protocol import Protocol
-from ssept.serving.settings import Settings
+from ssept.serving.runtime import sockets, uvicorn_server
+from ssept.serving.runtime.http_protocol import LimitedProtocol
+from ssept.serving.settings import ServerSettings
 from tests.serving import SECONDS, live, until
 
 MB = 1 << 20
@@ -157,7 +156,7 @@ def door(most: int = 100) -> Iterator[Door]:
             await respond(send, 200, body)
 
     app: Any = App()
-    http: Any = partial(Protocol, app, most)
+    http: Any = partial(LimitedProtocol, app, most)
     config = uvicorn.Config(
         app,
         http=http,
@@ -549,8 +548,8 @@ def test_the_address_decides_which_hosts_are_served(
     address: str, allowed: tuple[str, ...], answered: list[str], refused: list[str]
 ) -> None:
     with sockets.listen_at(address, 0) as listener:
-        settings = serving.with_hosts(Settings(allowed_hosts=allowed), listener)
-    callers = Callers(settings.allowed_hosts, ())
+        settings = uvicorn_server.with_hosts(ServerSettings(allowed_hosts=allowed), listener)
+    callers = CallerPolicy(settings.allowed_hosts, ())
 
     def scope(host: str) -> dict[str, Any]:
         return {"http_version": "1.1", "headers": [(b"host", host.encode())]}

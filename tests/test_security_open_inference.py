@@ -17,8 +17,8 @@ from ssept.serving.http_api.v2 import codec as contracts
 from ssept.serving.http_api.v2 import tensors
 from ssept.serving.http_api.v2.codec import ModelCodec
 from ssept.serving.http_api.v2.tensors import decompressed
-from ssept.serving.interface import interface
-from ssept.serving.settings import Settings
+from ssept.serving.interface import model_interface
+from ssept.serving.settings import ServerSettings
 from tests.serving import Answer, Live, live, write_checkpoint
 
 LENGTH, LARGEST = 50, 8

@@ -18,9 +18,9 @@ import pytest
 
 from ssept.data.dataset import Dataset
 from ssept.errors import ServerError
-from ssept.serving.launch.ssept_serve import Server, running
+from ssept.serving.launch.ssept_serve import SseptServer, running
 from ssept.serving.runtime.sockets import listen_at, refuse_new
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from tests.conftest import untrained
 from tests.serve_clients import ADDRESS, Counts, ask, load, refused, request_of
 
@@ -229,8 +229,8 @@ import sys
 from pathlib import Path
 from ssept.serving.launch.ssept_serve import running
 from ssept.serving.runtime.sockets import listen_at, refuse_new
-from ssept.serving.settings import Settings
-with running(Settings(model=Path(sys.argv[1])), Path(sys.argv[2]), workers=2) as server:
+from ssept.serving.settings import ServerSettings
+with running(ServerSettings(model=Path(sys.argv[1])), Path(sys.argv[2]), workers=2) as server:
     print(server.pid, flush=True)
     {what}
 """

@@ -215,7 +215,7 @@ def test_the_server_of_the_wheel_listens_for_this_machine_alone(
 
 
 @pytest.mark.slow
-def test_what_the_server_makes_is_its_owner_s_alone(server: Server) -> None:
+def test_what_the_server_makes_is_its_owner_s_alone(server: TritonServer) -> None:
     umask = re.search(r"^Umask:\s*(\d+)$", Path(f"/proc/{server.pid}/status").read_text(), re.M)
     assert umask
     assert int(umask[1], 8) == 0o077
@@ -247,7 +247,7 @@ def test_no_page_reaches_more_than_the_models(
 
 
 @pytest.mark.slow
-def test_nobody_registers_shared_memory_by_grpc(server: Server) -> None:
+def test_nobody_registers_shared_memory_by_grpc(server: TritonServer) -> None:
     with (
         grpc.InferenceServerClient(server.grpc) as client,
         pytest.raises(InferenceServerException, match="This protocol is restricted"),

@@ -19,7 +19,7 @@ from ssept.cli import main
 from ssept.data.dataset import Dataset
 from ssept.errors import ArtifactError, SseptError
 from ssept.serving.interface import MODEL
-from ssept.serving.triton.config import Settings
+from ssept.serving.triton.config import TritonSettings
 from ssept.serving.triton.repository import answers_any_ids, check, write_repository
 from ssept.variants import build
 from tests.conftest import batch

@@ -1,12 +1,13 @@
 """`ssept scale`: cost for growing catalogs, sequences and batches."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssept.cli.arguments import known_names, positive, positives, seconds
-from ssept.cli.measuring import interrupted_by_sigterm, progress_bar, warn_of_noise
+from ssept.cli.measuring import progress_bar, warn_of_noise
 from ssept.decide.scale.points import AXES, Point, points_around
 from ssept.errors import SseptError
 from ssept.files import written_file
@@ -111,7 +112,8 @@ def _run(plan: "ScalePlan", path: Path) -> "ScaleResult":
     from ssept.decide.scale.run import run_scale
 
     warn_of_noise()
-    with interrupted_by_sigterm(), progress_bar("cell") as show:
+    # Interrupted, the run removes its temporary models.
+    with interrupted_by(signal.SIGTERM), progress_bar("cell") as show:
         return run_scale(plan, path, show)
 
 

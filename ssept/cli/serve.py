@@ -106,9 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _serve(arguments: argparse.Namespace) -> None:
     try:
-        from ssept.serving.runtime import sockets
-        from ssept.serving.runtime import supervisor as workers
-        from ssept.serving.runtime import uvicorn_server as server
+        from ssept.serving.runtime import sockets, supervisor, uvicorn_server
     except ImportError as error:
         if (error.name or "").startswith("ssept"):
             raise
@@ -120,21 +118,17 @@ def _serve(arguments: argparse.Namespace) -> None:
         if value is not None:
             os.environ[VARIABLES[field]] = str(value)
     settings = from_environment()
-    # SIGINT too: a shell script starts what it runs in the background with that ignored.
-    before = {
-        number: signal.signal(number, signal.default_int_handler)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        with sockets.listen_at(arguments.host, arguments.port) as listener:
-            if arguments.workers == 1:
-                server.serve(listener, settings, arguments.access_log, _say)
-            else:
-                workers.serve(listener, settings, arguments.access_log, _say, arguments.workers)
-            print("stopped")
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    # SIGINT too: a shell script starts its background commands with SIGINT ignored.
+    with (
+        interrupted_by(signal.SIGINT, signal.SIGTERM),
+        sockets.listen_at(arguments.host, arguments.port) as listener,
+    ):
+        given = listener, settings, arguments.access_log, _say
+        if arguments.workers == 1:
+            uvicorn_server.serve(*given)
+        else:
+            supervisor.serve(*given, arguments.workers)
+        print("stopped")
 
 
 def _say(line: str) -> None:

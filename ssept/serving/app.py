@@ -13,11 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from ssept.errors import SseptError
-from ssept.serving.core.registry import Models, Service
-from ssept.serving.core.state import ServiceState
-from ssept.serving.http_api import health as operations
-from ssept.serving.http_api import page, predict
-from ssept.serving.http_api import v2 as open_inference
+from ssept.serving.core.gauges import RegistryCollector
+from ssept.serving.core.registry import LoadedModels, ModelRegistry
+from ssept.serving.http_api import health, page, predict, v2
 from ssept.serving.http_api.asgi import (
     CLOSE,
     NOSNIFF,
@@ -32,9 +30,9 @@ from ssept.serving.http_api.asgi import (
     respond,
     whole,
 )
-from ssept.serving.http_api.callers import Callers
-from ssept.serving.http_api.overload import too_much
-from ssept.serving.settings import Settings, from_environment
+from ssept.serving.http_api.callers import CallerPolicy
+from ssept.serving.http_api.overload import overload_error
+from ssept.serving.settings import ServerSettings, from_environment
 
 LOG = logging.getLogger("ssept.serving")
 OTHER = "other"  # the route, in the metrics, of all paths that there are not
@@ -116,8 +114,8 @@ class Application:
     async def _start(self, settings: ServerSettings) -> None:
         self.registry = ModelRegistry(settings)
         models, self._models = self._models, None  # a reload is to free them
-        await self.service.start(models)
-        self.service.telemetry.show(ServiceState(self.service))
+        await self.registry.start(models)
+        self.registry.telemetry.register(RegistryCollector(self.registry))
         self._seconds = settings.deadline_ms / 1000
         self._callers = CallerPolicy(settings.allowed_hosts, settings.cors_origins)
         self._api = make_api(self.registry)

@@ -13,7 +13,7 @@ from ssept.serving.core.batcher import Job, Observer
 from ssept.serving.core.call_statistics import CallStatistics
 from ssept.serving.core.engine import Engine
 from ssept.serving.core.telemetry import WORKERS_VARIABLE, Telemetry
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 
 LOG = logging.getLogger("ssept.serving")
 

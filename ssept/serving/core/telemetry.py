@@ -91,8 +91,8 @@ class Telemetry:
 
         return observe
 
-    def show(self, collector: Collector) -> None:
-        """Show what a collector gives with the counters."""
+    def register(self, collector: Collector) -> None:
+        """Expose the metrics of a collector together with the counters."""
         self._registry.register(collector)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:

@@ -97,7 +97,7 @@ async def predict(registry: ModelRegistry, scope: Scope, receive: Receive, send:
     try:
         answer = await job.answer
     except OverloadedError:
-        raise overloaded(service, "age") from None
+        raise overloaded(registry.telemetry, "age") from None
     return await respond(send, 200, to_json(_prediction(models, asked, answer)))
 
 
@@ -116,7 +116,7 @@ async def predict_batch(registry: ModelRegistry, scope: Scope, receive: Receive,
             jobs.append(_submit(registry, request, asked))
         answers = await asyncio.gather(*(job.answer for job in jobs))
     except OverloadedError:
-        raise overloaded(service, "age") from None
+        raise overloaded(registry.telemetry, "age") from None
     finally:
         for job in jobs:
             job.answer.cancel()  # of no effect on those that have been answered
@@ -208,7 +208,7 @@ def _submit(registry: ModelRegistry, request: PredictRequest, asked: Asked) -> J
     try:
         return engine.batcher.submit([user], [items], request.top_k, exclude)
     except OverloadedError:
-        raise overloaded(service, "queue") from None
+        raise overloaded(registry.telemetry, "queue") from None
 
 
 def _prediction(models: LoadedModels, asked: Asked, answer: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Probe:
 
 
 def within(limit_ms: float) -> Callable[[Result], bool]:
-    """Return the promise that every request succeeds, and 99 % of them within `limit_ms`."""
+    """Return the condition that every request succeeds, and 99 % of them within a limit in ms."""
 
     def kept(result: Result) -> bool:
         p99 = result.latency.p99_ms

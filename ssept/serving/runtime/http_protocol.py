@@ -76,13 +76,13 @@ class LimitedProtocol(HttpToolsProtocol):
         A client whose connection ends between requests makes a new one, and one that does nothing
         shuts nobody out. Where there may be many, some end together: to find them takes a while.
         """
-        free: list[Protocol] = [
+        free: list[LimitedProtocol] = [
             one
             for one in self.connections
-            if isinstance(one, Protocol) and one is not self and one._is_free
+            if isinstance(one, LimitedProtocol) and one is not self and one._is_free
         ]
         count = max(1, self._most // AT_ONCE)
-        longest = heapq.nsmallest(count, free, key=Protocol._waiting_since)
+        longest = heapq.nsmallest(count, free, key=LimitedProtocol._waiting_since)
         for one in longest or [self]:
             self.connections.discard(one)  # the loop closes it later, and may accept more before
             one.timeout_keep_alive_handler()

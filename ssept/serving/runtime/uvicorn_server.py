@@ -19,10 +19,10 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ssept.serving.app import Application
-from ssept.serving.core.registry import Models, load_models
-from ssept.serving.runtime.http_protocol import Protocol, most_connections
-from ssept.serving.runtime.sockets import place_of, readable, refuse_new, unusable
-from ssept.serving.settings import ANY, Settings
+from ssept.serving.core.registry import LoadedModels, load_models
+from ssept.serving.runtime.http_protocol import LimitedProtocol, most_connections
+from ssept.serving.runtime.sockets import address_error, place_of, readable, refuse_new
+from ssept.serving.settings import ANY, ServerSettings
 
 LOG = logging.getLogger("ssept.serving")
 CLOSE = (b"connection", b"close")
@@ -118,8 +118,8 @@ class UvicornServer(uvicorn.Server):
             LOG.error("reload failed, the models of before stay: %r", error)
 
 
-def with_hosts(settings: Settings, listener: socket.socket) -> Settings:
-    """The settings with what requests may name as their host, by who can reach the server.
+def with_hosts(settings: ServerSettings, listener: socket.socket) -> ServerSettings:
+    """Return the settings with the hosts that requests may name, which depend on the address.
 
     On an address of this machine alone, that and what the settings add. On others there is nothing
     that DNS rebinding would get around, and their names are unknown: any host is allowed.
@@ -155,7 +155,7 @@ def serve(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=partial(Protocol, app, most_connections()),  # type: ignore[arg-type]  # which uvicorn only calls
+        http=partial(LimitedProtocol, app, most_connections()),  # type: ignore[arg-type]  # which uvicorn only calls
         ws="none",
         interface="asgi3",
         lifespan="on",
@@ -172,7 +172,7 @@ def serve(
     try:
         server.run([listener])
     except OSError as error:
-        raise unusable(place_of(listener), error) from error
+        raise address_error(place_of(listener), error) from error
 
 
 def _application(settings: ServerSettings, listener: socket.socket) -> tuple[Application, str]:

@@ -13,8 +13,8 @@ GPU_ACCELERATOR, CPU_ACCELERATOR = "tensorrt", "openvino"
 ACCELERATORS = (GPU_ACCELERATOR, CPU_ACCELERATOR)
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class TritonSettings:
     """How the server runs the model.
 
     Attributes:
@@ -63,7 +63,7 @@ class Settings:
             raise SseptError(f"{CPU_ACCELERATOR} runs on the CPU: leave the GPUs out")
 
 
-def model_config(tensors: Interface, settings: Settings) -> Any:
+def model_config(tensors: Interface, settings: TritonSettings) -> Any:
     """Triton's own message for a model, `inference.ModelConfig`.
 
     Raises:

@@ -11,11 +11,19 @@ from ssept.artifacts import Artifact, model_files
 from ssept.errors import ArtifactError
 from ssept.files import written_folder
 from ssept.providers.onnxruntime_session import cpu_session, refusals
-from ssept.serving.interface import DEFAULT_K, MODEL, SEQ, USER_ID, Interface, Tensor, interface
+from ssept.serving.interface import (
+    DEFAULT_K,
+    MODEL,
+    SEQ,
+    USER_ID,
+    Interface,
+    Tensor,
+    model_interface,
+)
 from ssept.serving.triton.config import (
     BACKEND,
     PLATFORM,
-    Settings,
+    TritonSettings,
     interface_of,
     model_config,
     read_config,
@@ -26,7 +34,7 @@ from ssept.serving.triton.graph import rewrite
 CONFIG, MODEL_FILE = "config.pbtxt", "model.onnx"
 ALL_SCORES, BEST = "scores", "topk"
 OUTPUTS = (ALL_SCORES, BEST)
-DEFAULTS = Settings()
+DEFAULTS = TritonSettings()
 TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(int32)": "TYPE_INT32", "tensor(float)": "TYPE_FP32"}
 
 

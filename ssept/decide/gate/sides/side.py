@@ -14,6 +14,7 @@ from ssept.decide.gate.sides.worktrees import ENVIRONMENT, check_out, own_folder
 from ssept.errors import GateError, SseptError
 from ssept.git import commit_of
 from ssept.manifests import MANIFEST
+from ssept.signals import handled
 
 ACCEPTED = (
     "expected a git revision, a source tree (a folder with pyproject.toml and ssept/), an "

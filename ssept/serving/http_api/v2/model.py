@@ -21,9 +21,9 @@ from ssept.serving.http_api.asgi import (
     respond,
 )
 from ssept.serving.http_api.overload import overloaded
-from ssept.serving.http_api.v2.codec import HEADER_LENGTH, VERSION, Contract
+from ssept.serving.http_api.v2.codec import HEADER_LENGTH, VERSION, ModelCodec
 from ssept.serving.http_api.v2.tensors import datatype_of, decompressed
-from ssept.serving.interface import DEFAULT_K, MODEL, SCORES, Tensor, interface
+from ssept.serving.interface import DEFAULT_K, MODEL, SCORES, Tensor, model_interface
 from ssept.variants import CUSTOM
 
 SERVER = "ssept"
@@ -98,7 +98,9 @@ class V2Model:
                 jobs.append(engine.batcher.submit(users, sequences, k))
             return [await job.answer for job in jobs]
         except OverloadedError:
-            raise overloaded(self._service, "age" if len(jobs) == len(calls) else "queue") from None
+            raise overloaded(
+                self._registry.telemetry, "age" if len(jobs) == len(calls) else "queue"
+            ) from None
         finally:
             for job in jobs:
                 job.answer.cancel()  # where it has come, that changes nothing

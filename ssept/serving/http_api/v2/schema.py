@@ -89,7 +89,7 @@ class Requests(Compute):
 
 
 class Batches(Compute):
-    """The calls with a given number of sequences."""
+    """The calls with one batch size."""
 
     batch_size: int
 
