@@ -35,17 +35,16 @@ from ssept.serving.http_api.overload import overload_error
 from ssept.serving.settings import ServerSettings, from_environment
 
 LOG = logging.getLogger("ssept.serving")
-OTHER = "other"  # the route, in the metrics, of all paths that there are not
-BINARY_HEADER = "inference-header-content-length"
+OTHER = "other"  # the route of all unknown paths in the metrics
 
 
 class Application:
-    """ASGI: the paths under load by themselves, all others through FastAPI.
+    """The ASGI application: it answers the paths under load itself, and all others with FastAPI.
 
-    FastAPI's own way to a handler takes as long as the model does.
+    FastAPI's way to a handler takes as long as the model does.
 
     Attributes:
-        registry: what answers, from the start on.
+        registry: the models that answer, set at the start.
     """
 
     registry: ModelRegistry
@@ -56,8 +55,8 @@ class Application:
         """Prepare it.
 
         Args:
-            settings: read from the environment when it starts, if there are none.
-            models: that it begins with; loaded when it starts, if there are none.
+            settings: None to read them from the environment at the start.
+            models: the first models; None to load them at the start.
         """
         self._settings = settings
         self._models = models
@@ -66,7 +65,7 @@ class Application:
         self._answer: Handler = self._run
 
     def refusal(self, url: bytes, scope: Scope) -> bytes | None:
-        """Return a complete HTTP answer if a request is to be refused unread, else None.
+        """Return a complete HTTP answer if the server has no time for a request, else None.
 
         Args:
             url: its path, with the query if there is one.
@@ -78,14 +77,14 @@ class Application:
         try:
             self._callers.check(scope)
         except RefusedError:
-            return None  # it gets that error the longer way
+            return None  # it gets that error through ASGI
         route, answer = found
         self.registry.telemetry.answered(route, BUSY.status, 0.0)
         self.registry.telemetry.refused.labels("queue").inc()
         return answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; or start and end, for the lifespan."""
+        """Answer a request, or the events of the lifespan."""
         if scope["type"] == "http":
             await self._answer(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -130,8 +129,8 @@ class Application:
                 self._run,
                 allow_origins=settings.cors_origins,
                 allow_methods=("GET", "POST"),
-                allow_headers=("content-type", BINARY_HEADER),
-                expose_headers=("retry-after", BINARY_HEADER),
+                allow_headers=("content-type", v2.LENGTH_HEADER.lower()),
+                expose_headers=("retry-after", v2.LENGTH_HEADER.lower()),
             )
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -195,7 +194,7 @@ class Exchange:
             await respond(self.send, error.status, error.body(path), error.headers)
 
     def took_too_long(self) -> bool:
-        """Whether the deadline, and nobody else, has cancelled the task."""
+        """Return whether the deadline, and nobody else, has cancelled the task."""
         if not self._late or self._task is None:
             return False
         if sys.version_info >= (3, 11):
@@ -219,9 +218,9 @@ def _template(scope: Scope) -> str:
 
 
 def make_api(registry: ModelRegistry) -> FastAPI:
-    """All routes, with their description at /openapi.json.
+    """Make the FastAPI application with all routes and their description at /openapi.json.
 
-    There is no page for it: FastAPI's load their scripts from elsewhere.
+    There is no documentation page: FastAPI's pages load their scripts from other sites.
     """
     api = FastAPI(
         title="ssept",

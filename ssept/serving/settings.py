@@ -70,7 +70,7 @@ class ServerSettings:
     allowed_hosts: tuple[str, ...] = ()
 
     def session(self, variant: str) -> SessionSettings:
-        """How the sessions of a variant are started.
+        """Return the settings of the sessions of a variant.
 
         Raises:
             SseptError: the file of `ssept tune` cannot be used, or has nothing of this cell.

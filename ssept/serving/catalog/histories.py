@@ -32,11 +32,11 @@ class Histories:
     items: Ids
 
     def of(self, user: int) -> Ids:
-        """All items of a catalog user, the newest last; int64[n]."""
+        """Return all items of a catalog user, the newest last; int64[n]."""
         return self.items[self.starts[user - 1] : self.starts[user]]
 
     def popularity(self) -> Ids:
-        """How often each item occurs, int64[items]."""
+        """Count how often each item occurs; int64[items]."""
         return np.bincount(self.items, minlength=len(self.item_ids) + 1)[1:]
 
 

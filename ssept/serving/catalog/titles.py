@@ -69,7 +69,7 @@ class Titles:
     def _between(
         self, texts: list[str], places: Ids, start: str, end: str
     ) -> npt.NDArray[np.bool_]:
-        """Which items a sorted list has from a text to another, without that; bool[items]."""
+        """Mark the items whose texts in a sorted list are from `start` up to `end`; bool[items]."""
         found = np.zeros(len(self._items), bool)
         found[places[bisect_left(texts, start) : bisect_left(texts, end)]] = True
         return found

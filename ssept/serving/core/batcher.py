@@ -53,7 +53,7 @@ Observer = Callable[[Sequence[Job], float], None]
 
 
 class Call(NamedTuple):
-    """What became of a session's call.
+    """The outcome of a call of a session.
 
     Attributes:
         answers: of each job, or the error of all.
@@ -66,11 +66,10 @@ class Call(NamedTuple):
 
 
 class Batcher:
-    """Gives what waits to sessions, each in a thread of its own, as soon as one is idle.
+    """Runs waiting jobs in sessions, each in a thread of its own, as soon as one is idle.
 
-    While a session works, what arrives meanwhile gathers, and is its next batch. So nothing waits
-    when there is little to do, and batches grow with the load. All methods are called on the event
-    loop's thread.
+    Requests that arrive while a session works are its next batch. So no request waits when there is
+    little to do, and batches grow with the load. All methods are called on the event loop's thread.
 
     The wait of a new request is predicted from the queue before it and from how long a sequence
     has taken lately, with all that the process has to do for it. That bounds the queue by time, on
@@ -180,7 +179,7 @@ class Batcher:
             await self._loop.run_in_executor(None, thread.join)
 
     def _dispatch(self) -> None:
-        """Give waiting jobs to idle sessions."""
+        """Pass waiting jobs to idle sessions."""
         self._soon = False
         if self._looked < self._rows < self.max_batch and self._is_short(self._rows):
             # Some have come since the last look: there may be more to read, at no wait.

@@ -29,7 +29,7 @@ class CallStatistics:
     """
 
     def __init__(self, variant: str, shared: Path | None = None) -> None:
-        """Begin at 0.
+        """Set all counts to 0.
 
         Args:
             variant: its name.
@@ -94,7 +94,7 @@ class CallStatistics:
         }
 
     def _sum(self) -> tuple[float, npt.NDArray[np.float64]]:
-        """When the last call was, and the numbers of all workers together."""
+        """Return the time of the last call, and the sums over all workers."""
         if self._shared is None:
             every = np.array(self._own)[None]
         else:

@@ -36,7 +36,7 @@ class Engine:
         """
         chosen = settings.session(variant)
         self.variant = variant
-        # Tuned for latency, the batch was not looked for, and says nothing of what may be joined.
+        # A file tuned for latency has batch 1, which is no limit on batching.
         self.max_batch = chosen.batch if chosen.batch > 1 else settings.max_batch
         self._settings = settings
         self._sessions = [
@@ -62,11 +62,11 @@ class Engine:
         )
 
     async def stop(self) -> None:
-        """Answer all waiting requests, then stop the engines."""
+        """Answer all waiting requests, then end the threads."""
         await self.batcher.close()
 
     def _run(self, session: Session, jobs: Sequence[Job]) -> list[Any]:
-        """One call for jobs of one kind: the answer of each."""
+        """Answer jobs of one kind with a single call; one answer for each job."""
         users, sequences = self._inputs(jobs)
         ks = [job.k or 0 for job in jobs]
         if all_scores := jobs[0].k is None:

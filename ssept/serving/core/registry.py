@@ -12,7 +12,7 @@ from ssept.serving.catalog.catalog import Catalog, catalog_of
 from ssept.serving.core.batcher import Job, Observer
 from ssept.serving.core.call_statistics import CallStatistics
 from ssept.serving.core.engine import Engine
-from ssept.serving.core.telemetry import WORKERS_VARIABLE, Telemetry
+from ssept.serving.core.telemetry import METRICS_VARIABLE, Telemetry
 from ssept.serving.settings import ServerSettings
 
 LOG = logging.getLogger("ssept.serving")
@@ -59,8 +59,8 @@ class ModelRegistry:
         settings: what it was started with.
         telemetry: what is counted.
         statistics: the calls of each variant, for the Open Inference Protocol.
-        models: the ones that answer now.
-        draining: whether it is about to end; it is not ready then, though it still answers.
+        models: those that answer now.
+        draining: whether the server shuts down; it is not ready then, but still answers.
     """
 
     models: LoadedModels
@@ -68,7 +68,7 @@ class ModelRegistry:
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self.telemetry = Telemetry()
-        folder = os.environ.get(WORKERS_VARIABLE)
+        folder = os.environ.get(METRICS_VARIABLE)
         shared = Path(folder) if folder else None
         self.statistics = {
             variant: CallStatistics(variant, shared) for variant in settings.variants
@@ -97,7 +97,7 @@ class ModelRegistry:
         """Load the models again and answer with them; requests go on meanwhile.
 
         Returns:
-            Whether they could be loaded. If not, those of before go on answering.
+            Whether they could be loaded; if not, the models of before stay.
         """
         async with self._reloading:
             try:

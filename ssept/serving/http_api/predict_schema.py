@@ -56,7 +56,7 @@ class BatchPrediction(BaseModel):
 
 
 def one(settings: ServerSettings, catalog: Catalog) -> dict[str, Any]:
-    """Return OpenAPI's description of the body of one request, with the server's limits."""
+    """Describe the body of one request for OpenAPI, with the server's limits."""
     user, items = _known(catalog)
     known = {"user_id": user, "sequence": items}
     stranger = {"user_id": max(catalog.users, default=0) + 1, "sequence": items[:1]}
@@ -75,7 +75,7 @@ def one(settings: ServerSettings, catalog: Catalog) -> dict[str, Any]:
 
 
 def many(settings: ServerSettings, catalog: Catalog) -> dict[str, Any]:
-    """Return OpenAPI's description of the body of a batch request."""
+    """Describe the body of a batch request for OpenAPI."""
     user, items = _known(catalog)
     schema = BatchRequest.model_json_schema()
     schema["properties"]["requests"]["items"] = _limited(

@@ -21,7 +21,7 @@ ADDRESS = "127.0.0.1"
 POLL_SECONDS = 0.05
 HTTP_SECONDS = 5
 SHOWN_LINES = 6
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no way here
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # without a proxy
 
 
 class SupervisedProcess(ABC):
@@ -92,7 +92,7 @@ class SupervisedProcess(ABC):
         self.pid = int(pid)
 
     def check(self) -> None:
-        """Make sure that it still runs.
+        """Raise an error if the server has ended.
 
         Raises:
             ServerError: it has ended; with the last lines of its log.
@@ -105,7 +105,7 @@ class SupervisedProcess(ABC):
             raise ServerError(f"{self._program}: {how}: {self._reasons()}")
 
     def wait(self) -> None:
-        """Return only by the error that it has ended, or by an interruption.
+        """Wait until the server ends, which is an error, or until an interruption.
 
         Raises:
             ServerError: it has ended; with the last lines of its log.
@@ -143,7 +143,7 @@ class SupervisedProcess(ABC):
             self.stop()
 
     def stop(self) -> None:
-        """End it; returns when its processes, and all else that is its own, are gone."""
+        """Stop the server; returns when its processes and its files are gone."""
         assert self._watchdog.stdin is not None
         assert self._watchdog.stdout is not None
         self._watchdog.stdin.close()
@@ -152,17 +152,17 @@ class SupervisedProcess(ABC):
 
     @abstractmethod
     def _is_ready(self) -> bool:
-        """Whether it, and not another server on the same port, answers that it is ready."""
+        """Return whether this server, and not another one on its port, is ready."""
 
     def _reasons(self) -> str:
-        """Why it failed: the end of its log, or what is in there to the point."""
-        lines = self._telling(self._log_text())
+        """Return the lines of the log that explain a failure, and where the log is."""
+        lines = self._explaining(self._log_text())
         return "\n".join([*lines, f"(its log: {self.log})"])
 
     def _log_text(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def _telling(self, log: str) -> list[str]:
+    def _explaining(self, log: str) -> list[str]:
         """Return the lines of the log that explain a failure."""
         return log.splitlines()[-SHOWN_LINES:]
 

@@ -45,12 +45,12 @@ class Log:
         self.status = array("h", bytes(2 * requests))
 
     def errors(self) -> dict[str, int]:
-        """How many requests failed, by kind."""
+        """Count the failed requests by kind."""
         counts = sorted(Counter(self.status).items())
         return {KINDS.get(status, str(status)): n for status, n in counts if status != OK}
 
     def waited(self) -> int:
-        """How many requests found no connection free."""
+        """Count the requests that found no connection free."""
         return sum(map(operator.gt, self.sent, self.asked))
 
 
@@ -135,7 +135,7 @@ class Connections:
             self._note(number, UNSENT)
 
     def poll(self, seconds: float) -> None:
-        """Take in the answers that are there, after at most so long a wait for the first.
+        """Read the answers that have arrived; wait at most `seconds` for the first.
 
         Raises:
             LoadError: the server has gone, or a request got no answer in time.
@@ -207,7 +207,7 @@ class Connections:
         self._answered(number)
 
     def _lost(self, connection: _Connection, status: int) -> None:
-        """Put another connection in the place of one that is of no more use."""
+        """Replace a connection that cannot be used any more."""
         with self._lock:
             if connection.number is None:
                 self._idle.remove(connection)

@@ -30,7 +30,7 @@ QUERIES = 1  # in its library of samples: the bodies are taken in turn
 
 
 def unavailable() -> str | None:
-    """Why LoadGen cannot be used here; None if it can."""
+    """Return why LoadGen cannot be used here; None if it can."""
     if find_spec(LIBRARY):
         return None
     return "MLPerf LoadGen is not installed: pip install mlcommons-loadgen"

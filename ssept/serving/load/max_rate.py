@@ -7,7 +7,7 @@ from ssept.serving.load.result import Result
 
 STEP = 1.25
 PRECISION = 1.05
-LEAST = 0.02  # of the rate to start with: below that it is given up
+LEAST = 0.02  # of the rate to start with: below that the search ends
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ def largest_rate(
     Args:
         measure: tries a rate, requests a second.
         start: the rate to begin with.
-        kept: whether a result keeps the promise.
+        kept: whether a result meets the condition.
 
     Returns:
-        The largest rate that kept it, 0 if even a small one did not; and all that was tried.
+        The largest rate that met it, 0 if even a small one did not; and all probes.
     """
     probes: list[Probe] = []
 

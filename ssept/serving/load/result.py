@@ -15,7 +15,7 @@ BUSY = 0.9  # of a core: each of these clients has one thread that does the work
 
 @dataclass(frozen=True)
 class Percentiles:
-    """Of latencies in ms; None where there are too few for that percentile."""
+    """Percentiles of latencies in ms; None where there are too few samples."""
 
     p50_ms: float | None
     p90_ms: float | None
@@ -24,7 +24,7 @@ class Percentiles:
 
     @classmethod
     def of(cls, latencies_ms: npt.NDArray[np.float64]) -> "Percentiles":
-        """Those of float64[n]; n may be 0."""
+        """Compute the percentiles of float64[n]; n may be 0."""
         return cls(*(_percentile(latencies_ms, q) for q in MINIMUM_SAMPLES))
 
 
@@ -34,7 +34,7 @@ def _percentile(samples: npt.NDArray[np.float64], q: int) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One load.
+    """The result of one load.
 
     In a closed loop latency counts from the sending of a request, in an open loop from when it was
     to be sent: a client or server that is late does not make its own figures better by that.
@@ -74,5 +74,5 @@ class Result:
         return self.client_cpu > BUSY or (late is not None and late > LATE_MS)
 
     def facts(self) -> dict[str, Any]:
-        """All of it, to be saved as JSON."""
+        """Return all fields, to be saved as JSON."""
         return asdict(self) | {"client_bound": self.client_bound}

@@ -24,7 +24,7 @@ ERRORS = {
 
 
 def unavailable() -> str | None:
-    """Why wrk cannot be used here; None if it can."""
+    """Return why wrk cannot be used here; None if it can."""
     return None if shutil.which("wrk") else "wrk is not installed: apt-get install wrk"
 
 
@@ -83,6 +83,6 @@ def _result(found: dict[str, int], cpu: float) -> Result:
 
 
 def _children_cpu() -> float:
-    """Seconds of CPU that ended children have used."""
+    """Return the CPU seconds of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

@@ -16,14 +16,14 @@ MOST_HEAD_BYTES = 1 << 16
 HEAD_SECONDS = 10
 MOST_PIPELINED = 64
 MOST_CONNECTIONS = 4096  # of a process
-AT_ONCE = 64  # a part of them that may end together
+AT_ONCE = 64  # the part of them that may be closed together is 1 / AT_ONCE
 SPARE_FILES = 32  # file descriptors that are for something else
 TOO_LONG = f"The head is longer than {MOST_HEAD_BYTES} bytes."
 NOTHING, HEAD, BODY = range(3)  # of a request, that has begun to come
 
 
 def most_connections() -> int:
-    """How many connections leave this process file descriptors for everything else."""
+    """Return how many connections leave enough file descriptors for everything else."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return MOST_CONNECTIONS
@@ -36,22 +36,21 @@ class StopError(Exception):
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """A connection.
+    """An HTTP/1.1 connection with limits.
 
-    Under more load than can be served most of the work would be to refuse: reading a request into
-    an ASGI scope, a task for it, the answer by messages. So that there is time left to serve, a
-    refused request gets its answer here, as soon as its head has been read.
+    Under overload most of the work would be to refuse requests: an ASGI scope, a task and messages
+    for each of them. So a refused request gets its answer here, as soon as its head has been read.
 
-    A client that does not read its answer is ended by the system: see `sockets.listen_at`.
+    The kernel disconnects a client that does not read its answer: see `sockets.listen_at`.
     """
 
     def __init__(self, app: Application, most: int, **of_uvicorn: Any) -> None:
-        """Prepare it.
+        """Prepare the connection.
 
         Args:
-            app: the application, which knows when it has too much to do.
-            most: how many connections there may be.
-            of_uvicorn: what uvicorn gives.
+            app: the application, which knows when it is overloaded.
+            most: the largest number of connections.
+            of_uvicorn: uvicorn's own arguments.
         """
         super().__init__(**of_uvicorn)
         self._application = app
@@ -64,17 +63,17 @@ class LimitedProtocol(HttpToolsProtocol):
         self.url = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Start the time limit of the first request."""
         super().connection_made(transport)
         self._allow(HEAD_SECONDS)
         if len(self.connections) > self._most:
             self._make_room()
 
     def _make_room(self) -> None:
-        """End the connections that have waited longest for their clients.
+        """Close the connections that have waited longest for their clients.
 
-        A client whose connection ends between requests makes a new one, and one that does nothing
-        shuts nobody out. Where there may be many, some end together: to find them takes a while.
+        A client whose connection is closed between requests opens a new one, and an idle client
+        keeps nobody out. Several are closed together, because the search for them takes a while.
         """
         free: list[LimitedProtocol] = [
             one
@@ -88,7 +87,7 @@ class LimitedProtocol(HttpToolsProtocol):
             one.timeout_keep_alive_handler()
 
     def _waiting_since(self) -> float:
-        """When it began to wait for its client, on the loop's clock."""
+        """Return when the connection began to wait for its client, on the loop's clock."""
         if self._timer is not None:
             return self._timer.when() - HEAD_SECONDS
         if self.timeout_keep_alive_task is not None:
@@ -96,7 +95,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more, and let no request write an answer."""
+        """Stop the timer, and let no request write an answer."""
         self._stop_timer()
         self.pipeline.clear()
         for cycle in self._waited_for:
@@ -105,7 +104,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read; a head that is too long, or stays incomplete, closes the connection."""
+        """Read data; a head that is too long, or stays incomplete, closes the connection."""
         self._read_bytes = len(data)
         if self._coming == NOTHING:
             self._stop_timer()
@@ -119,7 +118,7 @@ class LimitedProtocol(HttpToolsProtocol):
                 self._allow(HEAD_SECONDS)
 
     def on_headers_complete(self) -> None:
-        """Refuse the request at once, or have it answered."""
+        """Refuse the request at once, or pass it to the application."""
         if (
             self._other_bytes > MOST_HEAD_BYTES
             or self._read_bytes > MOST_HEAD_BYTES  # of which the head may be any part
@@ -160,7 +159,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no request; without an answer where that would be taken for another's."""
+        """Refuse invalid data; without an answer if that could be taken for another request's."""
         if self.transport.is_closing():
             return
         begun = self.cycle.response_started if self._coming == BODY else not self._is_free
@@ -201,7 +200,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 class _Refused:
-    """In the place of uvicorn's cycle of a request that has been answered."""
+    """A stand-in for uvicorn's cycle of a request that has been answered."""
 
     response_started = response_complete = True
     disconnected = False

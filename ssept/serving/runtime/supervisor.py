@@ -1,8 +1,7 @@
 """The supervisor: it starts, replaces and stops several server processes on one address.
 
-`python -m ssept.serving.runtime.supervisor LISTENER STARTED PARENT ACCESS_LOG` is one of them;
-LISTENER and STARTED are file descriptors that it inherits, PARENT the process id of the one that
-started it.
+`python -m ssept.serving.runtime.supervisor LISTENER STARTED PARENT ACCESS_LOG` runs a worker:
+LISTENER and STARTED are inherited file descriptors, PARENT is the supervisor's process id.
 """
 
 import contextlib
@@ -27,6 +26,7 @@ from ssept.children import command
 from ssept.errors import ServerError, SseptError
 from ssept.owned import mark, remove
 from ssept.serving.core.registry import load_models
+from ssept.serving.core.telemetry import METRICS_VARIABLE
 from ssept.serving.runtime.sockets import refuse_new
 from ssept.serving.runtime.uvicorn_server import configure_logging, describe
 from ssept.serving.runtime.uvicorn_server import serve as answer
@@ -34,7 +34,6 @@ from ssept.serving.settings import ServerSettings, from_environment
 from ssept.signals import handled
 
 LOG = logging.getLogger("ssept.serving")
-METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # of prometheus_client: a folder for all processes
 RETRY_SECONDS = 5
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
@@ -44,11 +43,10 @@ class WorkerProcess:
     """A server process, ready or still starting.
 
     Attributes:
-        process: it.
         place: its number, which decides its CPUs.
         ended: a file descriptor that is readable once it has ended.
-        started: one that is readable once it answers.
-        answers: whether it does.
+        started: a file descriptor that is readable once it answers.
+        answers: whether it answers.
     """
 
     process: "subprocess.Popen[bytes]"
@@ -61,8 +59,8 @@ class WorkerProcess:
 class Supervisor:
     """Supervises a fixed number of workers.
 
-    One that ends by itself is replaced. SIGTERM and SIGINT end all, a second one at once; SIGHUP
-    makes each reload its models.
+    A worker that ends by itself is replaced. SIGTERM and SIGINT stop all workers, a second signal
+    stops them at once; SIGHUP makes each worker reload its models.
     """
 
     def __init__(
@@ -89,12 +87,12 @@ class Supervisor:
         """Start the workers; returns when they have ended after SIGTERM or SIGINT.
 
         Raises:
-            ServerError: one ended before all of them had answered; what it said is in the log.
+            ServerError: a worker ended before all workers were ready; its error is in the log.
         """
         configure_logging(self._access_log)
         with self._selector, _signals() as signals, _metrics_folder():
             self._selector.register(
-                signals, selectors.EVENT_READ, lambda: self._told(signals.recv(1)[0])
+                signals, selectors.EVENT_READ, lambda: self._receive(signals.recv(1)[0])
             )
             while self._workers or not self._ending:
                 self._fill()
@@ -105,7 +103,7 @@ class Supervisor:
             raise ServerError("a worker did not start, see above; the others were stopped")
 
     def _fill(self) -> None:
-        """Start what is missing, unless the last one has just failed to start."""
+        """Start the missing workers, unless the last one has just failed to start."""
         if not self._ending and time.monotonic() >= self._next_start:
             for _ in range(self._count - len(self._workers)):
                 self._start()
@@ -121,7 +119,7 @@ class Supervisor:
         )
         os.close(writer)
         place = min(set(range(self._count)) - {worker.place for worker in self._workers})
-        # Moved about by the system, workers lose their caches, and wait for one another.
+        # Workers that the kernel moves between CPUs lose their caches and wait for one another.
         if cpus := cpus_of(place, self._count):
             os.sched_setaffinity(process.pid, cpus)
         worker = WorkerProcess(process, place, os.pidfd_open(process.pid), reader)
@@ -160,7 +158,7 @@ class Supervisor:
         if not worker.answers:
             self._next_start = time.monotonic() + RETRY_SECONDS
 
-    def _told(self, number: int) -> None:
+    def _receive(self, number: int) -> None:
         if number == signal.SIGHUP:
             for worker in self._workers:
                 if worker.answers:  # else it loads what is newest anyway
@@ -192,12 +190,12 @@ def serve(
     ready: Callable[[str], None],
     count: int,
 ) -> None:
-    """As `ssept.serving.runtime.uvicorn_server.serve`, by several processes.
+    """Serve as `ssept.serving.runtime.uvicorn_server.serve`, with several processes.
 
     Raises:
         SseptError: as there; or a worker does not start.
     """
-    # Here first: models are built once, and an error is reported once.
+    # Load them here first: models are built once, and an error is reported once.
     line = describe(settings, load_models(settings), listener)
     Supervisor(listener, count, access_log, lambda: ready(line)).run()
 
@@ -230,16 +228,16 @@ def _metrics_folder() -> Iterator[None]:
 
 
 def main() -> int:
-    """Be a worker, as the arguments say."""
+    """Run a worker as the arguments describe it."""
     listener, ready, parent, access_log = map(int, sys.argv[1:])
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
-    # A parent that is killed can take nothing down.
+    # A parent that is killed cannot stop its workers.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
         return 1
     try:
         with socket.socket(fileno=listener) as one, os.fdopen(ready, "wb", 0) as parents:
-            answer(one, from_environment(), bool(access_log), lambda _: _tell(parents), False)
+            answer(one, from_environment(), bool(access_log), lambda _: _report(parents), False)
     except SseptError as error:
         print(f"ssept: error: {error}", file=sys.stderr)
         return 1
@@ -249,7 +247,7 @@ def main() -> int:
     return 0
 
 
-def _tell(parent: IO[bytes]) -> None:
+def _report(parent: IO[bytes]) -> None:
     parent.write(b"1")
 
 

@@ -20,12 +20,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ssept.serving.app import Application
 from ssept.serving.core.registry import LoadedModels, load_models
+from ssept.serving.http_api.asgi import CLOSE
 from ssept.serving.runtime.http_protocol import LimitedProtocol, most_connections
 from ssept.serving.runtime.sockets import address_error, place_of, readable, refuse_new
 from ssept.serving.settings import ANY, ServerSettings
 
 LOG = logging.getLogger("ssept.serving")
-CLOSE = (b"connection", b"close")
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep theirs, so that they are not surprised
 LINGER_SECONDS = 0.5
 GRACE_SECONDS = 2  # after the deadline of requests, for clients that are slow to read
@@ -42,7 +42,7 @@ class UvicornServer(uvicorn.Server):
         own_listener: bool,
         ready: Callable[[], None],
     ) -> None:
-        """Prepare it.
+        """Prepare the server.
 
         Args:
             config: of uvicorn.
@@ -63,7 +63,7 @@ class UvicornServer(uvicorn.Server):
         self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to shut down; at once on the second signal."""
+        """Shut down; at once on the second signal."""
         del sig, frame
         self.force_exit = self.should_exit
         self.should_exit = True
@@ -212,12 +212,12 @@ def configure_logging(access_log: bool) -> None:
 
 
 def _idle(connection: HttpToolsProtocol) -> bool:
-    """Whether no request on it waits for an answer."""
+    """Return whether no request on a connection waits for an answer."""
     cycle = connection.cycle
     return cycle is None or cycle.response_complete
 
 
 def _unread(connection: HttpToolsProtocol) -> bool:
-    """Whether bytes have arrived on it that the loop has not read yet."""
+    """Return whether a connection has bytes that the loop has not read yet."""
     transport = connection.transport
     return not transport.is_closing() and readable(transport.get_extra_info("socket"))

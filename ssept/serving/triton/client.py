@@ -42,7 +42,7 @@ class Client:
         self._client.close()
 
     def scores(self, user: npt.ArrayLike, sequence: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Scores of the whole catalog, float32[B, items + 1]; see `infer` for the errors.
+        """Return the scores of the whole catalog, float32[B, items + 1]; errors as for `infer`.
 
         Args:
             user: int64[B].
@@ -63,7 +63,7 @@ class Client:
     def infer(
         self, inputs: dict[str, npt.NDArray[Any]], outputs: Sequence[str]
     ) -> dict[str, npt.NDArray[Any]]:
-        """One request.
+        """Send one request.
 
         Args:
             inputs: by name, the first axis being the batch.

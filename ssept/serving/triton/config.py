@@ -64,7 +64,7 @@ class TritonSettings:
 
 
 def model_config(tensors: Interface, settings: TritonSettings) -> Any:
-    """Triton's own message for a model, `inference.ModelConfig`.
+    """Make Triton's message for a model, `inference.ModelConfig`.
 
     Raises:
         SseptError: the triton extra is not installed.
@@ -153,7 +153,7 @@ def _fields(messages: Any, tensor: Tensor) -> dict[str, Any]:
 
 
 def _batching(messages: Any, settings: TritonSettings) -> Any:
-    """Without it Triton runs each request alone, since inputs and outputs are configured."""
+    """Configure batching; without it Triton runs each request alone."""
     if not settings.dynamic_batching:
         return None
     return messages.ModelDynamicBatching(
@@ -163,7 +163,7 @@ def _batching(messages: Any, settings: TritonSettings) -> Any:
 
 
 def _instances(messages: Any, settings: TritonSettings) -> Any:
-    """One group: Triton makes `count` instances on each GPU that it lists."""
+    """Make one group: Triton makes `count` instances on each of its GPUs."""
     group = messages.ModelInstanceGroup
     kind = group.KIND_GPU if settings.gpus else group.KIND_CPU
     return group(count=settings.instances, kind=kind, gpus=settings.gpus)
@@ -188,7 +188,7 @@ def _optimization(messages: Any, accelerator: str | None) -> Any:
 
 
 def _warm_up(messages: Any, tensors: Interface, max_batch_size: int) -> list[Any]:
-    """One run of the smallest and of the largest batch in each instance, before it is ready."""
+    """Request a warm-up of each instance: a run of the smallest and of the largest batch."""
     inputs = {
         tensor.name: messages.ModelWarmup.Input(
             data_type=messages.DataType.Value(tensor.type), dims=tensor.dims, zero_data=True
@@ -202,7 +202,7 @@ def _warm_up(messages: Any, tensors: Interface, max_batch_size: int) -> list[Any
 
 
 def _protobuf() -> tuple[Any, Any]:
-    """Triton's messages, and protobuf's text format."""
+    """Import Triton's messages, and protobuf's text format."""
     try:
         from google.protobuf import text_format
         from tritonclient.grpc import model_config_pb2

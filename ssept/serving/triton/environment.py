@@ -47,8 +47,8 @@ class Tools:
     def server_variables(self) -> dict[str, str]:
         """Return the environment variables of the server.
 
-        Without the wheel's libraries in the path the backend's process hangs; the first `python`
-        of PATH decides which packages it has.
+        Without the wheel's libraries in the path the backend's process does not end; the first
+        `python` of PATH decides which packages it has.
         """
         inherited = {
             name: value

@@ -125,7 +125,7 @@ def _values(tensors: tuple[Tensor, ...]) -> list[Any]:
 
 
 def _kind(triton_type: str) -> int:
-    """ONNX's number of a type of Triton's."""
+    """Return ONNX's number of a Triton type."""
     from onnx import TensorProto
 
     names = {"TYPE_FP32": "FLOAT"}
@@ -134,7 +134,7 @@ def _kind(triton_type: str) -> int:
 
 
 def _needed(nodes: list[Any], outputs: tuple[Tensor, ...]) -> tuple[list[Any], set[str]]:
-    """Of nodes in the order in which they run, those that outputs depend on; all they read."""
+    """Return the nodes that the outputs depend on, in running order, and all tensors they read."""
     read, needed = {tensor.name for tensor in outputs}, []
     for node in reversed(nodes):
         if read.intersection(node.output):

@@ -41,7 +41,7 @@ class Load:
     request_rate: float | None = None
 
     def arguments(self) -> list[str]:
-        """As perf_analyzer takes them."""
+        """Return the load as arguments of perf_analyzer."""
         amount = ("--concurrency-range", f"{self.concurrency}")
         if self.request_rate is not None:
             amount = ("--request-rate-range", f"{self.request_rate:g}")
@@ -109,7 +109,7 @@ def measure(load: Load) -> Figures:
     """Measure a load; perf_analyzer draws random ids, most of them outside the catalog.
 
     Raises:
-        LoadError: a request failed, or no figures came of it.
+        LoadError: a request failed, or there are no figures.
         SseptError: its environment cannot be made.
     """
     with _variables() as variables, tempfile.TemporaryDirectory(prefix="ssept-") as folder:
@@ -137,7 +137,7 @@ def read_report(path: Path) -> Figures:
     """Read the figures from a CSV report of perf_analyzer with `--verbose-csv`.
 
     Raises:
-        LoadError: there is no report, or it has not one row with these figures.
+        LoadError: there is no report, or not exactly one row with these figures.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:

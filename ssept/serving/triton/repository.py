@@ -111,7 +111,7 @@ def versions(folder: Path) -> list[int]:
 
 
 def answers_any_ids(file: Path) -> bool:
-    """Whether a served model answers ids of 32 bits, almost all of them in none of its tables.
+    """Return whether a model answers 32-bit ids, almost all of them outside its tables.
 
     Ids that need more bits are replaced by 0 before.
     """
@@ -158,7 +158,7 @@ def _interface(artifact: Artifact, k: int | None, outputs: Sequence[str] | None)
 
 
 def _check_other_versions(folder: Path, version: int, tensors: Interface) -> None:
-    """Versions of a model share one configuration, so they must take and give the same."""
+    """Refuse other inputs or outputs than those of the versions that share the configuration."""
     others = [str(other) for other in versions(folder) if other != version]
     if others and (there := interface_of(read_config(folder / CONFIG))) != tensors:
         raise ArtifactError(
@@ -198,7 +198,7 @@ def _problem(config: Any, there: list[int]) -> str | None:
 
 
 def _difference(config: Any, session: Any) -> str | None:
-    """How an ONNX file differs from what a configuration says of it."""
+    """Describe how an ONNX file differs from its configuration; None if it does not."""
     wanted = interface_of(config)
     given = {value.name: value for value in session.get_inputs()}
     if len(given) != len(wanted.inputs):
@@ -214,7 +214,7 @@ def _difference(config: Any, session: Any) -> str | None:
 
 
 def _mismatch(config: Any, tensor: Tensor, given: dict[str, Any], *, exact: bool) -> str | None:
-    """How a tensor of the configuration differs from the file's; None if it does not.
+    """Describe how a tensor differs between configuration and file; None if it does not.
 
     Where it need not be exact, an axis of any size fits.
     """

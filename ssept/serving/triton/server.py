@@ -77,7 +77,7 @@ class TritonServer(SupervisedProcess):
         return found
 
     def gpu_metrics(self) -> dict[str, float]:
-        """Its Prometheus metrics of GPUs by name and label; none where it sees no GPU."""
+        """Return its GPU metrics of Prometheus by name and label; none if it sees no GPU."""
         with DIRECT.open(self.metrics, timeout=HTTP_SECONDS) as answer:
             lines = answer.read().decode().splitlines()
         pairs = [line.rpartition(" ") for line in lines if line.startswith(GPU_METRICS)]
@@ -89,7 +89,6 @@ class TritonServer(SupervisedProcess):
             segment.chmod(0o600)
 
     def _is_ready(self) -> bool:
-        """Whether it, and not another server on the same port, answers that it is ready."""
         try:
             if self._ask("/v2")["name"] != self._name:
                 return False
@@ -105,7 +104,7 @@ class TritonServer(SupervisedProcess):
             text = answer.read()
         return json.loads(text) if text else None
 
-    def _telling(self, log: str) -> list[str]:
+    def _explaining(self, log: str) -> list[str]:
         """Return the failures in the log, or else its last lines."""
         # A traceback of the Python backend is one line with escaped ends.
         failures = [match[1].partition("\\n")[0] for match in FAILURE.finditer(log)]
@@ -114,7 +113,7 @@ class TritonServer(SupervisedProcess):
 
 
 def free_ports() -> Ports:
-    """Three ports that nothing listens on now."""
+    """Return three ports that nothing listens on now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
         for one in sockets:

@@ -13,6 +13,7 @@ from ssept.providers.session import Ids
 from ssept.serving.http_api.asgi import JSON, Headers, to_json
 from ssept.serving.http_api.v2.tensors import (
     DTYPES,
+    LENGTH_HEADER,
     Values,
     datatype_of,
     read_flag,
@@ -26,7 +27,7 @@ from ssept.serving.http_api.v2.tensors import (
 from ssept.serving.interface import SCORES, SEQ, USER_ID, Interface, Tensor
 
 VERSION = "1"  # of every model
-HEADER_LENGTH = b"inference-header-content-length"
+HEADER_LENGTH = LENGTH_HEADER.lower().encode()
 BYTES = (b"content-type", b"application/octet-stream")
 # Load generators send the same JSON part again and again, and reading it takes most of the time
 # that is spent here. Only short ones are remembered, so that nobody can fill the memory.

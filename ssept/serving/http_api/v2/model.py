@@ -50,7 +50,7 @@ class V2Model:
 
     @property
     def codec(self) -> ModelCodec:
-        """What it takes and gives: made anew when another engine runs it."""
+        """The codec of the model: made anew when another engine runs it."""
         engine = self._engine
         if self._made is None or self._made[0] is not engine:
             settings, model = self._registry.settings, engine.artifact.model
@@ -106,7 +106,7 @@ class V2Model:
                 job.answer.cancel()  # where it has come, that changes nothing
 
     def metadata(self) -> dict[str, Any]:
-        """Its inputs and outputs."""
+        """Return the names, types and shapes of the inputs and outputs."""
         tensors = self.codec.tensors
         return {
             "name": self.name,
@@ -117,7 +117,7 @@ class V2Model:
         }
 
     def config(self) -> dict[str, Any]:
-        """Its configuration: those of Triton's fields that say something here."""
+        """Return the configuration: the fields of Triton's that apply here."""
         settings, codec = self._registry.settings, self.codec
         gpu = PROVIDERS[settings.provider].nvidia
         instances = {"kind": "KIND_GPU" if gpu else "KIND_CPU", "count": settings.sessions}
@@ -145,7 +145,7 @@ class V2Model:
 
     @property
     def _platform(self) -> str:
-        """As Triton names them: what runs it, and the form of its file."""
+        """The runtime and the file format, in Triton's notation."""
         return f"{SERVER}_{self._engine.artifact.format}"
 
 

@@ -39,7 +39,7 @@ def direct(registry: ModelRegistry) -> Direct:
 
 
 def router(registry: ModelRegistry) -> APIRouter:
-    """All routes, described."""
+    """Return all routes with their OpenAPI description."""
     routes = APIRouter(prefix=OPEN_INFERENCE, tags=["Open Inference Protocol"])
     models = _models(registry)
     _add_server(routes, registry, models)

@@ -5,11 +5,10 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from ssept.serving.http_api.v2.tensors import datatype_of
+from ssept.serving.http_api.v2.tensors import LENGTH_HEADER, datatype_of
 from ssept.serving.interface import Interface, Tensor
 
 COUNT = {"type": "integer", "minimum": 0}
-BYTES_HEADER = "Inference-Header-Content-Length"
 JSON, BYTES = "application/json", "application/octet-stream"
 
 
@@ -131,7 +130,7 @@ class Answer(BaseModel):
 
 
 def parameters(path: str, allowed: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """OpenAPI's description of the parts of a path that are named in it, and their values."""
+    """Describe the parameters of a path and their allowed values for OpenAPI."""
     return [
         {
             "name": name,
@@ -145,7 +144,7 @@ def parameters(path: str, allowed: Mapping[str, Sequence[str]]) -> list[dict[str
 
 
 def body(tensors: Interface, max_batch: int) -> dict[str, Any]:
-    """OpenAPI's description of the body of a request."""
+    """Describe the body of a request for OpenAPI."""
     inputs = [
         {
             "name": tensor.name,
@@ -158,7 +157,7 @@ def body(tensors: Interface, max_batch: int) -> dict[str, Any]:
     binary = {
         "type": "string",
         "format": "binary",
-        "description": f"JSON as long as the header {BYTES_HEADER} says, in which the inputs have "
+        "description": f"JSON as long as the header {LENGTH_HEADER} says, in which the inputs have "
         "the parameter binary_data_size for their data, and then the data, little-endian",
     }
     return {
@@ -168,7 +167,7 @@ def body(tensors: Interface, max_batch: int) -> dict[str, Any]:
 
 
 def answers() -> dict[int | str, dict[str, Any]]:
-    """FastAPI's `responses` of a request."""
+    """Return the answers to a request, as FastAPI's `responses`."""
     refused = {
         400: "The request is invalid; the answer says why",
         404: "Unknown model or version",
@@ -181,7 +180,7 @@ def answers() -> dict[int | str, dict[str, Any]]:
         "model": Answer,
         "description": "The outputs: as JSON, or the data of those wanted as bytes behind it",
         "content": {BYTES: {"schema": {"type": "string", "format": "binary"}}},
-        "headers": {BYTES_HEADER: length},
+        "headers": {LENGTH_HEADER: length},
     }
     found: dict[int | str, dict[str, Any]] = {200: best}
     return found | {

@@ -12,6 +12,7 @@ from ssept.providers.session import Ids
 from ssept.serving.http_api.asgi import RefusedError
 from ssept.serving.interface import Tensor
 
+LENGTH_HEADER = "Inference-Header-Content-Length"
 INT64 = np.dtype("<i8")
 DTYPES: dict[str, np.dtype[Any]] = {"INT64": INT64, "FP32": np.dtype("<f4")}
 SHOWN = 80  # characters of what was sent, in a message
@@ -20,10 +21,10 @@ WINDOWS = {b"gzip": 31, b"deflate": 15}  # of zlib, which selects the format by 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Where an input's values are.
+    """The location of an input's values.
 
     Attributes:
-        data: the bytes, if they stood in the JSON part; else they stand behind it.
+        data: the bytes, if they were in the JSON part; None if they are behind it.
         offset: where they begin there.
         count: how many there are.
     """
@@ -34,7 +35,7 @@ class Values:
 
     @property
     def bytes_behind(self) -> int:
-        """How many bytes of them stand behind the JSON part."""
+        """The number of their bytes behind the JSON part."""
         return self.count * INT64.itemsize if self.data is None else 0
 
     def array(self, body: bytes, start: int) -> Ids:
@@ -64,11 +65,11 @@ def datatype_of(tensor: Tensor) -> str:
 
 
 def read_length(text: bytes, body: bytes) -> int:
-    """Read the length of a request's JSON part from the header Inference-Header-Content-Length."""
+    """Read the length of a request's JSON part from its header."""
     if text.isdigit() and len(text) < 20 and int(text) <= len(body):
         return int(text)
     wrong(
-        f"Inference-Header-Content-Length is {shown(text.decode('latin-1'))}; expected the length "
+        f"{LENGTH_HEADER} is {shown(text.decode('latin-1'))}; expected the length "
         f"of the JSON part, at most that of the body, {len(body)}"
     )
 
@@ -109,7 +110,7 @@ def read_size(tensor: Tensor, given: dict[str, Any]) -> int:
 
 
 def read_values(tensor: Tensor, given: dict[str, Any], count: int, offset: int) -> Values:
-    """Where the `count` values of an input are; `offset` bytes belong to those before it."""
+    """Locate the `count` values of an input; `offset` bytes belong to the inputs before it."""
     size, data = read_parameters(given, tensor.name).get("binary_data_size"), given.get("data")
     if (size is None) == (data is None):
         has = "neither" if size is None else "both"
@@ -125,7 +126,7 @@ def read_values(tensor: Tensor, given: dict[str, Any], count: int, offset: int) 
 
 
 def _bytes(tensor: Tensor, data: Any, count: int) -> bytes:
-    """Values that stand in JSON, flat or nested."""
+    """Convert the values of a JSON array, flat or nested, to bytes."""
     flat: list[Any] = data if isinstance(data, list) else [None]
     for _ in tensor.dims:  # a list for each axis within one for the batch's, or one for all
         # What is too long is refused before anything is made of it.
