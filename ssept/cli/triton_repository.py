@@ -10,11 +10,7 @@ from ssept.errors import SseptError
 from ssept.installation import SHIPPED, shipped_checkpoint
 from ssept.serving.interface import DEFAULT_K, MODEL
 from ssept.serving.triton.config import ACCELERATORS, TritonSettings, read_versions
-from ssept.serving.triton.repository import (
-    answers_any_ids,
-    versions,
-    write_repository,
-)
+from ssept.serving.triton.repository import answers_any_ids, versions, write_repository
 from ssept.variants import CUSTOM, VARIANTS, build
 
 HELP = "write a model repository for Triton from a checkpoint or an ONNX file"

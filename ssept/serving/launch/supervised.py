@@ -54,7 +54,7 @@ class SupervisedProcess(ABC):
             shared_memory: a prefix of names in /dev/shm that are the server's.
             folder: the server's own, deleted with it.
             place: the folder to start it in; None for the current one.
-            umask: the permissions that its files are not to have; -1 for those of this process.
+            umask: the permission bits that its files must not have; -1 for this process's umask.
             afterwards: commands to run when the server has ended.
 
         Raises:

@@ -10,7 +10,7 @@ be secret):
     shared_memory: a prefix of names in /dev/shm that are the server's; or null
     folder: the server's own, deleted with it; or null
     place: the folder to start it in; null for the current one
-    umask: the permissions that its files are not to have; -1 for those of this process
+    umask: the permission bits that its files must not have; -1 for this process's umask
     afterwards: commands to run when the server has ended
 
 It writes the server's process id and later how that process ended, a line each, as `subprocess`

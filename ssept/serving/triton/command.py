@@ -43,7 +43,7 @@ class Launch:
         name: the server's id, by which a client recognises it.
         command, variables: the program and its environment variables.
         place: the folder to start it in; None for the current one.
-        umask: the permissions that its files are not to have; -1 for those of this process.
+        umask: the permission bits that its files must not have; -1 for this process's umask.
         afterwards: commands to run when it has ended.
         start_seconds: how long it may take to be ready.
     """

@@ -12,14 +12,7 @@ from ssept.providers.session import Ids
 from ssept.serving.core.batcher import Job, OverloadedError
 from ssept.serving.core.engine import Engine
 from ssept.serving.core.registry import ModelRegistry
-from ssept.serving.http_api.asgi import (
-    Headers,
-    Receive,
-    Scope,
-    Send,
-    read_body,
-    respond,
-)
+from ssept.serving.http_api.asgi import Headers, Receive, Scope, Send, read_body, respond
 from ssept.serving.http_api.overload import overloaded
 from ssept.serving.http_api.v2.codec import HEADER_LENGTH, VERSION, ModelCodec
 from ssept.serving.http_api.v2.tensors import datatype_of, decompressed
