@@ -16,13 +16,13 @@ from fixtures.served import (
     LIMIT_MS,
     OPEN_SECONDS,
     PATH,
-    address,
     by_concurrency,
     check,
     facts,
     long_enough,
     memory_of,
     nearly_all,
+    note_load,
     note_result,
     overlap,
     post,
@@ -33,12 +33,12 @@ from ssept.evaluation import Accuracy, Scorer, accuracy, full_ranks
 from ssept.metrics import IntArray
 from ssept.providers.session import Session
 from ssept.serving.interface import MODEL
-from ssept.serving.launch.ssept_serve import Server, running
+from ssept.serving.launch.ssept_serve import SseptServer, running
 from ssept.serving.load import loadgen, open_loop, wrk
 from ssept.serving.load.bodies import TOP_K
 from ssept.serving.load.connections import KINDS, UNSENT
 from ssept.serving.load.max_rate import Probe, largest_rate, within
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from ssept.serving.triton import perf_analyzer
 from ssept.serving.triton.client import Client
 
@@ -53,12 +53,12 @@ pytestmark = [pytest.mark.cell(VARIANT, NAME), pytest.mark.usefixtures("fastapi_
 
 
 @pytest.fixture(scope="session")
-def largest(fastapi_server: Server, bodies: list[bytes]) -> tuple[float, list[Probe]]:
-    """Search the largest rate at which 99 % are answered in time, by LoadGen; keep the probes."""
+def largest(fastapi_server: SseptServer, bodies: list[bytes]) -> tuple[float, list[Probe]]:
+    """Find the largest rate at which 99 % are answered in time, and return all probes."""
     if reason := wrk.unavailable() or loadgen.unavailable():
         pytest.skip(reason)
     start = wrk.measure(fastapi_server.url + PATH, bodies, CONCURRENCY, CLOSED_SECONDS).rate
-    measure = partial(loadgen.measure, address(fastapi_server), PATH, bodies, seconds=OPEN_SECONDS)
+    measure = partial(loadgen.measure, fastapi_server.address, PATH, bodies, seconds=OPEN_SECONDS)
     rate, probes = largest_rate(lambda rate: measure(rate=rate), start, within(LIMIT_MS))
     if not rate:
         pytest.fail(f"at no rate were 99 % answered within {LIMIT_MS} ms", pytrace=False)
@@ -66,7 +66,7 @@ def largest(fastapi_server: Server, bodies: list[bytes]) -> tuple[float, list[Pr
 
 
 def test_answers(
-    fastapi_server: Server,
+    fastapi_server: SseptServer,
     local: Session,
     asked: tuple[IntArray, list[IntArray]],
     bodies: list[bytes],
@@ -103,7 +103,7 @@ def test_answers(
 
 
 def test_accuracy(
-    fastapi_settings: Settings,
+    fastapi_settings: ServerSettings,
     local: Session,
     dataset: Dataset,
     tmp_path: Path,
@@ -139,7 +139,11 @@ def test_accuracy(
 
 @by_concurrency([1, 8, 16, 64])
 def test_closed_loop(
-    concurrency: int, fastapi_server: Server, bodies: list[bytes], local: Session, benchmark: Any
+    concurrency: int,
+    fastapi_server: SseptServer,
+    bodies: list[bytes],
+    local: Session,
+    benchmark: Any,
 ) -> None:
     skip_without(wrk.unavailable())
     url = fastapi_server.url + PATH
@@ -150,27 +154,18 @@ def test_closed_loop(
 
 @by_concurrency([1, 8, 16, 64])
 def test_protocol_load(
-    concurrency: int, fastapi_server: Server, local: Session, benchmark: Any
+    concurrency: int, fastapi_server: SseptServer, local: Session, benchmark: Any
 ) -> None:
     """The same on the Open Inference Protocol."""
     load = perf_analyzer.Load(fastapi_server.http, MODEL, concurrency=concurrency)
     figures = benchmark.pedantic(perf_analyzer.measure, (load,), rounds=1)
-    benchmark.extra_info |= facts(local) | {
-        "measure": "served load",
-        "served": NAME,
-        "protocol": load.protocol,
-        "load": f"{concurrency} at a time, batch {load.batch}",
-        "batch": load.batch,
-        "concurrency": concurrency,
-        "request_rate": None,
-        "figures": asdict(figures),
-    }
+    note_load(benchmark, facts(local), load, asdict(figures), served=NAME)
 
 
 @pytest.mark.parametrize("share", [UNLOADED, HALF], ids=["unloaded", "half"])
 def test_open_loop(
     share: float,
-    fastapi_server: Server,
+    fastapi_server: SseptServer,
     bodies: list[bytes],
     largest: tuple[float, list[Probe]],
     local: Session,
@@ -178,7 +173,7 @@ def test_open_loop(
 ) -> None:
     """Latency at a share of the largest rate, all requests sent on time, answered or not."""
     rate = share * largest[0]
-    given = (address(fastapi_server), PATH, bodies, rate, long_enough(rate))
+    given = (fastapi_server.address, PATH, bodies, rate, long_enough(rate))
     result = benchmark.pedantic(loadgen.measure, given, rounds=1)
     note_result(benchmark, local, "LoadGen", f"{rate:.0f}/s", result)
     check(result)
@@ -196,7 +191,7 @@ def test_largest_rate(largest: tuple[float, list[Probe]], local: Session, benchm
 
 
 def test_overload(
-    fastapi_settings: Settings,
+    fastapi_settings: ServerSettings,
     bodies: list[bytes],
     local: Session,
     tmp_path: Path,
@@ -205,7 +200,7 @@ def test_overload(
     """Twice the sustainable rate: excess requests are refused at once, others are not delayed."""
     settings = replace(fastapi_settings, max_wait_ms=AGE_CAP_MS)
     with running(settings, tmp_path / "server.log", workers=WORKERS) as server:
-        load = partial(open_loop.measure, address(server), PATH, bodies)
+        load = partial(open_loop.measure, server.address, PATH, bodies)
         sustained, _ = largest_rate(lambda rate: load(rate=rate, seconds=2), START_RATE, nearly_all)
         if not sustained:
             pytest.fail(f"a hundredth is refused even at {START_RATE}/s", pytrace=False)

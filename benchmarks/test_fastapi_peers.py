@@ -13,7 +13,6 @@ from fixtures.served import (
     CONCURRENCY,
     LIMIT_MS,
     PATH,
-    address,
     by_concurrency,
     check,
     facts,
@@ -26,7 +25,7 @@ from ssept.errors import LoadError
 from ssept.metrics import IntArray
 from ssept.providers.session import Session
 from ssept.serving.interface import MODEL
-from ssept.serving.launch.ssept_serve import Server
+from ssept.serving.launch.ssept_serve import SseptServer
 from ssept.serving.load import loadgen, open_loop, wrk
 from ssept.serving.load.bodies import predict_bodies
 from ssept.serving.load.max_rate import largest_rate, within
@@ -40,7 +39,7 @@ pytestmark = [pytest.mark.cell(VARIANT, NAME), pytest.mark.usefixtures("fastapi_
 @by_concurrency([8, 64])
 def test_against_baseline(
     concurrency: int,
-    fastapi_server: Server,
+    fastapi_server: SseptServer,
     baseline_server: Peer,
     bodies: list[bytes],
     asked: tuple[IntArray, list[IntArray]],
@@ -71,7 +70,7 @@ def test_against_baseline(
 @by_concurrency([8, 16])
 def test_against_triton(
     concurrency: int,
-    fastapi_server: Server,
+    fastapi_server: SseptServer,
     local: Session,
     benchmark: Any,
     request: pytest.FixtureRequest,
@@ -116,7 +115,7 @@ def test_client(
         result = benchmark.pedantic(wrk.measure, given, rounds=1)
         load = f"{CONCURRENCY} at a time"
     else:
-        measure = partial(tools[client].measure, address(empty_server), PATH, bodies)
+        measure = partial(tools[client].measure, empty_server.address, PATH, bodies)
         in_time = within(LIMIT_MS)
         rate, probes = benchmark.pedantic(
             largest_rate,

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fixtures.served import note_ratio
+from fixtures.failures import reported
+from fixtures.served import described, note_load, note_ratio
 from fixtures.triton import ALL, ALONE, HEAD, INT8_TOPK, PLAIN, PROVIDER, SERVED, TOPK, TWO
 from fixtures.variants import Artifacts
 from ssept.data.dataset import Dataset, left_padded
-from ssept.errors import ServerError
 from ssept.evaluation import accuracy, full_ranks
 from ssept.metrics import IntArray
 from ssept.providers import PROVIDERS
@@ -19,7 +19,7 @@ from ssept.providers.session import Session
 from ssept.serving.interface import DEFAULT_K, MODEL
 from ssept.serving.triton.client import PROTOCOLS, Client
 from ssept.serving.triton.perf_analyzer import Load, measure
-from ssept.serving.triton.server import Server
+from ssept.serving.triton.server import TritonServer
 
 USERS = 256
 BATCH = 64
@@ -38,16 +38,14 @@ pytestmark = pytest.mark.cell(HEAD, PROVIDER)
 
 
 @pytest.fixture(autouse=True)
-def alive(triton_server: Server) -> None:
-    """Fail each test with one clear message where the server has ended."""
-    try:
+def alive(triton_server: TritonServer) -> None:
+    """One clear message for each test where the server has ended."""
+    with reported():
         triton_server.check()
-    except ServerError as error:
-        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture(scope="session")
-def local(triton_server: Server, artifacts: Artifacts) -> Session:
+def local(triton_server: TritonServer, artifacts: Artifacts) -> Session:
     """Load the same model in this process."""
     del triton_server  # asked for first: it is skipped where there is none to compare with
     provider = PROVIDERS["cpu"]
@@ -58,7 +56,7 @@ def local(triton_server: Server, artifacts: Artifacts) -> Session:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_answers(
-    protocol: str, triton_server: Server, local: Session, dataset: Dataset, benchmark: Any
+    protocol: str, triton_server: TritonServer, local: Session, dataset: Dataset, benchmark: Any
 ) -> None:
     cases = dataset.cases("test")
     users = cases.users[:USERS]
@@ -90,7 +88,9 @@ def test_answers(
     assert overlap >= 0.999, "the best items differ from those of the same model in process"
 
 
-def test_accuracy(triton_server: Server, local: Session, dataset: Dataset, benchmark: Any) -> None:
+def test_accuracy(
+    triton_server: TritonServer, local: Session, dataset: Dataset, benchmark: Any
+) -> None:
     cases, length = dataset.cases("test"), local.artifact.model.max_length
     with Client("http", triton_server.http) as client:
 
@@ -117,69 +117,55 @@ def test_load(
     protocol: str,
     concurrency: int,
     batch: int,
-    triton_server: Server,
+    triton_server: TritonServer,
     artifacts: Artifacts,
     benchmark: Any,
 ) -> None:
     load = Load(url(triton_server, protocol), MODEL, protocol, batch, concurrency)
     figures = benchmark.pedantic(measure, (load,), rounds=1)
-    note_load(benchmark, artifacts, load, asdict(figures))
+    note_load(benchmark, facts(artifacts, load), load, asdict(figures))
 
 
-def test_request_rate(triton_server: Server, artifacts: Artifacts, benchmark: Any) -> None:
+def test_request_rate(triton_server: TritonServer, artifacts: Artifacts, benchmark: Any) -> None:
     """Latency at half the throughput, requests being sent on time whether answered or not."""
     closed = Load(triton_server.http, MODEL, concurrency=CONCURRENCY)
     rate = round(RATE_SHARE * measure(closed).inferences_per_s)
     load = replace(closed, request_rate=rate)
     figures = benchmark.pedantic(measure, (load,), rounds=1)
-    note_load(benchmark, artifacts, load, asdict(figures))
+    note_load(benchmark, facts(artifacts, load), load, asdict(figures))
 
 
 @pytest.mark.parametrize("name", RATIOS)
-def test_ratio(name: str, triton_server: Server, artifacts: Artifacts, benchmark: Any) -> None:
-    """Throughput of two models at the same concurrency, measured alternately in swapped order."""
+def test_ratio(
+    name: str, triton_server: TritonServer, artifacts: Artifacts, benchmark: Any
+) -> None:
+    """Throughput of two models at the same concurrency, in alternating order."""
     served, against, batch = RATIOS[name]
     load = Load(triton_server.http, served, batch=batch, concurrency=CONCURRENCY)
 
     def rate(model: str) -> float:
         return measure(replace(load, model=model)).inferences_per_s
 
-    model = SERVED[served].facts(artifacts.get(SERVED[served].variant))
+    model = facts(artifacts, load)
     note_ratio(benchmark, model, described(load), rate, served=served, against=against)
 
 
-def test_gpu(triton_server: Server, artifacts: Artifacts, benchmark: Any) -> None:
+def test_gpu(triton_server: TritonServer, artifacts: Artifacts, benchmark: Any) -> None:
     """What the server's own metrics say of its GPUs, after a load."""
     if not triton_server.gpu_metrics():
         pytest.skip("the server sees no GPU")
     load = Load(triton_server.http, MODEL, concurrency=CONCURRENCY)
     figures = benchmark.pedantic(measure, (load,), rounds=1)
     gpus = triton_server.gpu_metrics()
-    note_load(benchmark, artifacts, load, asdict(figures) | {"gpu": gpus})
+    note_load(benchmark, facts(artifacts, load), load, asdict(figures) | {"gpu": gpus})
 
 
-def url(server: Server, protocol: str) -> str:
+def url(server: TritonServer, protocol: str) -> str:
     """Where the server answers that protocol."""
     return server.http if protocol == "http" else server.grpc
 
 
-def described(load: Load) -> str:
-    """Describe a load in a few words."""
-    if load.request_rate is not None:
-        return f"{load.request_rate:g}/s, batch {load.batch}"
-    return f"{load.concurrency} at a time, batch {load.batch}"
-
-
-def note_load(benchmark: Any, artifacts: Artifacts, load: Load, figures: dict[str, Any]) -> None:
-    """Save the result of a load with the benchmark."""
+def facts(artifacts: Artifacts, load: Load) -> dict[str, Any]:
+    """Return what a saved result records about the loaded model."""
     served = SERVED[load.model]
-    benchmark.extra_info |= served.facts(artifacts.get(served.variant)) | {
-        "measure": "served load",
-        "served": load.model,
-        "protocol": load.protocol,
-        "load": described(load),
-        "batch": load.batch,
-        "concurrency": load.concurrency,
-        "request_rate": load.request_rate,
-        "figures": figures,
-    }
+    return served.facts(artifacts.get(served.variant))

@@ -1,4 +1,4 @@
-"""`ssept serve`: the HTTP server, until it is told to stop."""
+"""`ssept serve`: the HTTP server, until SIGTERM or Ctrl-C."""
 
 import argparse
 import os
@@ -9,7 +9,8 @@ from typing import NamedTuple
 from ssept.cli.arguments import milliseconds, positive
 from ssept.errors import SseptError
 from ssept.measure.settings import default_path
-from ssept.serving.settings import VARIABLES, Settings, from_environment
+from ssept.serving.settings import VARIABLES, ServerSettings, from_environment
+from ssept.signals import interrupted_by
 
 HELP = "serve recommendations over HTTP until Ctrl-C"
 ADDRESS = "127.0.0.1"
@@ -34,27 +35,34 @@ class Option(NamedTuple):
 OPTIONS = {
     "model": Option("--model", "FILE", "a checkpoint, an ONNX file, or a folder of artifacts"),
     "variants": Option(
-        "--variant", "NAMES", "several by commas: the first answers where a request names none"
+        "--variant",
+        "NAMES",
+        "one or several, separated by commas; the first is the default of requests",
     ),
-    "provider": Option("--provider", "NAME", "what runs them"),
-    "threads": Option("--threads", "N", "threads that a call may use", positive),
+    "provider": Option("--provider", "NAME", "the provider that runs the variants"),
+    "threads": Option("--threads", "N", "threads of each session", positive),
     "sessions": Option("--sessions", "N", "sessions of each variant, side by side", positive),
-    "data": Option("--data-dir", "DIR", "the prepared data, for titles and histories"),
-    "max_batch": Option("--max-batch", "N", "the most sequences in a call", positive),
+    "data": Option("--data-dir", "DIR", "the prepared data set, for titles and histories"),
+    "max_batch": Option("--max-batch", "N", "the largest batch of a call", positive),
     "max_wait_ms": Option(
-        "--max-wait-ms", "MS", "refuse what would wait longer for its call", milliseconds
+        "--max-wait-ms", "MS", "refuse requests that would wait longer in the queue", milliseconds
     ),
-    "deadline_ms": Option("--deadline-ms", "MS", "give up what takes longer in all", milliseconds),
-    "max_body_bytes": Option("--max-body-bytes", "N", "the largest body of a request", positive),
-    "max_sequence": Option("--max-sequence", "N", "the most items in a sequence", positive),
-    "max_top_k": Option("--max-top-k", "N", "the most items that a request may want", positive),
+    "deadline_ms": Option(
+        "--deadline-ms", "MS", "the time limit of a request, body included", milliseconds
+    ),
+    "max_body_bytes": Option("--max-body-bytes", "N", "the largest request body", positive),
+    "max_sequence": Option("--max-sequence", "N", "the longest sequence", positive),
+    "max_top_k": Option("--max-top-k", "N", "the largest top_k of a request", positive),
     "cors_origins": Option(
-        "--cors-origins", "ORIGINS", "web origins, by commas, that may call from a browser"
+        "--cors-origins",
+        "ORIGINS",
+        "web origins, separated by commas, whose pages may call the server; * for all",
     ),
     "allowed_hosts": Option(
         "--allowed-hosts",
         "HOSTS",
-        "hosts, by commas, that requests may be for besides this machine; * for all",
+        "additional names and addresses, separated by commas, that the Host header may have; "
+        "* for all",
     ),
 }
 
@@ -64,10 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host",
         default=ADDRESS,
-        help="the interface to listen on; 0.0.0.0 lets other machines in, and anybody on them",
+        help="the address to listen on; 0.0.0.0 accepts every machine that can reach this one",
     )
-    parser.add_argument("--port", type=_port, default=PORT, help="0 for one that is free")
-    parser.add_argument("--workers", type=positive, default=1, metavar="N", help="processes")
+    parser.add_argument(
+        "--port", type=_port, default=PORT, help="the port to listen on; 0 for a free one"
+    )
+    parser.add_argument("--workers", type=positive, default=1, metavar="N", help="server processes")
     parser.add_argument("--access-log", action="store_true", help="log each request")
     for field, option in OPTIONS.items():
         parser.add_argument(
@@ -82,23 +92,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=str(default_path()),
         metavar="FILE",
-        help="take threads, options and the largest batch from what `ssept tune` found "
-        "(without FILE: from where it writes by default)",
+        help="take threads, options and the largest batch from a file of `ssept tune` "
+        "(without FILE: its default output)",
     )
     parser.add_argument(
         "--all-scores",
         action="store_const",
         const=1,
-        help="offer the scores of all items too, by the Open Inference Protocol",
+        help="offer the scores of all items as an output of the Open Inference Protocol",
     )
     parser.set_defaults(run=_serve)
 
 
 def _serve(arguments: argparse.Namespace) -> None:
     try:
-        from ssept.serving.runtime import sockets
-        from ssept.serving.runtime import supervisor as workers
-        from ssept.serving.runtime import uvicorn_server as server
+        from ssept.serving.runtime import sockets, supervisor, uvicorn_server
     except ImportError as error:
         if (error.name or "").startswith("ssept"):
             raise
@@ -110,21 +118,17 @@ def _serve(arguments: argparse.Namespace) -> None:
         if value is not None:
             os.environ[VARIABLES[field]] = str(value)
     settings = from_environment()
-    # SIGINT too: a shell script starts what it runs in the background with that ignored.
-    before = {
-        number: signal.signal(number, signal.default_int_handler)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        with sockets.listen_at(arguments.host, arguments.port) as listener:
-            if arguments.workers == 1:
-                server.serve(listener, settings, arguments.access_log, _say)
-            else:
-                workers.serve(listener, settings, arguments.access_log, _say, arguments.workers)
-            print("stopped")
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    # SIGINT too: a shell script starts its background commands with SIGINT ignored.
+    with (
+        interrupted_by(signal.SIGINT, signal.SIGTERM),
+        sockets.listen_at(arguments.host, arguments.port) as listener,
+    ):
+        given = listener, settings, arguments.access_log, _say
+        if arguments.workers == 1:
+            uvicorn_server.serve(*given)
+        else:
+            supervisor.serve(*given, arguments.workers)
+        print("stopped")
 
 
 def _say(line: str) -> None:
@@ -132,7 +136,7 @@ def _say(line: str) -> None:
 
 
 def _default(field: str) -> str:
-    value = getattr(Settings(), field)
+    value = getattr(ServerSettings(), field)
     if isinstance(value, tuple):
         return ",".join(value) or "none"
     return "none" if value is None else f"{value}"
@@ -140,5 +144,5 @@ def _default(field: str) -> str:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > HIGHEST_PORT:
-        raise argparse.ArgumentTypeError(f"{text}: expected a port number, or 0")
+        raise argparse.ArgumentTypeError(f"{text}: expected a port number from 0 to {HIGHEST_PORT}")
     return int(text)

@@ -1,1 +1,1 @@
-"""How a model is served to others: repositories, servers and what loads them."""
+"""Servers of a model: the HTTP server, Triton, and clients that measure them."""

@@ -13,11 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from ssept.errors import SseptError
-from ssept.serving.core.registry import Models, Service
-from ssept.serving.core.state import ServiceState
-from ssept.serving.http_api import health as operations
-from ssept.serving.http_api import page, predict
-from ssept.serving.http_api import v2 as open_inference
+from ssept.serving.core.gauges import RegistryCollector
+from ssept.serving.core.registry import LoadedModels, ModelRegistry
+from ssept.serving.http_api import health, page, predict, v2
 from ssept.serving.http_api.asgi import (
     CLOSE,
     NOSNIFF,
@@ -32,32 +30,33 @@ from ssept.serving.http_api.asgi import (
     respond,
     whole,
 )
-from ssept.serving.http_api.callers import Callers
-from ssept.serving.http_api.overload import too_much
-from ssept.serving.settings import Settings, from_environment
+from ssept.serving.http_api.callers import CallerPolicy
+from ssept.serving.http_api.overload import overload_error
+from ssept.serving.settings import ServerSettings, from_environment
 
 LOG = logging.getLogger("ssept.serving")
-OTHER = "other"  # the route, in the metrics, of all paths that there are not
-BINARY_HEADER = "inference-header-content-length"
+OTHER = "other"  # the route of all unknown paths in the metrics
 
 
 class Application:
-    """ASGI: the paths under load by themselves, all others through FastAPI.
+    """The ASGI application: it answers the paths under load itself, and all others with FastAPI.
 
-    FastAPI's own way to a handler takes as long as the model does.
+    FastAPI's way to a handler takes as long as the model does.
 
     Attributes:
-        service: what answers, from the start on.
+        registry: the models that answer, set at the start.
     """
 
-    service: Service
+    registry: ModelRegistry
 
-    def __init__(self, settings: Settings | None = None, models: Models | None = None) -> None:
+    def __init__(
+        self, settings: ServerSettings | None = None, models: LoadedModels | None = None
+    ) -> None:
         """Prepare it.
 
         Args:
-            settings: read from the environment when it starts, if there are none.
-            models: that it begins with; loaded when it starts, if there are none.
+            settings: None to read them from the environment at the start.
+            models: the first models; None to load them at the start.
         """
         self._settings = settings
         self._models = models
@@ -66,26 +65,26 @@ class Application:
         self._answer: Handler = self._run
 
     def refusal(self, url: bytes, scope: Scope) -> bytes | None:
-        """A whole HTTP answer to a request that is not to be read, or None if it is.
+        """Return a complete HTTP answer if the server has no time for a request, else None.
 
         Args:
             url: its path, with the query if there is one.
             scope: with its headers.
         """
         found = self._refusals.get(url)
-        if found is None or self.service.draining or not self.service.models.are_full:
+        if found is None or self.registry.draining or not self.registry.models.are_full:
             return None
         try:
             self._callers.check(scope)
         except RefusedError:
-            return None  # it gets that error the longer way
+            return None  # it gets that error through ASGI
         route, answer = found
-        self.service.telemetry.answered(route, BUSY.status, 0.0)
-        self.service.telemetry.refused.labels("queue").inc()
+        self.registry.telemetry.answered(route, BUSY.status, 0.0)
+        self.registry.telemetry.refused.labels("queue").inc()
         return answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; or start and end, for the lifespan."""
+        """Answer a request, or the events of the lifespan."""
         if scope["type"] == "http":
             await self._answer(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -95,7 +94,7 @@ class Application:
             await send({"type": "websocket.close"})
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """Start, and end when told to; a start that fails is told, in one line if foreseen."""
+        """Start and stop with the server; a foreseen start error is reported in one line."""
         await receive()
         try:
             await self._start(self._settings or from_environment())
@@ -108,18 +107,18 @@ class Application:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self.service.stop()
+        await self.registry.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _start(self, settings: Settings) -> None:
-        self.service = Service(settings)
+    async def _start(self, settings: ServerSettings) -> None:
+        self.registry = ModelRegistry(settings)
         models, self._models = self._models, None  # a reload is to free them
-        await self.service.start(models)
-        self.service.telemetry.show(ServiceState(self.service))
+        await self.registry.start(models)
+        self.registry.telemetry.register(RegistryCollector(self.registry))
         self._seconds = settings.deadline_ms / 1000
-        self._callers = Callers(settings.allowed_hosts, settings.cors_origins)
-        self._api = make_api(self.service)
-        self._direct = predict.direct(self.service) | open_inference.direct(self.service)
+        self._callers = CallerPolicy(settings.allowed_hosts, settings.cors_origins)
+        self._api = make_api(self.registry)
+        self._direct = predict.direct(self.registry) | v2.direct(self.registry)
         if not settings.cors_origins:
             self._refusals = {
                 path.encode(): (route, whole(BUSY, path))
@@ -130,8 +129,8 @@ class Application:
                 self._run,
                 allow_origins=settings.cors_origins,
                 allow_methods=("GET", "POST"),
-                allow_headers=("content-type", BINARY_HEADER),
-                expose_headers=("retry-after", BINARY_HEADER),
+                allow_headers=("content-type", v2.LENGTH_HEADER.lower()),
+                expose_headers=("retry-after", v2.LENGTH_HEADER.lower()),
             )
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,18 +150,18 @@ class Application:
         except asyncio.CancelledError:
             if not exchange.took_too_long():
                 raise
-            self.service.telemetry.refused.labels("deadline").inc()
+            self.registry.telemetry.refused.labels("deadline").inc()
             await exchange.refuse(LATE, scope["path"])
         except Exception:
             LOG.exception("%s %r failed", scope["method"], scope["path"])
             await exchange.refuse(FAILED, scope["path"])
         seconds = time.perf_counter() - start
-        self.service.telemetry.answered(route or _template(scope), exchange.status, seconds)
+        self.registry.telemetry.answered(route or _template(scope), exchange.status, seconds)
 
 
-BUSY = too_much("queue")
-LATE = too_much("deadline", CLOSE)
-FAILED = RefusedError(500, "the server has failed; its log says how", [CLOSE])
+BUSY = overload_error("queue")
+LATE = overload_error("deadline", CLOSE)
+FAILED = RefusedError(500, "internal server error; see the server's log", [CLOSE])
 
 
 class Exchange:
@@ -195,7 +194,7 @@ class Exchange:
             await respond(self.send, error.status, error.body(path), error.headers)
 
     def took_too_long(self) -> bool:
-        """Whether the deadline, and nobody else, has cancelled the task."""
+        """Return whether the deadline, and nobody else, has cancelled the task."""
         if not self._late or self._task is None:
             return False
         if sys.version_info >= (3, 11):
@@ -214,14 +213,14 @@ class Exchange:
 
 
 def _template(scope: Scope) -> str:
-    """The path of FastAPI's route, as it was declared."""
+    """Return the path of FastAPI's route, as it was declared."""
     return getattr(scope.get("route"), "path", OTHER)
 
 
-def make_api(service: Service) -> FastAPI:
-    """All routes, with their description at /openapi.json.
+def make_api(registry: ModelRegistry) -> FastAPI:
+    """Make the FastAPI application with all routes and their description at /openapi.json.
 
-    There is no page for it: FastAPI's load their scripts from elsewhere.
+    There is no documentation page: FastAPI's pages load their scripts from other sites.
     """
     api = FastAPI(
         title="ssept",
@@ -233,8 +232,8 @@ def make_api(service: Service) -> FastAPI:
     api.add_exception_handler(RefusedError, _refused)
     api.add_exception_handler(HTTPException, _unknown)
     api.add_exception_handler(Exception, _failed)
-    for part in (predict, operations, open_inference, page):
-        api.include_router(part.router(service))
+    for part in (predict, health, v2, page):
+        api.include_router(part.router(registry))
     return api
 
 
@@ -245,7 +244,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
-    """A path or method that there is not."""
+    """Answer a request whose path or method is not served."""
     assert isinstance(error, HTTPException)
     headers = [(name.encode(), value.encode()) for name, value in (error.headers or {}).items()]
     return await _refused(request, RefusedError(error.status_code, error.detail, headers))

@@ -1,4 +1,4 @@
-"""Names, shapes and types of the served model, which the HTTP server and Triton share."""
+"""Names, shapes and types of the served model, which Triton and the HTTP server share."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from ssept.artifacts import TOPK_IDS, TOPK_SCORES
 
 MODEL = "recommender_model_onnx"
 USER_ID, SEQ, SCORES = "USER_ID", "SEQ", "scores"
-DEFAULT_K = 100
+DEFAULT_K = 100  # best items in the outputs
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Interface:
-    """The inputs and outputs of the model; the clients' contract, the same in all its versions."""
+    """The inputs and outputs of the model, the same in all its versions."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -38,11 +38,11 @@ class Interface:
         return ", ".join(map(str, (*self.inputs, *self.outputs)))
 
 
-def interface(length: int, items: int | None, k: int | None) -> Interface:
-    """Return the tensors of the served model.
+def model_interface(length: int, items: int | None, k: int | None) -> Interface:
+    """Return the inputs and outputs of the served model.
 
     Args:
-        length: of the sequences.
+        length: the length of the sequences.
         items: the size of the catalog if all scores are an output, else None.
         k: how many best items are an output, or None.
     """

@@ -1,4 +1,4 @@
-"""What a server is started with: from environment variables, which `ssept serve` sets."""
+"""Settings of the HTTP server, read from environment variables, which `ssept serve` sets."""
 
 import os
 import re
@@ -22,8 +22,8 @@ ANY = "*"  # host or web origin
 HOST = re.compile(r"([^\s:/?#@,\[\]]+|\[[0-9a-f:.]+\])(?::[0-9]*)?", re.IGNORECASE)  # and a port
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
     """A server's settings; each is read from the environment variable beside it.
 
     Attributes:
@@ -70,7 +70,7 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
 
     def session(self, variant: str) -> SessionSettings:
-        """How the sessions of a variant are started.
+        """Return the settings of the sessions of a variant.
 
         Raises:
             SseptError: the file of `ssept tune` cannot be used, or has nothing of this cell.
@@ -81,8 +81,8 @@ class Settings:
         found = read_settings(self.tuned).get(cell)
         if found is None:
             raise ServerError(
-                f"{self.tuned}: has nothing of {cell}; `ssept tune --variant {variant} --provider "
-                f"{self.provider}` finds it"
+                f"{self.tuned}: has no settings for {cell}; run `ssept tune --variant {variant} "
+                f"--provider {self.provider}`"
             )
         return found
 
@@ -93,13 +93,13 @@ VARIABLES = {
     "data": DATA_VARIABLE,
 } | {
     name: f"SSEPT_{name.upper()}"
-    for name in Settings.__dataclass_fields__
+    for name in ServerSettings.__dataclass_fields__
     if name not in ("model", "variants", "data")
 }
 
 
-def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings that environment variables give; one that is empty counts as not set.
+def from_environment(environment: Mapping[str, str] = os.environ) -> ServerSettings:
+    """Read the settings from environment variables; an empty variable counts as not set.
 
     Raises:
         ServerError: a variable's value is not usable; the message names the variable.
@@ -109,13 +109,13 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         text = environment.get(variable, "").strip()
         if text:
             given[name] = _value(name, variable, text)
-    settings = Settings(**given)
+    settings = ServerSettings(**given)
     _check(settings)
     return settings
 
 
-def to_environment(settings: Settings) -> dict[str, str]:
-    """The variables that give these settings again."""
+def to_environment(settings: ServerSettings) -> dict[str, str]:
+    """Return the environment variables that `from_environment` reads as these settings."""
     texts = {}
     for name, variable in VARIABLES.items():
         value = getattr(settings, name)
@@ -127,7 +127,7 @@ def to_environment(settings: Settings) -> dict[str, str]:
 
 
 def _value(name: str, variable: str, text: str) -> object:
-    default = getattr(Settings, name)
+    default = getattr(ServerSettings, name)
     if name in ("model", "tuned", "data"):
         return Path(text)
     if isinstance(default, tuple):
@@ -148,7 +148,7 @@ def _value(name: str, variable: str, text: str) -> object:
     return number
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: ServerSettings) -> None:
     if settings.provider not in PROVIDERS:
         raise ServerError(
             f"{VARIABLES['provider']}: no provider {settings.provider!r}; there are "
@@ -171,19 +171,19 @@ def _check(settings: Settings) -> None:
     _check_callers(settings)
 
 
-def _check_callers(settings: Settings) -> None:
+def _check_callers(settings: ServerSettings) -> None:
     for origin in settings.cors_origins:
         if origin != ANY and not _is_origin(origin):
             raise ServerError(
-                f"{VARIABLES['cors_origins']}: {origin!r} is no web origin; expected one such as "
-                "https://shop.example:8443, without a path, or * for all"
+                f"{VARIABLES['cors_origins']}: {origin!r} is not a web origin; expected one such "
+                "as https://shop.example:8443, without a path, or * for all"
             )
     for host in settings.allowed_hosts:
         found = HOST.fullmatch(host)
         if found is None or found[1] != host:
             raise ServerError(
-                f"{VARIABLES['allowed_hosts']}: {host!r} is no host; expected a name or an address "
-                "such as shop.example or [2001:db8::1], without a port, or * for all"
+                f"{VARIABLES['allowed_hosts']}: {host!r} is not a host; expected a name or an "
+                "address such as shop.example or [2001:db8::1], without a port, or * for all"
             )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ssept.serving.launch.ssept_serve import running
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from tests.browser.chromium import PROGRAMS, browser, messages, prefer, resize
 from tests.helpers.titled import titled_copy
 
@@ -29,7 +29,7 @@ def titled_url(
 ) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("titled")
     data = titled_copy(small_folder, folder / "data")
-    settings = Settings(small_checkpoint, VARIANTS, data=data)
+    settings = ServerSettings(model=small_checkpoint, variants=VARIANTS, data=data)
     with running(settings, folder / "server.log") as server:
         yield server.url
 
@@ -37,7 +37,7 @@ def titled_url(
 @pytest.fixture(scope="session")
 def untitled_url(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("untitled") / "server.log"
-    with running(Settings(small_checkpoint), log) as server:
+    with running(ServerSettings(model=small_checkpoint), log) as server:
         yield server.url
 
 

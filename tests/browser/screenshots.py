@@ -11,7 +11,7 @@ from pathlib import Path
 from selenium.webdriver.common.keys import Keys
 
 from ssept.serving.launch.ssept_serve import running
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from tests.browser.chromium import browser, resize
 from tests.browser.page import Page
 
@@ -62,7 +62,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as logs,
-        running(Settings(variants=VARIANTS), Path(logs) / "server.log") as server,
+        running(ServerSettings(variants=VARIANTS), Path(logs) / "server.log") as server,
         browser() as chrome,
     ):
         chrome.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})

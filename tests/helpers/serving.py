@@ -18,8 +18,8 @@ import uvicorn
 from ssept.model.checkpoint import Checkpoint, save_checkpoint
 from ssept.model.network import SSEPT, SSEPTConfig
 from ssept.serving.app import Application
-from ssept.serving.core.registry import Models
-from ssept.serving.settings import Settings
+from ssept.serving.core.registry import LoadedModels
+from ssept.serving.settings import ServerSettings
 
 USERS, ITEMS = 20, 60
 SECONDS, START_SECONDS = 30, 120  # that nothing here takes, though models may be built first
@@ -107,7 +107,7 @@ class Live:
 
 
 @contextlib.contextmanager
-def live(settings: Settings, models: Models | None = None) -> Iterator[Live]:
+def live(settings: ServerSettings, models: LoadedModels | None = None) -> Iterator[Live]:
     """The application on a free port, for the time of the block."""
     app = Application(settings, models)
     config = uvicorn.Config(app, lifespan="on", log_config=None, timeout_graceful_shutdown=SECONDS)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ssept.serving.triton.command import Ports
 from ssept.serving.triton.environment import PYTHONS
-from ssept.serving.triton.server import Server, free_ports, running
+from ssept.serving.triton.server import TritonServer, free_ports, running
 from tests.helpers.matrix import ROOT
 
 needs_server = pytest.mark.skipif(
@@ -117,7 +117,7 @@ def inputs(seed: int, size: int) -> dict[str, np.ndarray]:
     }
 
 
-def url(server: Server, protocol: str) -> str:
+def url(server: TritonServer, protocol: str) -> str:
     return server.http if protocol == "http" else server.grpc
 
 

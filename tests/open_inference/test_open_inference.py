@@ -19,7 +19,7 @@ from ssept.cli import main
 from ssept.errors import ServerError
 from ssept.providers.session import Session
 from ssept.serving.launch.ssept_serve import running
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from ssept.serving.triton.client import Client
 from ssept.serving.triton.perf_analyzer import Load, measure
 from tests.conftest import batch
@@ -37,8 +37,8 @@ EXTREMES = (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(
+def settings(tmp_path_factory: pytest.TempPathFactory) -> ServerSettings:
+    return ServerSettings(
         model=write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"),
         variants=VARIANTS,
         max_batch=LARGEST,
@@ -50,13 +50,13 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def server(settings: Settings) -> Iterator[Live]:
+def server(settings: ServerSettings) -> Iterator[Live]:
     with live(settings) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def all_scores(settings: Settings) -> Iterator[Live]:
+def all_scores(settings: ServerSettings) -> Iterator[Live]:
     more = {"all_scores": True, "variants": ("fused_topk",)}
     with live(replace(settings, **more)) as server:
         yield server
@@ -69,11 +69,11 @@ def client(server: Live) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def sessions(settings: Settings) -> dict[str, Session]:
+def sessions(settings: ServerSettings) -> dict[str, Session]:
     return {variant: ssept.load(settings.model, variant, "cpu") for variant in VARIANTS}
 
 
-def test_statistics_are_of_all_workers(settings: Settings, tmp_path: Path) -> None:
+def test_statistics_are_of_all_workers(settings: ServerSettings, tmp_path: Path) -> None:
     with running(settings, tmp_path / "log", workers=2) as server:
         for count in range(1, 13):
             user, sequence = ids(count, 3)
@@ -303,7 +303,9 @@ def test_ids_outside_the_tables_are_the_unknown_user_and_padding(
     np.testing.assert_array_equal(*answers)
 
 
-def test_a_file_that_fails_on_unknown_ids_gets_none(settings: Settings, tmp_path: Path) -> None:
+def test_a_file_that_fails_on_unknown_ids_gets_none(
+    settings: ServerSettings, tmp_path: Path
+) -> None:
     own = served_model(tmp_path / "own.onnx", guarded=False)
     given = replace(settings, model=own, variants=("onnx",))
     outside = np.array([[EXTREMES[0], 3, EXTREMES[1], 41, -1]])
@@ -336,7 +338,7 @@ def test_the_clients_of_triton_work_unchanged(
         client.scores(user, sequence)
 
 
-def test_statistics_count_sequences_requests_and_calls(settings: Settings) -> None:
+def test_statistics_count_sequences_requests_and_calls(settings: ServerSettings) -> None:
     given = replace(settings, variants=("onnx",))
     with live(given) as server, triton.InferenceServerClient(address(server)) as client:
         for size in (1, 2, 2):
@@ -523,10 +525,13 @@ def test_other_encodings_are_refused(server: Live) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "message"),
-    [("max_wait_ms", "it waited too long; try again"), ("deadline_ms", "longer than the deadline")],
+    [
+        ("max_wait_ms", "the request waited too long; try again"),
+        ("deadline_ms", "exceeded its deadline"),
+    ],
 )
 def test_what_has_no_turn_in_time_is_refused_with_when_to_try_again(
-    settings: Settings, limit: str, message: str
+    settings: ServerSettings, limit: str, message: str
 ) -> None:
     with live(replace(settings, **{limit: 1e-6})) as server:
         answer = post(server, in_json())

@@ -21,8 +21,8 @@ import numpy as np
 import psutil
 import pytest
 
-from ssept.serving.launch.ssept_serve import Server, running
-from ssept.serving.settings import Settings
+from ssept.serving.launch.ssept_serve import SseptServer, running
+from ssept.serving.settings import ServerSettings
 from tests.helpers.serving import write_checkpoint
 
 COUNT = int(os.environ.get("SSEPT_TEST_FUZZ", "600"))
@@ -57,9 +57,9 @@ JUNK = [
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SseptServer]:
     folder = tmp_path_factory.mktemp("fuzz")
-    settings = Settings(
+    settings = ServerSettings(
         model=write_checkpoint(folder / "tiny.safetensors"),
         max_batch=LARGEST,
         max_body_bytes=MAX_BODY,
@@ -284,7 +284,7 @@ class Sender:
 
 
 @pytest.mark.slow
-def test_broken_requests_are_refused_and_nothing_grows(server: Server) -> None:
+def test_broken_requests_are_refused_and_nothing_grows(server: SseptServer) -> None:
     chance = random.Random(0)
     process = psutil.Process(server.pid)
     sent: list[bytes] = []
@@ -313,7 +313,7 @@ def test_broken_requests_are_refused_and_nothing_grows(server: Server) -> None:
         assert sender.statuses == {200: 1}
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(server: Server) -> None:
+def test_a_body_that_does_not_come_is_not_waited_for(server: SseptServer) -> None:
     with closing(Sender(server.port)) as sender:
         sender.send(message("POST", PATH, b"{}", {}).replace(b"Length: 2", b"Length: 9"))
         assert sender.answer() == (503, True)

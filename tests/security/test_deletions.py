@@ -13,7 +13,7 @@ import pytest
 
 from ssept.errors import SseptError
 from ssept.files.owned import MARK, mark
-from ssept.serving.core.call_statistics import BYTES, Statistics
+from ssept.serving.core.call_statistics import BYTES, CallStatistics
 from ssept.serving.launch import watchdog
 from tests.helpers.matrix import ROOT
 
@@ -124,7 +124,7 @@ def test_no_other_call_is_taken_for_one(code: str) -> None:
 
 
 @pytest.mark.parametrize("made", [True, False])
-def test_a_keeper_deletes_the_folder_of_its_server_only(tmp_path: Path, made: bool) -> None:
+def test_a_watchdog_deletes_the_folder_of_its_server_only(tmp_path: Path, made: bool) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "notes.txt").write_text("x")
@@ -153,9 +153,9 @@ def test_a_keeper_deletes_the_folder_of_its_server_only(tmp_path: Path, made: bo
 def test_statistics_cut_no_file_and_follow_no_link(tmp_path: Path) -> None:
     file = tmp_path / f"onnx-{os.getpid()}.statistics"
     file.write_bytes(b"\0" * (BYTES + 8))
-    Statistics("onnx", tmp_path)
+    CallStatistics("onnx", tmp_path)
     assert file.stat().st_size == BYTES + 8
     file.rename(tmp_path / "mine")
     file.symlink_to(tmp_path / "mine")
     with pytest.raises(SseptError, match="is a link"):
-        Statistics("onnx", tmp_path)
+        CallStatistics("onnx", tmp_path)

@@ -20,7 +20,7 @@ from ssept.decide.gate.workers.handle import WorkerHandle
 from ssept.environments import environment, run
 from ssept.measure.cold_start import cold_start
 from ssept.serving.launch.ssept_serve import running
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from ssept.serving.triton.client import Client
 from ssept.serving.triton.server import free_ports
 from ssept.serving.triton.server import running as triton_running
@@ -114,7 +114,7 @@ def test_what_the_user_put_in_pythonpath_counts(
 @pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_serve(trap: Path, tmp_path: Path, checkpoint: Path, workers: int) -> None:
-    with running(Settings(model=checkpoint), tmp_path / "log", workers=workers) as server:
+    with running(ServerSettings(model=checkpoint), tmp_path / "log", workers=workers) as server:
         assert server.port
     assert not trap.exists()
 

@@ -18,13 +18,12 @@ import pytest
 import uvicorn
 
 from ssept.serving.http_api.asgi import RefusedError, read_body, respond
-from ssept.serving.http_api.callers import Callers
-from ssept.serving.launch.ssept_serve import Server, running
+from ssept.serving.http_api.callers import CallerPolicy
+from ssept.serving.launch.ssept_serve import SseptServer, running
 from ssept.serving.runtime import http_protocol as protocol
-from ssept.serving.runtime import sockets
-from ssept.serving.runtime import uvicorn_server as serving
-from ssept.serving.runtime.http_protocol import Protocol
-from ssept.serving.settings import Settings
+from ssept.serving.runtime import sockets, uvicorn_server
+from ssept.serving.runtime.http_protocol import LimitedProtocol
+from ssept.serving.settings import ServerSettings
 from tests.helpers.serving import SECONDS, live, until
 
 MB = 1 << 20
@@ -99,8 +98,10 @@ def has_ended(connection: socket.socket) -> bool:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -> Iterator[Server]:
-    settings = Settings(model=small_checkpoint, max_wait_ms=10_000, deadline_ms=10_000)
+def server(
+    tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path
+) -> Iterator[SseptServer]:
+    settings = ServerSettings(model=small_checkpoint, max_wait_ms=10_000, deadline_ms=10_000)
     with running(settings, tmp_path_factory.mktemp("log") / "log") as server:
         ask(server.port, "GET", "/openapi.json")  # which is made when it is first asked for
         yield server
@@ -108,7 +109,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -> 
 
 
 @contextlib.contextmanager
-def bounded_memory(server: Server) -> Iterator[None]:
+def bounded_memory(server: SseptServer) -> Iterator[None]:
     """Assert that what is done leaves the server well, with little more memory."""
     process = psutil.Process(server.pid)
     before = process.memory_info().rss
@@ -155,7 +156,7 @@ def door(most: int = 100) -> Iterator[Door]:
             await respond(send, 200, body)
 
     app: Any = App()
-    http: Any = partial(Protocol, app, most)
+    http: Any = partial(LimitedProtocol, app, most)
     config = uvicorn.Config(
         app,
         http=http,
@@ -192,14 +193,14 @@ def door(most: int = 100) -> Iterator[Door]:
     ],
     ids=["test", "openapi", "predict", "nothing"],
 )
-def test_pipelined_requests_without_an_end_take_no_memory(server: Server, one: bytes) -> None:
+def test_pipelined_requests_without_an_end_take_no_memory(server: SseptServer, one: bytes) -> None:
     with bounded_memory(server), connect(server.port) as connection:
         with contextlib.suppress(ConnectionError):
             connection.sendall(one * (8 * MB // len(one)))
         until(lambda: has_ended(connection))
 
 
-def test_as_many_as_may_be_pipelined_are_answered_in_order(server: Server) -> None:
+def test_as_many_as_may_be_pipelined_are_answered_in_order(server: SseptServer) -> None:
     paths = ["/test", "/health/live"] * (protocol.MOST_PIPELINED // 2)
     sent = [request("GET", path) for path in paths[:-1]]
     sent.append(request("GET", paths[-1], f"{HOST}Connection: close\r\n"))
@@ -213,7 +214,7 @@ def test_as_many_as_may_be_pipelined_are_answered_in_order(server: Server) -> No
 def test_a_client_that_leaves_pipelined_requests_leaves_no_traceback(
     tmp_path: Path, small_checkpoint: Path, reset: bool
 ) -> None:
-    settings = Settings(model=small_checkpoint, max_wait_ms=10_000, deadline_ms=10_000)
+    settings = ServerSettings(model=small_checkpoint, max_wait_ms=10_000, deadline_ms=10_000)
     with running(settings, tmp_path / "log") as server:
         for _ in range(30):
             with connect(server.port) as connection:
@@ -240,13 +241,13 @@ def test_a_client_that_leaves_pipelined_requests_leaves_no_traceback(
     ],
     ids=["first", "second", "unread", "behind slow ones"],
 )
-def test_a_head_without_an_end_is_not_taken(server: Server, before: bytes) -> None:
+def test_a_head_without_an_end_is_not_taken(server: SseptServer, before: bytes) -> None:
     with bounded_memory(server), connect(server.port, 4096) as connection:
         connection.sendall(before + b"GET /test HTTP/1.1\r\nx: ")
         assert taken(connection, b"x" * (1 << 16), 100 * MB) < 20 * MB  # what the systems hold
 
 
-def test_nor_are_trailers_or_line_ends_without_an_end(server: Server) -> None:
+def test_nor_are_trailers_or_line_ends_without_an_end(server: SseptServer) -> None:
     chunked = request("POST", "/test", f"{HOST}Transfer-Encoding: chunked\r\n")
     for before, part in (
         (chunked + b"1\r\nx\r\n0\r\nx: ", b"x" * (1 << 16)),
@@ -263,7 +264,7 @@ def test_nor_are_trailers_or_line_ends_without_an_end(server: Server) -> None:
 @pytest.mark.parametrize("lines", [1, 100])
 @pytest.mark.parametrize("too_long", [False, True])
 def test_a_head_that_comes_at_once_is_measured_too(
-    server: Server, before: bytes, lines: int, too_long: bool
+    server: SseptServer, before: bytes, lines: int, too_long: bool
 ) -> None:
     size = protocol.MOST_HEAD_BYTES + (500 if too_long else -5000)
     more = "".join(f"x: {'y' * (size // lines - 5)}\r\n" for _ in range(lines))
@@ -278,7 +279,7 @@ def test_a_head_that_comes_at_once_is_measured_too(
 @pytest.mark.parametrize("path", ["/test", "/nothing", "/v2/nothing"])
 @pytest.mark.parametrize("size", [1000, 300_000])
 def test_a_body_that_is_not_read_gets_no_second_answer(
-    server: Server, path: str, size: int
+    server: SseptServer, path: str, size: int
 ) -> None:
     with connect(server.port) as connection:
         sent = request("POST", path, HOST, b"x" * size)
@@ -293,7 +294,7 @@ def test_a_body_that_is_not_read_gets_no_second_answer(
 
 
 def test_what_is_no_request_is_refused_once_and_never_as_the_answer_to_another(
-    server: Server,
+    server: SseptServer,
 ) -> None:
     answer = exchange(server.port, b"nonsense\r\n\r\n" * 2)
     assert answer.startswith(b"HTTP/1.1 400 ")
@@ -388,7 +389,9 @@ def test_connections_never_use_up_the_files_that_may_be_open(
     files = 200
     with contextlib.ExitStack() as all_:
         with few_files(files):
-            settings = Settings(model=small_checkpoint, max_wait_ms=10_000, deadline_ms=10_000)
+            settings = ServerSettings(
+                model=small_checkpoint, max_wait_ms=10_000, deadline_ms=10_000
+            )
             server = all_.enter_context(running(settings, tmp_path / "log"))
         clients = []
         for _ in range(2 * files):
@@ -439,7 +442,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize(("method", "path", "body"), PATHS)
 def test_hosts_of_this_machine_are_served_and_no_others(
-    server: Server, method: str, path: str, body: bytes
+    server: SseptServer, method: str, path: str, body: bytes
 ) -> None:
     def status(host: str) -> int:
         sent = request(method, path, "Connection: close\r\n", body)
@@ -454,7 +457,7 @@ def test_hosts_of_this_machine_are_served_and_no_others(
     assert [status(host) for host in FOREIGN] == [421] * len(FOREIGN)
 
 
-def test_a_request_has_one_host(server: Server) -> None:
+def test_a_request_has_one_host(server: SseptServer) -> None:
     assert ask(server.port, "GET", "/test", "") == 400
     assert ask(server.port, "GET", "/test", HOST + HOST) == 400
     assert ask(server.port, "GET", "/test", f"{HOST}Host: evil.example\r\n") == 400
@@ -495,7 +498,7 @@ STRANGE = [
 
 @pytest.mark.parametrize(("method", "path", "body"), PATHS)
 def test_only_the_servers_own_pages_may_call(
-    server: Server, method: str, path: str, body: bytes
+    server: SseptServer, method: str, path: str, body: bytes
 ) -> None:
     assert [ask(server.port, method, path, one, body) for one in OWN] == [200] * len(OWN)
     assert [ask(server.port, method, path, one, body) for one in STRANGE] == [403] * len(STRANGE)
@@ -503,12 +506,12 @@ def test_only_the_servers_own_pages_may_call(
 
 def test_origins_that_may_call_may_but_for_no_foreign_host(small_checkpoint: Path) -> None:
     shop = "https://shop.example"
-    with live(Settings(model=small_checkpoint, cors_origins=(shop,))) as server:
+    with live(ServerSettings(model=small_checkpoint, cors_origins=(shop,))) as server:
         for method, path, body in PATHS:
             assert ask(server.port, method, path, headers(shop, "cross-site", "cors"), body) == 200
             assert ask(server.port, method, path, headers(f"{shop}:1"), body) == 403
             assert ask(server.port, method, path, headers(shop, host="evil.example"), body) == 421
-    with live(Settings(model=small_checkpoint, cors_origins=("*",))) as server:
+    with live(ServerSettings(model=small_checkpoint, cors_origins=("*",))) as server:
         assert ask(server.port, "POST", "/v2/repository/index", STRANGE[0]) == 200
         assert ask(server.port, "GET", "/test", headers(host="evil.example")) == 421
 
@@ -525,7 +528,7 @@ def test_origins_that_may_call_may_but_for_no_foreign_host(small_checkpoint: Pat
 def test_hosts_that_are_allowed_are_served_too(
     small_checkpoint: Path, settings: Sequence[str], status: Sequence[int]
 ) -> None:
-    with live(Settings(model=small_checkpoint, allowed_hosts=tuple(settings))) as server:
+    with live(ServerSettings(model=small_checkpoint, allowed_hosts=tuple(settings))) as server:
         hosts = ("shop.example:443", "evil.example")
         assert [ask(server.port, "GET", "/test", headers(host=one)) for one in hosts] == status
         assert ask(server.port, "GET", "/test", headers(host="127.0.0.1")) == 200
@@ -545,8 +548,8 @@ def test_the_address_decides_which_hosts_are_served(
     address: str, allowed: tuple[str, ...], answered: list[str], refused: list[str]
 ) -> None:
     with sockets.listen_at(address, 0) as listener:
-        settings = serving.with_hosts(Settings(allowed_hosts=allowed), listener)
-    callers = Callers(settings.allowed_hosts, ())
+        settings = uvicorn_server.with_hosts(ServerSettings(allowed_hosts=allowed), listener)
+    callers = CallerPolicy(settings.allowed_hosts, ())
 
     def scope(host: str) -> dict[str, Any]:
         return {"http_version": "1.1", "headers": [(b"host", host.encode())]}
@@ -561,8 +564,8 @@ def test_the_address_decides_which_hosts_are_served(
 def test_with_too_much_to_do_foreign_hosts_and_pages_are_refused_as_ever(
     small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with live(Settings(model=small_checkpoint)) as server:
-        monkeypatch.setattr(type(server.app.service.models), "are_full", property(lambda _: True))
+    with live(ServerSettings(model=small_checkpoint)) as server:
+        monkeypatch.setattr(type(server.app.registry.models), "are_full", property(lambda _: True))
 
         def refused(*given: tuple[bytes, bytes]) -> bytes | None:
             scope = {"http_version": "1.1", "headers": [*given]}
@@ -598,7 +601,7 @@ def test_with_too_much_to_do_foreign_hosts_and_pages_are_refused_as_ever(
     ],
 )
 def test_no_answer_is_taken_for_something_else(
-    server: Server, method: str, path: str, status: int
+    server: SseptServer, method: str, path: str, status: int
 ) -> None:
     answer = exchange(server.port, request(method, path, f"{HOST}Connection: close\r\n"))
     assert int(answer[9:12]) == status

@@ -15,10 +15,10 @@ import pytest
 from ssept.serving.http_api.asgi import RefusedError
 from ssept.serving.http_api.v2 import codec as contracts
 from ssept.serving.http_api.v2 import tensors
-from ssept.serving.http_api.v2.codec import Contract
+from ssept.serving.http_api.v2.codec import ModelCodec
 from ssept.serving.http_api.v2.tensors import decompressed
-from ssept.serving.interface import interface
-from ssept.serving.settings import Settings
+from ssept.serving.interface import model_interface
+from ssept.serving.settings import ServerSettings
 from tests.helpers.serving import Answer, Live, live, write_checkpoint
 
 LENGTH, LARGEST = 50, 8
@@ -28,13 +28,15 @@ PACK = {"identity": bytes, "gzip": gzip.compress, "deflate": zlib.compress}
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> ServerSettings:
     checkpoint = write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors")
-    return Settings(model=checkpoint, max_batch=LARGEST, max_wait_ms=10_000, deadline_ms=20_000)
+    return ServerSettings(
+        model=checkpoint, max_batch=LARGEST, max_wait_ms=10_000, deadline_ms=20_000
+    )
 
 
 @pytest.fixture(scope="module")
-def server(settings: Settings) -> Iterator[Live]:
+def server(settings: ServerSettings) -> Iterator[Live]:
     with live(settings) as server:
         yield server
 
@@ -78,7 +80,7 @@ def test_a_body_longer_than_any_request_of_the_model_is_refused(
     assert post(server, json.dumps(request(1)).encode(), encoding).status == 200
 
 
-def test_the_server_s_own_limit_holds_where_it_is_lower(settings: Settings) -> None:
+def test_the_server_s_own_limit_holds_where_it_is_lower(settings: ServerSettings) -> None:
     with live(replace(settings, max_body_bytes=1000)) as server:
         assert post(server, json.dumps(request(1)).encode()).status == 200
         answer = post(server, json.dumps(request(8)).encode(), "gzip")
@@ -88,17 +90,17 @@ def test_the_server_s_own_limit_holds_where_it_is_lower(settings: Settings) -> N
 
 @pytest.mark.parametrize(("length", "batch"), [(50, 64), (5, 1), (200, 256)])
 def test_the_limit_follows_from_the_contract(length: int, batch: int) -> None:
-    contract = Contract("m", interface(length, None, 10), batch)
+    codec = ModelCodec("m", model_interface(length, None, 10), batch)
     given = request(batch, LOWEST)["inputs"]
     given[1] |= {"shape": [batch, length], "data": [LOWEST] * batch * length}
     longest = json.dumps({"inputs": given}).encode()
-    assert len(longest) <= contract.max_bytes < len(longest) + 4096
-    plan, users, sequences = contract.read(longest, None)
+    assert len(longest) <= codec.max_bytes < len(longest) + 4096
+    plan, users, sequences = codec.read(longest, None)
     assert (plan.size, users.shape, sequences.shape) == (batch, (batch,), (batch, length))
 
 
 def test_the_limit_for_the_shipped_model_is_some_70_kilobytes() -> None:
-    assert 70_000 < Contract("m", interface(50, 10_000, 100), 64).max_bytes < 80_000
+    assert 70_000 < ModelCodec("m", model_interface(50, 10_000, 100), 64).max_bytes < 80_000
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
@@ -139,13 +141,13 @@ def test_numbers_are_counted_before_an_array_is_made(
     def forbidden(*_: Any, **__: Any) -> Any:
         raise AssertionError("an array was made")
 
-    contract = Contract("m", interface(LENGTH, None, 10), LARGEST)
+    codec = ModelCodec("m", model_interface(LENGTH, None, 10), LARGEST)
     body = orjson.loads(with_data(text, repeated))
     for order in itertools.permutations(body["inputs"]):
         monkeypatch.setattr(np, "asarray", forbidden)
         monkeypatch.setattr(np, "array", forbidden if order[0]["name"] == "SEQ" else np.array)
         with pytest.raises(RefusedError) as refused:
-            contract.read(orjson.dumps({"inputs": order}), None)
+            codec.read(orjson.dumps({"inputs": order}), None)
         monkeypatch.undo()
         assert "SEQ: data has" in refused.value.detail
         assert "expected 50 for its shape" in refused.value.detail
@@ -160,9 +162,9 @@ def test_shapes_are_checked_before_the_data_are_looked_at(
 
     monkeypatch.setattr(contracts, "read_values", forbidden)
     given = request(1)["inputs"]
-    contract = Contract("m", interface(LENGTH, None, 10), LARGEST)
+    codec = ModelCodec("m", model_interface(LENGTH, None, 10), LARGEST)
     with pytest.raises(RefusedError) as refused:
-        contract.read(orjson.dumps({"inputs": [given[0] | change, given[1]]}), None)
+        codec.read(orjson.dumps({"inputs": [given[0] | change, given[1]]}), None)
     assert "USER_ID: shape is" in refused.value.detail
 
 
@@ -178,8 +180,8 @@ def nested(values: list[int], width: int) -> list[Any]:
 def test_numbers_in_lists_of_equal_length_are_read_row_by_row(
     form: Callable[[list[int]], list[Any]],
 ) -> None:
-    contract = Contract("m", interface(LENGTH, None, 10), LARGEST)
+    codec = ModelCodec("m", model_interface(LENGTH, None, 10), LARGEST)
     body = request(2)
     body["inputs"][1]["data"] = form(list(range(2 * LENGTH)))
-    _, _, sequences = contract.read(orjson.dumps(body), None)
+    _, _, sequences = codec.read(orjson.dumps(body), None)
     np.testing.assert_array_equal(sequences, np.arange(2 * LENGTH).reshape(2, LENGTH))

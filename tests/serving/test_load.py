@@ -276,7 +276,13 @@ def test_no_server_is_told_with_its_address(measure: Callable[..., Result]) -> N
 
 def result_of(rate: float, p99_ms: float | None, **others: Any) -> Result:
     figures = Percentiles(1.0, 2.0, 3.0, p99_ms)
-    return Result(rate, 1000, 1.0, figures, **({"errors": {}, "client_cpu": 0.1} | others))
+    return Result(
+        rate=rate,
+        requests=1000,
+        seconds=1.0,
+        latency=figures,
+        **({"errors": {}, "client_cpu": 0.1} | others),
+    )
 
 
 @pytest.mark.parametrize("start", [100, 900, 1000, 4000])

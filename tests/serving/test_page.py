@@ -17,7 +17,7 @@ import pytest
 from ssept.data.dataset import Dataset
 from ssept.serving.http_api.page import FILES
 from ssept.serving.launch.ssept_serve import running
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from tests.helpers.titled import TITLES, titled_copy
 
 SECONDS = 30
@@ -29,7 +29,9 @@ def url(
 ) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("page")
     data = titled_copy(small_folder, folder / "data")
-    with running(Settings(small_checkpoint, data=data), folder / "server.log") as server:
+    with running(
+        ServerSettings(model=small_checkpoint, data=data), folder / "server.log"
+    ) as server:
         yield server.url
 
 

@@ -15,7 +15,7 @@ from ssept.measure.settings import Settings as Tuned
 from ssept.measure.settings import write_settings
 from ssept.providers import PROVIDERS
 from ssept.serving.launch.ssept_serve import running
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from tests.helpers.matrix import ROOT, run_matrix
 from tests.helpers.serve_clients import ADDRESS, ask
 
@@ -77,13 +77,13 @@ def test_help_tells_every_option_and_the_settings_defaults() -> None:
     done = serve("--help")
     assert done.returncode == 0
     text = " ".join(done.stdout.split())
-    defaults = Settings()
+    defaults = ServerSettings()
     for told in (
-        f"--variant NAMES several by commas: the first answers where a request names none "
-        f"(default: {','.join(defaults.variants)})",
+        f"--variant NAMES one or several, separated by commas; the first is the default of "
+        f"requests (default: {','.join(defaults.variants)})",
         f"(default: {defaults.max_wait_ms})",
         f"(default: {defaults.max_body_bytes})",
-        "--port PORT 0 for one that is free (default: 8080)",
+        "--port PORT the port to listen on; 0 for a free one (default: 8080)",
         "(default: 127.0.0.1)",
     ):
         assert told in text
@@ -123,7 +123,7 @@ def empty_tuned(folder: Path) -> str:
         (lambda folder: f"--tuned={folder}/none.json", "none.json: no such file; `ssept tune`"),
         (broken_tuned, "tuned.json: not a file of `ssept tune`"),
         (foreign_tuned, "tuned.json: tuned on another one, and this is "),
-        (empty_tuned, "tuned.json: has nothing of fused_topk-cpu; `ssept tune --variant"),
+        (empty_tuned, "tuned.json: has no settings for fused_topk-cpu; run `ssept tune --variant"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -151,12 +151,12 @@ def test_a_port_that_is_taken_is_told(small_checkpoint: Path) -> None:
     with socket.create_server((ADDRESS, 0)) as other:
         port = other.getsockname()[1]
         line = refusal(f"--model={small_checkpoint}", f"--port={port}")
-    assert f"{ADDRESS}:{port} cannot be listened on: Address already in use" in line
+    assert f"cannot listen on {ADDRESS}:{port}: Address already in use" in line
 
 
 def test_a_host_that_is_not_this_machine_is_told(small_checkpoint: Path) -> None:
     line = refusal(f"--model={small_checkpoint}", "--host=192.0.2.1")
-    assert "192.0.2.1:0 cannot be listened on: " in line
+    assert "cannot listen on 192.0.2.1:0: " in line
 
 
 WITHOUT = """
@@ -189,7 +189,7 @@ def test_an_install_without_the_extra_says_so_and_has_help(
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("--port=65536", "65536: expected a port number, or 0"),
+        ("--port=65536", "65536: expected a port number from 0 to 65535"),
         ("--threads=0", "0: expected a whole number of at least 1"),
         ("--deadline-ms=soon", "soon: expected milliseconds above 0"),
         ("--workers=none", "none: expected a whole number of at least 1"),
@@ -211,7 +211,7 @@ def test_an_option_wins_over_its_variable(small_checkpoint: Path) -> None:
 def test_it_takes_the_settings_that_tune_found(tmp_path: Path, small_checkpoint: Path) -> None:
     path = tmp_path / "tuned.json"
     write_settings(path, "fused_topk-cpu", Tuned(threads=2, batch=3), {})
-    with running(Settings(model=small_checkpoint, tuned=path), tmp_path / "log") as server:
+    with running(ServerSettings(model=small_checkpoint, tuned=path), tmp_path / "log") as server:
         requests = [{"user_id": 1, "sequence": [], "top_k": 3}] * 5
         answer = ask(server.url, "/predict/batch", {"requests": requests})
         assert len(answer["predictions"]) == 5

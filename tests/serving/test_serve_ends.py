@@ -18,9 +18,9 @@ import pytest
 
 from ssept.data.dataset import Dataset
 from ssept.errors import ServerError
-from ssept.serving.launch.ssept_serve import Server, running
+from ssept.serving.launch.ssept_serve import SseptServer, running
 from ssept.serving.runtime.sockets import listen_at, refuse_new
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from tests.conftest import untrained
 from tests.helpers.serve_clients import ADDRESS, Counts, ask, load, refused, request_of
 
@@ -38,7 +38,7 @@ def until(what: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def said(server: Server, words: str, times: int = 1) -> bool:
+def said(server: SseptServer, words: str, times: int = 1) -> bool:
     """Whether it has logged something so many times."""
     return server.log.read_text().count(words) == times
 
@@ -50,9 +50,9 @@ def has_answered(counts: Counts, times: int) -> bool:
 @contextlib.contextmanager
 def small_server(
     checkpoint: Path, log: Path, workers: int = 1, deadline_ms: float = 10_000
-) -> Iterator[Server]:
+) -> Iterator[SseptServer]:
     """A server of the small model; that it is too slow is no matter of these tests."""
-    settings = Settings(model=checkpoint, max_wait_ms=10_000, deadline_ms=deadline_ms)
+    settings = ServerSettings(model=checkpoint, max_wait_ms=10_000, deadline_ms=deadline_ms)
     with running(settings, log, workers=workers) as server:
         yield server
 
@@ -62,7 +62,7 @@ def processes_of(pid: int) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
-def ended(server: Server) -> str:
+def ended(server: SseptServer) -> str:
     """Wait for its end; returns how it did."""
     with pytest.raises(ServerError) as caught:
         server.wait()
@@ -163,7 +163,7 @@ def test_reloads_under_load_fail_no_request(
     assert not counts.closing
 
 
-def version(server: Server) -> str:
+def version(server: SseptServer) -> str:
     """Which model answers."""
     answer = ask(server.url, "/predict", {"user_id": 1, "sequence": [], "top_k": 1})
     return str(answer["model_version"])
@@ -229,8 +229,8 @@ import sys
 from pathlib import Path
 from ssept.serving.launch.ssept_serve import running
 from ssept.serving.runtime.sockets import listen_at, refuse_new
-from ssept.serving.settings import Settings
-with running(Settings(model=Path(sys.argv[1])), Path(sys.argv[2]), workers=2) as server:
+from ssept.serving.settings import ServerSettings
+with running(ServerSettings(model=Path(sys.argv[1])), Path(sys.argv[2]), workers=2) as server:
     print(server.pid, flush=True)
     {what}
 """
@@ -247,12 +247,12 @@ def test_it_ends_with_its_owner(tmp_path: Path, small_checkpoint: Path, what: st
         assert owner.stdout
         processes = processes_of(int(owner.stdout.readline()))
         assert len(processes) == 3
-        keeper = processes[0].parent()
-        assert keeper
+        watchdog = processes[0].parent()
+        assert watchdog
         if "read" in what:
             owner.kill()  # no chance to clean up
     assert owner.returncode == (-signal.SIGKILL if "read" in what else 3)
-    assert not psutil.wait_procs([keeper, *processes], WAIT_SECONDS)[1]
+    assert not psutil.wait_procs([watchdog, *processes], WAIT_SECONDS)[1]
 
 
 def test_what_waits_to_be_accepted_stays_when_new_connections_are_refused() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 import ssept
 from ssept.providers.session import Session
-from ssept.serving.core.registry import Models, load_models
-from ssept.serving.settings import Settings
+from ssept.serving.core.registry import LoadedModels, load_models
+from ssept.serving.settings import ServerSettings
 from tests.helpers.serving import ITEMS, USERS, Live, item_id, live, user_id, write_checkpoint
 
 MAX_SEQUENCE, MAX_TOP_K, MAX_BODY = 70, 40, 100_000
@@ -21,8 +21,8 @@ HISTORY = [item_id(item) for item in (5, 1, 9, 60)]
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(
+def settings(tmp_path_factory: pytest.TempPathFactory) -> ServerSettings:
+    return ServerSettings(
         model=write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"),
         variants=VARIANTS,
         max_sequence=MAX_SEQUENCE,
@@ -34,18 +34,18 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def models(settings: Settings) -> Models:
+def models(settings: ServerSettings) -> LoadedModels:
     return load_models(settings)
 
 
 @pytest.fixture(scope="module")
-def server(settings: Settings, models: Models) -> Iterator[Live]:
+def server(settings: ServerSettings, models: LoadedModels) -> Iterator[Live]:
     with live(settings, models) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def sessions(settings: Settings) -> dict[str, Session]:
+def sessions(settings: ServerSettings) -> dict[str, Session]:
     return {
         variant: ssept.load(settings.model, variant=variant, provider="cpu") for variant in VARIANTS
     }
@@ -151,11 +151,16 @@ WRONG = {
         GOOD | {"sequence": [*HISTORY, NO_ITEM]},
         ["sequence", 4],
         "unknown_item",
-        "no item of this id",
+        "the catalog has no item with this id",
     ),
-    "padding": (GOOD | {"sequence": [0]}, ["sequence", 0], "unknown_item", "no item"),
-    "huge item": (GOOD | {"sequence": [10**40]}, ["sequence", 0], "unknown_item", "no item"),
-    "minus item": (GOOD | {"sequence": [-(2**63)]}, ["sequence", 0], "unknown_item", "no item"),
+    "padding": (GOOD | {"sequence": [0]}, ["sequence", 0], "unknown_item", "no item with"),
+    "huge item": (GOOD | {"sequence": [10**40]}, ["sequence", 0], "unknown_item", "no item with"),
+    "minus item": (
+        GOOD | {"sequence": [-(2**63)]},
+        ["sequence", 0],
+        "unknown_item",
+        "no item with",
+    ),
     "too long": (
         GOOD | {"sequence": HISTORY[:1] * (MAX_SEQUENCE + 1)},
         ["sequence"],
@@ -182,7 +187,7 @@ WRONG = {
         GOOD | {"variant": "torch"},
         ["variant"],
         "unknown_variant",
-        "there are fused_topk, onnx",
+        "expected one of fused_topk, onnx",
     ),
     "typing error": (GOOD | {"topk": 3}, ["topk"], "extra_forbidden", "not permitted"),
 }
@@ -260,8 +265,10 @@ def test_of_two_fields_of_one_name_the_last_counts(server: Live) -> None:
     assert server.post("/predict", body.encode()).json["known_user"] is False
 
 
-def test_a_top_k_above_the_catalog_is_limited_by_it(settings: Settings, tmp_path: Path) -> None:
-    wide = Settings(model=settings.model, variants=("fused_topk",), max_top_k=1000)
+def test_a_top_k_above_the_catalog_is_limited_by_it(
+    settings: ServerSettings, tmp_path: Path
+) -> None:
+    wide = ServerSettings(model=settings.model, variants=("fused_topk",), max_top_k=1000)
     with live(wide) as server:
         answer = server.post("/predict", GOOD | {"top_k": ITEMS})
         assert len(answer.json["top_items"]) == ITEMS

@@ -14,7 +14,7 @@ import pytest
 import ssept
 from ssept.serving.core.batcher import Batcher, Job, OverloadedError
 from ssept.serving.core.engine import Engine
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from tests.helpers.serving import ITEMS, SECONDS, USERS, write_checkpoint
 
 LONG, NO_TIME = 1000.0, 1e-9  # seconds
@@ -334,7 +334,7 @@ def test_jobs_of_all_kinds_get_in_a_batch_what_they_get_alone(
 ) -> None:
     checkpoint = write_checkpoint(tmp_path / "tiny.safetensors")
     # OpenVINO's sessions compile each shape, so its batches are padded.
-    settings = Settings(
+    settings = ServerSettings(
         model=checkpoint, provider=provider, max_batch=16, max_top_k=20, max_wait_ms=60_000
     )
     session = ssept.load(checkpoint, variant="fused_topk", provider=provider)

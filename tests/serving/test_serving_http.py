@@ -16,8 +16,8 @@ import pytest
 
 from ssept.providers.session import Session
 from ssept.serving.app import Application
-from ssept.serving.core.registry import Models, load_models
-from ssept.serving.settings import Settings
+from ssept.serving.core.registry import LoadedModels, load_models
+from ssept.serving.settings import ServerSettings
 from tests.helpers.serving import SECONDS, Live, item_id, live, until, user_id, write_checkpoint
 
 MAX_BODY = 20_000
@@ -32,8 +32,8 @@ HOST = (b"host", b"localhost")
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(
+def settings(tmp_path_factory: pytest.TempPathFactory) -> ServerSettings:
+    return ServerSettings(
         model=write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"),
         max_body_bytes=MAX_BODY,
         max_wait_ms=10_000,
@@ -42,19 +42,19 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def models(settings: Settings) -> Models:
+def models(settings: ServerSettings) -> LoadedModels:
     """For one event loop at a time, so not for the servers."""
     return load_models(settings)
 
 
 @pytest.fixture(scope="module")
-def server(settings: Settings) -> Iterator[Live]:
+def server(settings: ServerSettings) -> Iterator[Live]:
     with live(settings) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def hasty(settings: Settings) -> Iterator[Live]:
+def hasty(settings: ServerSettings) -> Iterator[Live]:
     """A server with a short deadline."""
     with live(replace(settings, deadline_ms=DEADLINE_MS)) as server:
         yield server
@@ -140,7 +140,7 @@ def test_a_length_that_is_none_is_a_bad_request(server: Live, length: str) -> No
 
 @pytest.mark.parametrize(("length", "status"), [(b"-1", 400), (b"ten", 400), (b"9" * 5000, 400)])
 def test_a_length_that_the_web_server_lets_through_is_looked_at(
-    settings: Settings, models: Models, length: bytes, status: int
+    settings: ServerSettings, models: LoadedModels, length: bytes, status: int
 ) -> None:
     sent = asyncio.run(
         ask(settings, models, [{"type": "http.request"}], [(b"content-length", length)])
@@ -149,7 +149,7 @@ def test_a_length_that_the_web_server_lets_through_is_looked_at(
 
 
 async def ask(
-    settings: Settings, models: Models, messages: list[Any], headers: Any = ()
+    settings: ServerSettings, models: LoadedModels, messages: list[Any], headers: Any = ()
 ) -> list[Any]:
     """What the application sends for a POST to /predict, without a web server."""
     sent: list[Any] = []
@@ -171,7 +171,7 @@ async def ask(
 class started:  # noqa: N801
     """An application between the start and the end of its lifespan."""
 
-    def __init__(self, settings: Settings, models: Models | None) -> None:
+    def __init__(self, settings: ServerSettings, models: LoadedModels | None) -> None:
         self.app = Application(settings, models)
         self.told: asyncio.Queue[Any] = asyncio.Queue()
         self.said: asyncio.Queue[Any] = asyncio.Queue()
@@ -191,7 +191,7 @@ class started:  # noqa: N801
 
 
 def test_a_client_that_goes_before_its_body_is_complete_gets_no_answer(
-    settings: Settings, models: Models
+    settings: ServerSettings, models: LoadedModels
 ) -> None:
     part = {"type": "http.request", "body": b'{"user', "more_body": True}
     gone = {"type": "http.disconnect"}
@@ -225,7 +225,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(hasty: Live, path: str) -> 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_slow_model_that_does_not_answer_is_not_waited_for(
-    settings: Settings, path: str, monkeypatch: pytest.MonkeyPatch
+    settings: ServerSettings, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = threading.Event()
     answers.set()
@@ -249,7 +249,7 @@ def test_a_slow_model_that_does_not_answer_is_not_waited_for(
 
 
 def test_a_deadline_that_passes_while_the_answer_is_sent_does_not_cut_it(
-    settings: Settings, models: Models
+    settings: ServerSettings, models: LoadedModels
 ) -> None:
     async def slow_reader() -> list[Any]:
         sent: list[Any] = []
@@ -271,7 +271,9 @@ def test_a_deadline_that_passes_while_the_answer_is_sent_does_not_cut_it(
     assert len(json.loads(body["body"])["top_items"]) == 3
 
 
-def test_a_server_that_ends_its_tasks_is_not_held_up(settings: Settings, models: Models) -> None:
+def test_a_server_that_ends_its_tasks_is_not_held_up(
+    settings: ServerSettings, models: LoadedModels
+) -> None:
     async def cancelled() -> list[Any]:
         sent: list[Any] = []
 
@@ -326,7 +328,7 @@ def test_so_are_those_behind_fastapi(
         return len([one for one in caplog.records if one.name == "ssept.serving"])
 
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
-        patch.setattr(type(server.app.service), "ready", property(broken))
+        patch.setattr(type(server.app.registry), "ready", property(broken))
         answer = server.ask("GET", "/health/ready")
         until(lambda: logged() > 0)  # after the answer
     assert answer.status == 500
@@ -368,7 +370,7 @@ def test_other_origins_may_not_call_unless_told(
 
 
 def test_origins_that_may_call_are_told_so_on_every_path_and_with_errors(
-    settings: Settings,
+    settings: ServerSettings,
 ) -> None:
     with live(replace(settings, cors_origins=(ORIGIN,))) as server:
         headers = {"Origin": ORIGIN, "Content-Type": "application/json"}
@@ -392,7 +394,7 @@ def test_a_start_that_fails_is_told_and_nothing_is_served(
 ) -> None:
     async def start() -> Any:
         said: asyncio.Queue[Any] = asyncio.Queue()
-        app = Application(Settings(model=tmp_path / "none.safetensors"))
+        app = Application(ServerSettings(model=tmp_path / "none.safetensors"))
         await app({"type": "lifespan"}, lambda: asyncio.sleep(0), said.put)
         return said.get_nowait()
 

@@ -10,7 +10,7 @@ from uvicorn.server import ServerState
 
 from ssept.serving.http_api.asgi import RETRY_AFTER, RefusedError, read_body, respond, whole
 from ssept.serving.runtime import http_protocol as protocol
-from ssept.serving.runtime.http_protocol import Protocol
+from ssept.serving.runtime.http_protocol import LimitedProtocol
 
 SECONDS = 20
 BUSY = whole(RefusedError(503, "too much", [RETRY_AFTER]), "/predict")
@@ -40,7 +40,7 @@ def go(test: Callable[[Toy, asyncio.StreamReader, asyncio.StreamWriter], Awaitab
         config.load()
         state = ServerState()
         server = await asyncio.get_running_loop().create_server(
-            lambda: Protocol(app, 10, config=config, server_state=state, app_state={}),
+            lambda: LimitedProtocol(app, 10, config=config, server_state=state, app_state={}),
             "127.0.0.1",
         )
         port = server.sockets[0].getsockname()[1]

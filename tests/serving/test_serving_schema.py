@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ssept.installation import shipped_checkpoint
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from tests.helpers.serving import Live, live
 
 EXAMPLES = int(os.environ.get("SSEPT_TEST_FUZZ", "25"))
@@ -26,7 +26,7 @@ METHODS = ("get", "post", "put", "delete", "patch", "head", "options")
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Live]:
-    settings = Settings(
+    settings = ServerSettings(
         model=shipped_checkpoint(),
         variants=("fused_topk", "onnx"),
         max_wait_ms=10_000,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ssept.errors import ServerError
-from ssept.serving.settings import VARIABLES, Settings, from_environment, to_environment
+from ssept.serving.settings import VARIABLES, ServerSettings, from_environment, to_environment
 
 OTHERS = {
     "SSEPT_CHECKPOINT": "/models/other.safetensors",
@@ -25,7 +25,7 @@ OTHERS = {
     "SSEPT_CORS_ORIGINS": "https://shop.example,http://127.0.0.1:3000",
     "SSEPT_ALLOWED_HOSTS": "shop.example,[2001:db8::1]",
 }
-READ = Settings(
+READ = ServerSettings(
     model=Path("/models/other.safetensors"),
     variants=("fused_int8_topk", "onnx"),
     provider="openvino",
@@ -46,8 +46,8 @@ READ = Settings(
 
 
 def test_without_variables_the_defaults_hold() -> None:
-    assert from_environment({}) == Settings()
-    assert from_environment(dict.fromkeys(VARIABLES.values(), " ")) == Settings()
+    assert from_environment({}) == ServerSettings()
+    assert from_environment(dict.fromkeys(VARIABLES.values(), " ")) == ServerSettings()
 
 
 def test_every_setting_has_a_variable() -> None:
@@ -55,11 +55,11 @@ def test_every_setting_has_a_variable() -> None:
     assert from_environment(OTHERS) == READ
     for variable, text in OTHERS.items():
         if variable != "SSEPT_PROVIDER":  # of no effect alone: the default variant runs there too
-            assert from_environment({variable: text}) != Settings(), variable
+            assert from_environment({variable: text}) != ServerSettings(), variable
 
 
-@pytest.mark.parametrize("settings", [Settings(), READ])
-def test_settings_written_are_read_again(settings: Settings) -> None:
+@pytest.mark.parametrize("settings", [ServerSettings(), READ])
+def test_settings_written_are_read_again(settings: ServerSettings) -> None:
     assert from_environment(to_environment(settings)) == settings
 
 
@@ -105,9 +105,12 @@ def test_a_time_that_is_none_is_refused(variable: str, text: str) -> None:
             "^SSEPT_PROVIDER: cpu does not run torch; these do: torch",
         ),
         ({"SSEPT_ALL_SCORES": "maybe"}, "^SSEPT_ALL_SCORES is 'maybe'; expected 0 or 1"),
-        ({"SSEPT_CORS_ORIGINS": "shop.example"}, "^SSEPT_CORS_ORIGINS: 'shop.example' is no web"),
+        (
+            {"SSEPT_CORS_ORIGINS": "shop.example"},
+            "^SSEPT_CORS_ORIGINS: 'shop.example' is not a web",
+        ),
         ({"SSEPT_CORS_ORIGINS": "https://a.example/x"}, "SSEPT_CORS_ORIGINS: .* without a path"),
-        ({"SSEPT_CORS_ORIGINS": "*,http://[1"}, "SSEPT_CORS_ORIGINS: 'http://.1' is no web"),
+        ({"SSEPT_CORS_ORIGINS": "*,http://[1"}, "SSEPT_CORS_ORIGINS: 'http://.1' is not a web"),
         ({"SSEPT_ALLOWED_HOSTS": "shop.example:80"}, "^SSEPT_ALLOWED_HOSTS: 'shop.example:80' is"),
         ({"SSEPT_ALLOWED_HOSTS": "*,http://a.example"}, "^SSEPT_ALLOWED_HOSTS: 'http://a.exam"),
         ({"SSEPT_ALLOWED_HOSTS": "2001:db8::1"}, "SSEPT_ALLOWED_HOSTS: .* or .2001:db8::1., with"),
@@ -132,5 +135,7 @@ def test_a_tuned_file_without_the_cell_is_refused(tmp_path: Path) -> None:
     write_settings(tuned, "onnx-cpu", SessionSettings(2, {}, 8), {})
     settings = from_environment({"SSEPT_TUNED": str(tuned), "SSEPT_VARIANT": "onnx"})
     assert settings.session("onnx") == SessionSettings(2, {}, 8)
-    with pytest.raises(ServerError, match=r"tuned.json: has nothing of fused-cpu; `ssept tune"):
+    with pytest.raises(
+        ServerError, match=r"tuned.json: has no settings for fused-cpu; run `ssept tune"
+    ):
         settings.session("fused")

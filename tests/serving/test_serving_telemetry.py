@@ -15,15 +15,15 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from tests.helpers.serving import Live, item_id, live, user_id, write_checkpoint
 
 ONE = {"user_id": user_id(1), "sequence": [item_id(2)], "top_k": 3}
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(
+def settings(tmp_path_factory: pytest.TempPathFactory) -> ServerSettings:
+    return ServerSettings(
         model=write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"),
         max_wait_ms=10_000,
         deadline_ms=10_000,
@@ -31,7 +31,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture
-def server(settings: Settings) -> Iterator[Live]:
+def server(settings: ServerSettings) -> Iterator[Live]:
     with live(settings) as server:
         yield server
 
@@ -91,7 +91,7 @@ def test_the_state_of_the_process_and_its_models_is_told(server: Live) -> None:
     assert build.labels["version"] == version["ssept"]
     assert [sample.value for sample in found["ssept_waiting_sequences"].samples] == [0]
     assert server.counted("ssept_ready") == 1
-    server.app.service.draining = True
+    server.app.registry.draining = True
     assert server.counted("ssept_ready") == 0
     assert server.counted("process_resident_memory_bytes") > 1e6
 
@@ -118,8 +118,8 @@ WORKER = """
 import json, sys
 from pathlib import Path
 from tests.helpers.serving import live, ITEMS, item_id, user_id
-from ssept.serving.settings import Settings
-with live(Settings(model=Path(sys.argv[1]))) as server:
+from ssept.serving.settings import ServerSettings
+with live(ServerSettings(model=Path(sys.argv[1]))) as server:
     body = {"user_id": user_id(1), "sequence": [item_id(2)]}
     for _ in range(int(sys.argv[2])):
         assert server.post("/predict", body).status == 200
@@ -127,7 +127,7 @@ with live(Settings(model=Path(sys.argv[1]))) as server:
 """
 
 
-def test_workers_are_summed(settings: Settings, tmp_path: Path) -> None:
+def test_workers_are_summed(settings: ServerSettings, tmp_path: Path) -> None:
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     said = [
         subprocess.run(

@@ -20,7 +20,7 @@ from ssept.cli import main
 from ssept.errors import LoadError, SseptError
 from ssept.serving.triton.command import IMAGE
 from ssept.serving.triton.perf_analyzer import Load, measure, read_report
-from ssept.serving.triton.server import Server, free_ports, running
+from ssept.serving.triton.server import TritonServer, free_ports, running
 from tests.helpers.matrix import run_matrix
 from tests.helpers.triton_files import (
     LARGEST_BATCH,
@@ -37,7 +37,7 @@ pytestmark = needs_server
 
 
 @pytest.fixture(scope="module")
-def server(triton_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(triton_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     folder = tmp_path_factory.mktemp("server")
     models = repository(folder / "models")
     with running(models, folder / "server.log", free_ports()) as server:
@@ -70,7 +70,7 @@ def test_serve_refuses_what_are_no_ports(ports: str, capsys: pytest.CaptureFixtu
     ("protocol", "rate"), [("http", None), ("grpc", None), ("http", 50.0)], ids=str
 )
 def test_perf_analyzer_gives_the_servers_times_beside_the_clients(
-    server: Server, protocol: str, rate: float | None
+    server: TritonServer, protocol: str, rate: float | None
 ) -> None:
     load = Load(url(server, protocol), NAME, protocol, 2, 3, rate)
     figures = measure(load)
@@ -86,7 +86,7 @@ def test_perf_analyzer_gives_the_servers_times_beside_the_clients(
     [("nobody", 1, "unknown model: 'nobody'"), (NAME, LARGEST_BATCH + 1, "batch-size must be")],
 )
 def test_figures_of_failed_requests_are_refused(
-    server: Server, model: str, batch: int, message: str
+    server: TritonServer, model: str, batch: int, message: str
 ) -> None:
     with pytest.raises(LoadError, match=rf"ended with 99: (.|\n)*{message}"):
         measure(Load(server.http, model, batch=batch))
@@ -104,7 +104,7 @@ def test_a_report_without_the_figures_is_refused(tmp_path: Path, text: str) -> N
 
 @pytest.mark.slow
 def test_perf_runs_perf_analyzer_with_its_own_arguments(
-    server: Server, capfd: pytest.CaptureFixture[str]
+    server: TritonServer, capfd: pytest.CaptureFixture[str]
 ) -> None:
     common = ["triton", "perf", "--", "-u", server.http, "-p", "200", "-r", "3", "-s", "999"]
     # One flag with two shapes is how some write it; the second is not read.
@@ -215,7 +215,7 @@ def test_the_server_of_the_wheel_listens_for_this_machine_alone(
 
 
 @pytest.mark.slow
-def test_what_the_server_makes_is_its_owner_s_alone(server: Server) -> None:
+def test_what_the_server_makes_is_its_owner_s_alone(server: TritonServer) -> None:
     umask = re.search(r"^Umask:\s*(\d+)$", Path(f"/proc/{server.pid}/status").read_text(), re.M)
     assert umask
     assert int(umask[1], 8) == 0o077
@@ -237,7 +237,7 @@ CLOSED = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("path", "body"), CLOSED, ids=[path for path, _ in CLOSED])
 def test_no_page_reaches_more_than_the_models(
-    server: Server, path: str, body: dict[str, Any]
+    server: TritonServer, path: str, body: dict[str, Any]
 ) -> None:
     request = urllib.request.Request(f"http://{server.http}{path}", json.dumps(body).encode())
     with pytest.raises(urllib.error.HTTPError) as refused:
@@ -247,7 +247,7 @@ def test_no_page_reaches_more_than_the_models(
 
 
 @pytest.mark.slow
-def test_nobody_registers_shared_memory_by_grpc(server: Server) -> None:
+def test_nobody_registers_shared_memory_by_grpc(server: TritonServer) -> None:
     with (
         grpc.InferenceServerClient(server.grpc) as client,
         pytest.raises(InferenceServerException, match="This protocol is restricted"),
@@ -257,7 +257,7 @@ def test_nobody_registers_shared_memory_by_grpc(server: Server) -> None:
 
 def test_no_docker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SseptError, match="there is no docker here"):
+    with pytest.raises(SseptError, match="docker is not installed"):
         start(repository(tmp_path / "models"), tmp_path / "server.log", image=IMAGE)
 
 

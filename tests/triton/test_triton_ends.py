@@ -19,7 +19,7 @@ import pytest
 from ssept.errors import LoadError, ServerError
 from ssept.serving.triton.client import Client
 from ssept.serving.triton.perf_analyzer import Load, measure
-from ssept.serving.triton.server import Server, free_ports, running
+from ssept.serving.triton.server import TritonServer, free_ports, running
 from tests.helpers.matrix import ROOT, command, environment
 from tests.helpers.triton_files import ITEMS, LENGTH, NAME, matrix_options, needs_server, repository
 
@@ -93,7 +93,7 @@ def test_killed_under_load_it_is_told_and_leaves_nothing(tmp_path: Path) -> None
         assert_gone(processes, name)
 
 
-def wait_for_load(server: Server) -> None:
+def wait_for_load(server: TritonServer) -> None:
     """Return when the server has answered something."""
     while True:
         with urlopen(f"http://{server.http}/v2/models/{NAME}/stats", timeout=30) as answer:
@@ -194,5 +194,5 @@ def test_a_killed_matrix_leaves_no_server(
         (pid,) = pids_named("tritonserver", run.pid)
         name = name_of(pid)
         run.kill()
-    assert len(processes) > 5  # the keeper, the server, its instances, the load
+    assert len(processes) > 5  # the watchdog, the server, its instances, the load
     assert_gone(processes, name)

@@ -19,7 +19,7 @@ from ssept.cli import main
 from ssept.data.dataset import Dataset
 from ssept.errors import ArtifactError, SseptError
 from ssept.serving.interface import MODEL
-from ssept.serving.triton.config import Settings
+from ssept.serving.triton.config import TritonSettings
 from ssept.serving.triton.repository import answers_any_ids, check, write_repository
 from ssept.variants import build
 from tests.conftest import batch
@@ -328,7 +328,7 @@ def other_exporter(path: Path, items: int) -> Path:
 def test_a_file_of_another_exporter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, out = other_exporter(tmp_path / "other.onnx", 60), tmp_path / "out"
     assert main(["triton", "repository", str(out), "--onnx", str(file)]) == 0
-    assert "it fails on ids outside its tables" in capsys.readouterr().err
+    assert "the model fails on unknown ids" in capsys.readouterr().err
     user, sequence = RANDOM.integers(1, 100, 3), RANDOM.integers(1, 61, (3, 12))
     answers = ask(session_of(out), user, sequence)
     np.testing.assert_array_equal(answers["scores"], ssept.load(file).scores(user, sequence))
@@ -437,7 +437,7 @@ def test_a_file_without_a_free_batch_axis_is_refused(repository: Path) -> None:
         ("config.pbtxt", None, "config.pbtxt: is missing"),
         ("config.pbtxt", "name: recommender", "config.pbtxt: no configuration of a Triton model"),
         ("config.pbtxt", "nme: 'x'", "config.pbtxt: no configuration of a Triton model: 1:1"),
-        ("1", None, "there is no version; expected a folder 1 with model.onnx"),
+        ("1", None, "has no version; expected a folder 1 with model.onnx"),
         ("1/model.onnx", None, "1/model.onnx: is missing"),
         ("1/model.onnx", "not a model", "1/model.onnx: not an ONNX file"),
     ],
@@ -464,7 +464,7 @@ def test_a_failed_write_leaves_what_was_there(small_checkpoint: Path, repository
     before = contents(repository)
     artifact = build(small_checkpoint, "onnx_topk")
     with pytest.raises(ArtifactError, match="version 9, which is not there"):
-        write_repository(artifact, repository, Settings(versions=(9,)), version=2)
+        write_repository(artifact, repository, TritonSettings(versions=(9,)), version=2)
     with pytest.raises(SseptError, match="no accelerator 'cuda'"):
-        write_repository(artifact, repository, Settings(accelerator="cuda"))
+        write_repository(artifact, repository, TritonSettings(accelerator="cuda"))
     assert contents(repository) == before

@@ -14,7 +14,7 @@ import pytest
 
 from ssept.errors import ServerError
 from ssept.serving.triton.client import PROTOCOLS, Client
-from ssept.serving.triton.server import Server, free_ports, running
+from ssept.serving.triton.server import TritonServer, free_ports, running
 from tests.helpers.triton_files import (
     ITEMS,
     LARGEST_BATCH,
@@ -34,7 +34,7 @@ TOGETHER = "dynamic_batching { max_queue_delay_microseconds: 20000 }"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     folder = tmp_path_factory.mktemp("server")
     models = repository(folder / "models", more=TOGETHER)
     with running(models, folder / "server.log", free_ports()) as server:
@@ -50,7 +50,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> onnxruntime.InferenceSe
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("size", [1, LARGEST_BATCH])
 def test_it_answers_as_the_file_does_in_process(
-    server: Server, session: onnxruntime.InferenceSession, protocol: str, size: int
+    server: TritonServer, session: onnxruntime.InferenceSession, protocol: str, size: int
 ) -> None:
     names = ["scores", "topk_ids", "topk_scores"]
     given = inputs(size, size)
@@ -63,7 +63,7 @@ def test_it_answers_as_the_file_does_in_process(
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_client_speaks_of_users_and_sequences(
-    server: Server, session: onnxruntime.InferenceSession, protocol: str
+    server: TritonServer, session: onnxruntime.InferenceSession, protocol: str
 ) -> None:
     given = inputs(1, 3)
     scores, ids, best = session.run(["scores", "topk_ids", "topk_scores"], given)
@@ -77,7 +77,7 @@ def test_the_client_speaks_of_users_and_sequences(
 
 
 def test_requests_that_wait_share_a_run_and_each_gets_its_own_answer(
-    server: Server, session: onnxruntime.InferenceSession
+    server: TritonServer, session: onnxruntime.InferenceSession
 ) -> None:
     def executions() -> int:
         with urlopen(f"http://{server.http}/v2/models/{NAME}/stats", timeout=30) as answer:
@@ -100,7 +100,7 @@ def test_requests_that_wait_share_a_run_and_each_gets_its_own_answer(
     assert executions() - before < 96
 
 
-def test_instances_are_processes_of_their_own(server: Server) -> None:
+def test_instances_are_processes_of_their_own(server: TritonServer) -> None:
     stubs = psutil.Process(server.pid).children(recursive=True)
     assert len(stubs) == 2
 
@@ -125,7 +125,7 @@ def test_instances_are_processes_of_their_own(server: Server) -> None:
     ids=["model", "shape", "type", "batches", "too_many", "input", "output"],
 )
 def test_a_wrong_request_is_refused_with_the_reason(
-    server: Server,
+    server: TritonServer,
     protocol: str,
     model: str,
     changed: dict[str, np.ndarray],
@@ -216,12 +216,12 @@ def test_what_only_the_container_does_is_refused_and_not_left_out(
 @pytest.mark.parametrize("folder", ["missing", "empty"])
 def test_a_repository_without_models_is_refused(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ServerError, match=f"{folder}: no folder of models"):
+    with pytest.raises(ServerError, match=f"{folder}: contains no folder of a model"):
         start(tmp_path / folder, tmp_path / "server.log")
 
 
 @pytest.mark.parametrize("kind", ["http", "grpc", "metrics"])
-def test_a_port_that_is_taken_is_told(server: Server, tmp_path: Path, kind: str) -> None:
+def test_a_port_that_is_taken_is_told(server: TritonServer, tmp_path: Path, kind: str) -> None:
     taken = getattr(server.ports, kind)
     ports = replace(free_ports(), **{kind: taken})
     with pytest.raises(ServerError, match=f"the {kind} port 127.0.0.1:{taken} .*in use"):
@@ -229,7 +229,7 @@ def test_a_port_that_is_taken_is_told(server: Server, tmp_path: Path, kind: str)
     server.check()
 
 
-def test_it_listens_on_this_machine_alone(server: Server) -> None:
+def test_it_listens_on_this_machine_alone(server: TritonServer) -> None:
     listening = {
         (one.laddr.ip.removeprefix("::ffff:"), one.laddr.port)  # gRPC maps IPv4
         for one in psutil.Process(server.pid).net_connections("inet")

@@ -1,6 +1,7 @@
 """`ssept gate`: compares two versions of the code or of a model."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from ssept.cli.arguments import positive, positives, seconds, share, some_names
 from ssept.cli.decide import gate_self_test
-from ssept.cli.measuring import add_data_dir, interrupted_by_sigterm
+from ssept.cli.measuring import add_data_dir
 from ssept.data.dataset import data_hash, load_dataset
 from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
@@ -21,6 +22,7 @@ from ssept.expressions import chosen
 from ssept.files import write_json, written_file
 from ssept.manifests import read_artifacts
 from ssept.model.store import checkpoint_for
+from ssept.signals import interrupted_by
 from ssept.variants import CUSTOM
 
 if TYPE_CHECKING:
@@ -152,7 +154,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     gate_self_test.check(arguments)
     if arguments.self_test:
-        with interrupted_by_sigterm():
+        with interrupted_by(signal.SIGTERM):
             return gate_self_test.self_test(arguments)
     if missing := [name for name in ("base", "head") if getattr(arguments, name) is None]:
         required = ", ".join(missing).upper()
@@ -166,7 +168,7 @@ def _gate(arguments: argparse.Namespace) -> int:
     from ssept.report.gate import gate_markdown, gate_table
 
     try:
-        with interrupted_by_sigterm(), ExitStack() as stack:
+        with interrupted_by(signal.SIGTERM), ExitStack() as stack:
             extras = _extras()
             base, head = (
                 stack.enter_context(opened(text, extras=extras))

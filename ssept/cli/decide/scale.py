@@ -1,16 +1,18 @@
 """`ssept scale`: cost for growing catalogs, sequences and batches."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssept.cli.arguments import known_names, positive, positives, seconds
-from ssept.cli.measuring import interrupted_by_sigterm, progress_bar, warn_of_noise
+from ssept.cli.measuring import progress_bar, warn_of_noise
 from ssept.decide.scale.points import AXES, Point, points_around
 from ssept.errors import SseptError
 from ssept.files import written_file
 from ssept.providers import PROVIDERS
+from ssept.signals import interrupted_by
 from ssept.variants import CUSTOM, VARIANTS
 
 if TYPE_CHECKING:
@@ -110,7 +112,8 @@ def _run(plan: "ScalePlan", path: Path) -> "ScaleResult":
     from ssept.decide.scale.run import run_scale
 
     warn_of_noise()
-    with interrupted_by_sigterm(), progress_bar("cell") as show:
+    # Interrupted, the run removes its temporary models.
+    with interrupted_by(signal.SIGTERM), progress_bar("cell") as show:
         return run_scale(plan, path, show)
 
 

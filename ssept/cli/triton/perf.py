@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "arguments",
         nargs="+",
         metavar="ARGS",
-        help="perf_analyzer's own, after --, as in: -- -m recommender_model_onnx -u localhost:8000 "
-        "--concurrency-range 8",
+        help="arguments of perf_analyzer, after --, for example: -- -m recommender_model_onnx "
+        "-u localhost:8000 --concurrency-range 8",
     )
     parser.set_defaults(run=lambda arguments: run(arguments.arguments))

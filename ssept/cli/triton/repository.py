@@ -9,7 +9,7 @@ from ssept.cli.arguments import positive, positives
 from ssept.errors import SseptError
 from ssept.installation import SHIPPED, shipped_checkpoint
 from ssept.serving.interface import DEFAULT_K, MODEL
-from ssept.serving.triton.config import ACCELERATORS, Settings, read_versions
+from ssept.serving.triton.config import ACCELERATORS, TritonSettings, read_versions
 from ssept.serving.triton.repository import answers_any_ids, versions, write_repository
 from ssept.variants import CUSTOM, VARIANTS, build
 
@@ -22,13 +22,15 @@ SERVABLE = [
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommand's arguments."""
-    parser.add_argument("out", type=Path, help="the repository, new or with other versions in it")
+    parser.add_argument(
+        "out", type=Path, help="the repository: a new folder, or one with other versions"
+    )
     _add_source(parser)
     _add_model(parser)
     _add_server(parser)
     parser.epilog = (
         f"Writes OUT/{MODEL}/config.pbtxt and OUT/{MODEL}/VERSION/model.onnx. Other versions in "
-        "OUT stay, and are run as the options say from now on."
+        "OUT stay, and get the same settings."
     )
     parser.set_defaults(run=_repository)
 
@@ -43,14 +45,14 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variant",
         metavar="NAME",
-        help=f"what to make of it (default: {DEFAULT_VARIANT})",
+        help=f"the variant to build from it (default: {DEFAULT_VARIANT})",
     )
     parser.add_argument(
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help="the data that the checkpoint was trained on, for a calibrated variant that is not "
-        "in the cache",
+        help="the data that the checkpoint was trained on; needed to build a calibrated variant "
+        "that is not in the cache",
     )
     parser.add_argument(
         "--onnx", type=Path, metavar="FILE", help="an ONNX file instead of a checkpoint"
@@ -61,65 +63,71 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--outputs",
         metavar="NAMES",
-        help="out of scores (of all items) and topk (ids and scores of the best); what a client "
-        "does not ask for is computed, but not sent (default: all that the variant gives)",
+        help="scores (of all items), topk (ids and scores of the best), or both; an output that a "
+        "client does not request is computed, but not sent (default: all of the variant)",
     )
     parser.add_argument(
         "--top-k",
         type=positive,
         metavar="K",
-        help=f"how many best items, fixed in the file (default: {DEFAULT_K})",
+        help=f"the number of best items, fixed in the file (default: {DEFAULT_K})",
     )
-    parser.add_argument("--version", type=positive, default=1, metavar="N", help="which to write")
+    parser.add_argument(
+        "--version", type=positive, default=1, metavar="N", help="the version to write"
+    )
     parser.add_argument(
         "--serve-versions",
         type=read_versions,
         default="latest",
         metavar="WHICH",
-        help="latest, latest:N, all, or numbers separated by commas",
+        help="versions to serve: latest, latest:N, all, or numbers separated by commas",
     )
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:
-    defaults = Settings()
+    defaults = TritonSettings()
     parser.add_argument(
         "--max-batch-size",
         type=positive,
         default=defaults.max_batch_size,
         metavar="N",
-        help="the most sequences in one run",
+        help="the largest batch of a run",
     )
     parser.add_argument(
         "--no-dynamic-batching",
         action="store_true",
-        help="run each request by itself; else those that wait are put together",
+        help="run each request alone; by default waiting requests are batched",
     )
     parser.add_argument(
         "--preferred-batch-sizes",
         type=positives,
         default=[],
         metavar="SIZES",
-        help="batches to form at once, before --queue-delay has passed",
+        help="batch sizes that are run without waiting for --queue-delay",
     )
     parser.add_argument(
         "--queue-delay",
         type=positive,
         default=0,
         metavar="US",
-        help="how many microseconds requests may wait for others (default: not at all)",
+        help="microseconds that requests may wait for others (default: 0)",
     )
     parser.add_argument(
         "--instances",
         type=positive,
         default=defaults.instances,
         metavar="N",
-        help="copies of the model side by side, on each GPU of --gpus",
+        help="instances of the model, on each GPU of --gpus",
     )
     parser.add_argument(
-        "--gpus", type=_gpus, default=(), metavar="0,1", help="which to run on (default: the CPU)"
+        "--gpus", type=_gpus, default=(), metavar="0,1", help="GPUs to run on (default: the CPU)"
     )
     parser.add_argument(
-        "--threads", type=positive, default=defaults.threads, metavar="N", help="of an instance"
+        "--threads",
+        type=positive,
+        default=defaults.threads,
+        metavar="N",
+        help="threads of an instance",
     )
     parser.add_argument(
         "--accelerator",
@@ -136,7 +144,7 @@ def _gpus(text: str) -> tuple[int, ...]:
 
 
 def _repository(arguments: argparse.Namespace) -> None:
-    settings = Settings(
+    settings = TritonSettings(
         max_batch_size=arguments.max_batch_size,
         dynamic_batching=not arguments.no_dynamic_batching,
         preferred_batch_sizes=tuple(arguments.preferred_batch_sizes),
@@ -161,8 +169,8 @@ def _repository(arguments: argparse.Namespace) -> None:
     print(f"{file}: {artifact.variant} of {artifact.model.checkpoint}; versions there: {there}")
     if artifact.variant == CUSTOM and not answers_any_ids(file):
         print(
-            "ssept: it fails on ids outside its tables, and so do the requests that are run "
-            "together with one that has any",
+            "ssept: warning: the model fails on unknown ids, and then all requests of that "
+            "batch fail",
             file=sys.stderr,
         )
     print(f"next: `ssept triton serve {arguments.out}`")

@@ -1,4 +1,4 @@
-"""`ssept triton serve`: Triton's server on this machine, until it is told to stop."""
+"""`ssept triton serve`: Triton's server on this machine, until Ctrl-C."""
 
 import argparse
 import signal
@@ -8,6 +8,7 @@ from ssept.files import cache_folder
 from ssept.serving.launch.supervised import ADDRESS
 from ssept.serving.triton.command import DEFAULT_PORTS, IMAGE, Ports
 from ssept.serving.triton.server import free_ports, running
+from ssept.signals import interrupted_by
 
 HELP = "run Triton's server on a model repository until Ctrl-C"
 FREE = "free"
@@ -22,33 +23,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_ports,
         default=DEFAULT_PORTS,
         metavar="HTTP,GRPC,METRICS",
-        help=f"where to listen (default: Triton's own, 8000,8001,8002), or `{FREE}` for free ones",
+        help=f"ports to listen on (default: 8000,8001,8002), or `{FREE}` for free ones",
     )
     parser.add_argument(
         "--address",
         default=ADDRESS,
-        help="the interface to listen on; with --docker 0.0.0.0 lets other machines in, and "
-        "anybody on them",
+        help="the address to listen on; with --docker, 0.0.0.0 accepts every machine that can "
+        "reach this one",
     )
     parser.add_argument(
-        "--log", type=Path, metavar="FILE", help="of the server, begun anew (default: in the cache)"
+        "--log",
+        type=Path,
+        metavar="FILE",
+        help="the server's log, overwritten (default: in the cache)",
     )
-    parser.add_argument("--docker", action="store_true", help="run NVIDIA's container instead")
-    parser.add_argument("--image", default=IMAGE, help="the container's image")
+    parser.add_argument(
+        "--docker", action="store_true", help="run NVIDIA's container instead of the server of PyPI"
+    )
+    parser.add_argument("--image", default=IMAGE, help="the container image")
     parser.set_defaults(run=_serve)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    # SIGINT too: a shell script starts what it runs in the background with that ignored.
-    before = {
-        number: signal.signal(number, signal.default_int_handler)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
     ports: Ports = arguments.ports or free_ports()
     log = arguments.log or cache_folder() / "triton" / f"{ports.http}.log"
     image = arguments.image if arguments.docker else None
     try:
-        with running(arguments.repository, log, ports, arguments.address, image) as it:
+        # SIGINT too: a shell script starts its background commands with SIGINT ignored.
+        with (
+            interrupted_by(signal.SIGINT, signal.SIGTERM),
+            running(arguments.repository, log, ports, arguments.address, image) as it,
+        ):
             for model in it.models():
                 print(f"{model['name']} version {model['version']} {model['state']}")
             print(f"HTTP {it.http}, gRPC {it.grpc}, metrics {it.metrics}")
@@ -56,9 +61,6 @@ def _serve(arguments: argparse.Namespace) -> int:
             it.wait()
     except KeyboardInterrupt:
         print("stopped")
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return 0
 
 

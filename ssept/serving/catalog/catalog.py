@@ -1,6 +1,6 @@
-"""The data set's own ids, which a server speaks, the catalog's, which the model reads, and titles.
+"""The catalog: it maps the data set's ids to those that the model reads, and has the titles.
 
-Titles and histories are there where the data are: then the page can show them.
+Titles and histories need the data; with them the page can show both.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ NOTHING = np.empty(0, np.int64)
 
 @dataclass(frozen=True)
 class Data:
-    """What a prepared folder adds to the ids.
+    """Titles and histories of a prepared folder.
 
     Attributes:
         histories: of its users.
@@ -41,7 +41,7 @@ class Data:
 
 
 class Catalog:
-    """Which users and items the model knows.
+    """The users and items that the model knows.
 
     Attributes:
         users: catalog id by the data set's id.
@@ -64,13 +64,13 @@ class Catalog:
         self._titles = Titles(named, popularity)
 
     def find(self, query: str, limit: int) -> list[int]:
-        """The catalog ids of items by words of the title, or by the data set's id; best first."""
+        """Find items by words of the title, or by the data set's id; catalog ids, best first."""
         found = self._titles.search(query, limit)
         item = self.items.get(int(query)) if query.strip().isdecimal() else None
         return found if item is None else [item, *(one for one in found if one != item)][:limit]
 
     def history(self, user: int) -> Ids:
-        """The items of a catalog user, the newest last; none of them where there are no data."""
+        """Return the items of a catalog user, the newest last; empty without data."""
         return self.data.histories.of(user) if self.data and user != UNKNOWN_USER else NOTHING
 
 
@@ -79,7 +79,7 @@ def _places(ids: Ids) -> dict[int, int]:
 
 
 def catalog_of(source: Path, model: Model, data: Path | None = None) -> Catalog:
-    """The catalog of a model; with titles and histories where its data are.
+    """Return the catalog of a model, with titles and histories if its data are available.
 
     Args:
         source: the checkpoint, or another model file.

@@ -1,4 +1,4 @@
-"""What each user of a data set has seen: read once, then mapped from a file in the cache.
+"""Histories of the users of a data set: read once, then mapped from a file in the cache.
 
 A server's workers share the mapped pages, and no later start or reload parses the ratings.
 """
@@ -32,16 +32,16 @@ class Histories:
     items: Ids
 
     def of(self, user: int) -> Ids:
-        """All items of a catalog user, the newest last; int64[n]."""
+        """Return all items of a catalog user, the newest last; int64[n]."""
         return self.items[self.starts[user - 1] : self.starts[user]]
 
     def popularity(self) -> Ids:
-        """How often each item occurs, int64[items]."""
+        """Count how often each item occurs; int64[items]."""
         return np.bincount(self.items, minlength=len(self.item_ids) + 1)[1:]
 
 
 def read_histories(folder: Path) -> Histories:
-    """The histories of a prepared folder: its training items, then the targets of val and test.
+    """Return the histories of a prepared folder: training items, then the targets of val and test.
 
     Raises:
         DataError: a file is missing, broken, or was changed after it was prepared.

@@ -1,4 +1,4 @@
-"""Finds items by words of their titles, in microseconds, so that a server can do it between calls.
+"""A title index: it finds items by words in microseconds, so a server can search between calls.
 
 Items are kept in the order of their popularity, so that what is found is in that order too.
 """
@@ -20,7 +20,7 @@ WORD = re.compile(r"\w+")
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text without case, accents and apostrophes: "L'Été (1968)" is lete, 1968."""
+    """Split a text into words without case, accents, apostrophes: "L'Été (1968)" is lete, 1968."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     letters = "".join(char for char in decomposed if not unicodedata.combining(char))
     return WORD.findall(letters.translate(LETTERS))
@@ -46,7 +46,7 @@ class Titles:
         self._text_places = np.array([place for _, place in whole], np.int64)
 
     def search(self, query: str, limit: int) -> list[int]:
-        """The items with a word that begins so for each word of the query, best first.
+        """Find items that have, for each word of the query, a word with that prefix; best first.
 
         Titles that begin with the query come first, then those that have its words whole, then
         the more popular. An empty query finds the most popular items.
@@ -69,7 +69,7 @@ class Titles:
     def _between(
         self, texts: list[str], places: Ids, start: str, end: str
     ) -> npt.NDArray[np.bool_]:
-        """Which items a sorted list has from a text to another, without that; bool[items]."""
+        """Mark the items whose texts in a sorted list are from `start` up to `end`; bool[items]."""
         found = np.zeros(len(self._items), bool)
         found[places[bisect_left(texts, start) : bisect_left(texts, end)]] = True
         return found

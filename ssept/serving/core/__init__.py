@@ -1,1 +1,1 @@
-"""What answers a request, whatever the protocol: models, sessions, batches and counters."""
+"""Models, sessions, batches and counters behind the HTTP routes, the same for each protocol."""

@@ -16,7 +16,7 @@ from ssept.providers.session import Ids, Session
 
 FOLLOW = 0.1  # the weight of the newest call
 # What waits unread in sockets, and for a turn on the CPU, cannot be seen from here: under twice the
-# load that could be served, answers took a multiple of what was foreseen.
+# load that could be served, answers took a multiple of the predicted time.
 FORESEEN_SHARE = 0.25
 
 
@@ -53,7 +53,7 @@ Observer = Callable[[Sequence[Job], float], None]
 
 
 class Call(NamedTuple):
-    """What became of a session's call.
+    """The outcome of a call of a session.
 
     Attributes:
         answers: of each job, or the error of all.
@@ -66,20 +66,19 @@ class Call(NamedTuple):
 
 
 class Batcher:
-    """Gives what waits to sessions, each in a thread of its own, as soon as one is idle.
+    """Runs waiting jobs in sessions, each in a thread of its own, as soon as one is idle.
 
-    While a session works, what arrives meanwhile gathers, and is its next batch. So nothing waits
-    when there is little to do, and batches grow with the load. All methods are called on the event
-    loop's thread.
+    Requests that arrive while a session works are its next batch. So no request waits when there is
+    little to do, and batches grow with the load. All methods are called on the event loop's thread.
 
-    The wait of a new request is foreseen from what is in front of it and from how long a sequence
+    The wait of a new request is predicted from the queue before it and from how long a sequence
     has taken lately, with all that the process has to do for it. That bounds the queue by time, on
     fast and slow machines alike.
 
     Attributes:
         max_batch: the most sequences in one call (a request of more is a call of its own).
-        max_wait: seconds, the age cap. A request is refused at once when a quarter of that is
-            foreseen, so that the cap itself hardly ever has to do it.
+        max_wait: seconds, the age cap. A request is refused at once when the predicted wait is
+            above a quarter of that, so the cap itself is rarely reached.
     """
 
     def __init__(
@@ -99,8 +98,8 @@ class Batcher:
             sessions: one for each thread.
             max_batch, max_wait: see the attributes.
             seconds_per_sequence: what one took in the warm-up, to begin with.
-            observe: told of each batch that was run, and how many seconds its call took.
-            short: a call that is foreseen to take fewer seconds is made on the event loop's own
+            observe: called after each batch, with the seconds of its call.
+            short: a call that is predicted to take fewer seconds runs on the event loop's own
                 thread: the way to another one and back would cost nearly as much.
         """
         self.max_batch = max_batch
@@ -155,7 +154,7 @@ class Batcher:
         k: int | None,
         exclude: Sequence[npt.NDArray[np.int64]] | None = None,
     ) -> Job:
-        """Queue a request; its `answer` is to be awaited.
+        """Queue a request; await its `answer`.
 
         Raises:
             OverloadedError: it would wait too long.
@@ -170,7 +169,7 @@ class Batcher:
         return job
 
     async def close(self) -> None:
-        """Answer all that waits, then end the threads."""
+        """Answer all waiting jobs, then end the threads."""
         if self._rows or self._running:
             self._closing = self._loop.create_future()
             await self._closing
@@ -180,7 +179,7 @@ class Batcher:
             await self._loop.run_in_executor(None, thread.join)
 
     def _dispatch(self) -> None:
-        """Give what waits to the sessions that are idle."""
+        """Pass waiting jobs to idle sessions."""
         self._soon = False
         if self._looked < self._rows < self.max_batch and self._is_short(self._rows):
             # Some have come since the last look: there may be more to read, at no wait.
@@ -210,7 +209,7 @@ class Batcher:
         return rows * self._seconds < self._short
 
     def _take(self) -> list[Job]:
-        """The next batch: jobs of one kind, no more sequences than fit, none that is too old."""
+        """Take the next batch from the queue: jobs of one kind that fit, none too old."""
         jobs: list[Job] = []
         rows = 0
         oldest = time.perf_counter() - self.max_wait
@@ -234,7 +233,7 @@ class Batcher:
         return jobs
 
     def _work(self, number: int, orders: "queue.SimpleQueue[list[Job] | None]") -> None:
-        """What a session's thread does."""
+        """Run a session's calls in its thread, until there is None instead of jobs."""
         while (jobs := orders.get()) is not None:
             call = self._call(number, jobs)
             self._loop.call_soon_threadsafe(self._done, number, jobs, call)
@@ -243,12 +242,12 @@ class Batcher:
         started = time.perf_counter()
         try:
             answers: list[Any] | Exception = self._run(self._sessions[number], jobs)
-        except Exception as error:  # noqa: BLE001  # told to those who wait for it
+        except Exception as error:  # noqa: BLE001  # raised in those who wait for it
             answers = error
         return Call(answers, started, time.perf_counter())
 
     def _done(self, number: int, jobs: list[Job], call: Call) -> None:
-        """What follows on a call in a session's thread."""
+        """Deliver the answers of a call in a session's thread, and start the next batch."""
         self._finish(number, jobs, call)
         if self._is_short(self._rows):
             self._dispatch_soon()
@@ -256,12 +255,12 @@ class Batcher:
             self._dispatch()  # before the answers are written: the session need not wait for that
 
     def _finish(self, number: int, jobs: list[Job], call: Call) -> None:
-        """Give the answers, and have the session idle again."""
+        """Deliver the answers of a call, and mark its session as idle."""
         answers, started, ended = call
         rows = sum(len(job.sequences) for job in jobs)
         self._running -= rows
         self._seconds = _followed(self._seconds, (ended - started) / max(rows, 1))
-        now = time.perf_counter()  # after what the loop had to do before it came to this
+        now = time.perf_counter()  # after the other work of the loop
         took = now - max(self._last, jobs[0].arrived)
         self._besides += FOLLOW * (
             min(max(took - (ended - started), 0), self.max_wait) - self._besides
@@ -280,5 +279,5 @@ class Batcher:
 
 
 def _followed(before: float, now: float) -> float:
-    """A running geometric mean, in which one call that was held up does not weigh much."""
+    """Update a running geometric mean; a single slow call changes it little."""
     return float(before * min(max(now / before, 0.5), 2.0) ** FOLLOW)

@@ -1,4 +1,4 @@
-"""What a variant has done, as the statistics extension of the Open Inference Protocol tells it."""
+"""Counts and times of a variant's calls, for the Open Inference Protocol's statistics."""
 
 import mmap
 import os
@@ -20,7 +20,7 @@ LARGEST = 4095  # sequences in a call; more count as this
 BYTES = 8 * (SIZES + 2 * (LARGEST + 1))
 
 
-class Statistics:
+class CallStatistics:
     """Counts and times of a variant's calls since the server started, reloads included.
 
     As in Triton, each request of a batch counts the whole time of its call. What that takes to put
@@ -29,12 +29,12 @@ class Statistics:
     """
 
     def __init__(self, variant: str, shared: Path | None = None) -> None:
-        """Begin at 0.
+        """Set all counts to 0.
 
         Args:
             variant: its name.
             shared: a folder where each of several workers has a file of its own, so that any of
-                them can tell the sum; it is kept there when a worker has ended.
+                them can sum them; it stays when a worker has ended.
         """
         self._pattern = f"{variant}-*.statistics"
         self._shared = shared
@@ -71,7 +71,7 @@ class Statistics:
         own[place + 1] += seconds
 
     def of_model(self, name: str, version: str) -> dict[str, Any]:
-        """What the protocol tells of a model: counts, and times in nanoseconds."""
+        """Return the statistics of a model in the protocol's form; times in nanoseconds."""
         last, numbers = self._sum()
         sequences, requests, failed, success_s, fail_s, queue_s, infer_s = numbers[1:SIZES].tolist()
         batches = numbers[SIZES:].reshape(-1, 2)
@@ -94,7 +94,7 @@ class Statistics:
         }
 
     def _sum(self) -> tuple[float, npt.NDArray[np.float64]]:
-        """When the last call was, and the numbers of all workers together."""
+        """Return the time of the last call, and the sums over all workers."""
         if self._shared is None:
             every = np.array(self._own)[None]
         else:

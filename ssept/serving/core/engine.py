@@ -9,7 +9,7 @@ import numpy as np
 import ssept
 from ssept.providers.session import Ids, Session
 from ssept.serving.core.batcher import Batcher, Job, Observer
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 
 WARM_CALLS = 3  # of each shape
 # A call that takes less does not hold up the event loop more than reading some requests does.
@@ -28,7 +28,7 @@ class Engine:
 
     batcher: Batcher
 
-    def __init__(self, settings: Settings, variant: str) -> None:
+    def __init__(self, settings: ServerSettings, variant: str) -> None:
         """Load sessions and run every shape that requests will have; takes seconds.
 
         Raises:
@@ -36,7 +36,7 @@ class Engine:
         """
         chosen = settings.session(variant)
         self.variant = variant
-        # Tuned for latency, the batch was not looked for, and says nothing of what may be joined.
+        # A file tuned for latency has batch 1, which is no limit on batching.
         self.max_batch = chosen.batch if chosen.batch > 1 else settings.max_batch
         self._settings = settings
         self._sessions = [
@@ -51,22 +51,22 @@ class Engine:
 
     @property
     def max_length(self) -> int:
-        """How many items of a sequence the model reads, the last ones."""
+        """How many of the last items of a sequence the model reads."""
         return self.artifact.model.max_length
 
     def start(self, observe: Observer = lambda *_: None) -> None:
-        """Take requests from now on, on the running event loop."""
+        """Accept requests, on the running event loop."""
         wait = self._settings.max_wait_ms / 1000
         self.batcher = Batcher(
             self._run, self._sessions, self.max_batch, wait, self._seconds, observe, SHORT_SECONDS
         )
 
     async def stop(self) -> None:
-        """Answer what waits, and end."""
+        """Answer all waiting requests, then end the threads."""
         await self.batcher.close()
 
     def _run(self, session: Session, jobs: Sequence[Job]) -> list[Any]:
-        """One call for jobs of one kind: the answer of each."""
+        """Answer jobs of one kind with a single call; one answer for each job."""
         users, sequences = self._inputs(jobs)
         ks = [job.k or 0 for job in jobs]
         if all_scores := jobs[0].k is None:
@@ -83,7 +83,7 @@ class Engine:
         return answers
 
     def _inputs(self, jobs: Sequence[Job]) -> tuple[Ids, Ids]:
-        """The jobs' sequences as one batch, padded on the left."""
+        """Join the jobs' sequences into one batch, padded on the left."""
         rows = [row for job in jobs for row in job.sequences]
         if self._sizes is None:
             size, length = len(rows), min(max(1, *(len(row) for row in rows)), self.max_length)
@@ -116,7 +116,7 @@ class Engine:
 
 
 def _sizes(largest: int) -> list[int]:
-    """The batches that a provider which compiles each shape is given: powers of two."""
+    """Return the batch sizes for a provider that compiles each shape: powers of two."""
     sizes = [1]
     while sizes[-1] < largest:
         sizes.append(min(2 * sizes[-1], largest))
@@ -124,7 +124,7 @@ def _sizes(largest: int) -> list[int]:
 
 
 def _excluded(jobs: Sequence[Job], size: int) -> Ids | None:
-    """What to leave out, int64[size, E], or None if nothing is."""
+    """Return the items to exclude, int64[size, E], or None if there are none."""
     widest = max((len(row) for job in jobs for row in job.exclude or ()), default=0)
     if not widest:
         return None

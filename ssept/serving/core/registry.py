@@ -1,4 +1,4 @@
-"""What a server answers with: an engine for each variant, and the catalog; exchanged as a whole."""
+"""The model registry: an engine for each variant and the catalog, replaced as a whole."""
 
 import asyncio
 import logging
@@ -10,17 +10,17 @@ from pathlib import Path
 from ssept.errors import SseptError
 from ssept.serving.catalog.catalog import Catalog, catalog_of
 from ssept.serving.core.batcher import Job, Observer
-from ssept.serving.core.call_statistics import Statistics
+from ssept.serving.core.call_statistics import CallStatistics
 from ssept.serving.core.engine import Engine
-from ssept.serving.core.telemetry import WORKERS_VARIABLE, Telemetry
-from ssept.serving.settings import Settings
+from ssept.serving.core.telemetry import METRICS_VARIABLE, Telemetry
+from ssept.serving.settings import ServerSettings
 
 LOG = logging.getLogger("ssept.serving")
 
 
 @dataclass(frozen=True)
-class Models:
-    """What was loaded at one time.
+class LoadedModels:
+    """Engines and a catalog that were loaded together.
 
     Attributes:
         engines: by variant; the first answers unless a request asks for another one.
@@ -41,7 +41,7 @@ class Models:
         return all(engine.batcher.is_full for engine in self.engines.values())
 
 
-def load_models(settings: Settings) -> Models:
+def load_models(settings: ServerSettings) -> LoadedModels:
     """Load and warm up all that the settings name; takes seconds.
 
     Raises:
@@ -49,38 +49,40 @@ def load_models(settings: Settings) -> Models:
     """
     engines = {variant: Engine(settings, variant) for variant in settings.variants}
     model = next(iter(engines.values())).artifact.model
-    return Models(engines, catalog_of(settings.model, model, settings.data))
+    return LoadedModels(engines, catalog_of(settings.model, model, settings.data))
 
 
-class Service:
-    """The models of a server, from its start to its end.
+class ModelRegistry:
+    """The models of a server, which a reload replaces while requests are answered.
 
     Attributes:
         settings: what it was started with.
         telemetry: what is counted.
-        statistics: the calls of each variant, as the Open Inference Protocol tells them.
-        models: the ones that answer now.
-        draining: whether it is about to end; it is not ready then, though it still answers.
+        statistics: the calls of each variant, for the Open Inference Protocol.
+        models: those that answer now.
+        draining: whether the server shuts down; it is not ready then, but still answers.
     """
 
-    models: Models
+    models: LoadedModels
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self.telemetry = Telemetry()
-        folder = os.environ.get(WORKERS_VARIABLE)
+        folder = os.environ.get(METRICS_VARIABLE)
         shared = Path(folder) if folder else None
-        self.statistics = {variant: Statistics(variant, shared) for variant in settings.variants}
+        self.statistics = {
+            variant: CallStatistics(variant, shared) for variant in settings.variants
+        }
         self.draining = False
         self._loaded = False
         self._reloading = asyncio.Lock()
 
     @property
     def ready(self) -> bool:
-        """Whether it is to be given requests."""
+        """Whether the server is ready for requests."""
         return self._loaded and not self.draining
 
-    async def start(self, models: Models | None = None) -> None:
+    async def start(self, models: LoadedModels | None = None) -> None:
         """Answer with these models, or load them.
 
         Raises:
@@ -95,7 +97,7 @@ class Service:
         """Load the models again and answer with them; requests go on meanwhile.
 
         Returns:
-            Whether they could be loaded. If not, those of before go on answering.
+            Whether they could be loaded; if not, the models of before stay.
         """
         async with self._reloading:
             try:
@@ -114,11 +116,11 @@ class Service:
             return True
 
     async def stop(self) -> None:
-        """Answer what waits, and end."""
+        """Answer all waiting requests, then stop the engines."""
         for engine in self.models.engines.values():
             await engine.stop()
 
-    def _take(self, models: Models) -> None:
+    def _take(self, models: LoadedModels) -> None:
         for variant, engine in models.engines.items():
             engine.start(self._observer(variant))
         self.models = models

@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus: of one process, or summed over several workers."""
+"""Prometheus counters of a server process, or their sum over several workers."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -12,8 +12,8 @@ from ssept.serving.core.batcher import Job
 
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-# prometheus_client looks at it when it is imported: counters then lie in files of that folder.
-WORKERS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+# Read by prometheus_client when it is imported: counters then are files in that folder.
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Telemetry:
@@ -27,7 +27,7 @@ class Telemetry:
     """
 
     def __init__(self) -> None:
-        self._shared = WORKERS_VARIABLE in os.environ
+        self._shared = METRICS_VARIABLE in os.environ
         registry = CollectorRegistry()
         if self._shared:
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
@@ -82,7 +82,7 @@ class Telemetry:
         found[1].observe(seconds)
 
     def batches(self, variant: str) -> Callable[[Sequence[Job], float], None]:
-        """What a batcher tells of its batches."""
+        """Return a function that counts the batches of a variant."""
         rows, calls = self._rows.labels(variant), self._calls.labels(variant)
 
         def observe(jobs: Sequence[Job], seconds: float) -> None:
@@ -91,11 +91,11 @@ class Telemetry:
 
         return observe
 
-    def show(self, collector: Collector) -> None:
-        """Show what a collector gives with the counters."""
+    def register(self, collector: Collector) -> None:
+        """Expose the metrics of a collector together with the counters."""
         self._registry.register(collector)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All of it, and its media type, in the form that suits an Accept header best."""
+        """Return all metrics and their media type, in the format that an Accept header prefers."""
         encode, media_type = choose_encoder(accept)
         return encode(self._registry), media_type

@@ -1,4 +1,4 @@
-"""Reading requests and writing answers on ASGI itself, for the paths where every µs counts."""
+"""Requests and answers in plain ASGI, for the paths under load."""
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
@@ -38,7 +38,7 @@ class RefusedError(Exception):
         self.headers = [JSON, *headers]
 
     def body(self, path: str) -> bytes:
-        """The answer's body, as the Open Inference Protocol wants it where that is asked for."""
+        """Return the body as JSON; for its paths, in the form of the Open Inference Protocol."""
         return to_json({"error" if path.startswith(OPEN_INFERENCE) else "detail": self.detail})
 
 
@@ -49,7 +49,7 @@ class GoneError(Exception):
 async def read_body(
     scope: Scope, receive: Receive, limit: int, media_type: bytes | None = None
 ) -> bytes:
-    """The whole body of a request.
+    """Read the whole body of a request.
 
     Args:
         scope: of the request.
@@ -93,14 +93,14 @@ def _check_length(value: bytes, limit: int) -> None:
     except ValueError:
         length = -1
     if length < 0:
-        raise RefusedError(400, "content-length is no number", [CLOSE])
+        raise RefusedError(400, "content-length is not a number", [CLOSE])
     if length > limit:
         raise _too_long(limit)
 
 
 def _check_type(value: bytes, wanted: bytes) -> None:
     if value.partition(b";")[0].strip().lower() != wanted:
-        raise RefusedError(415, f"the content-type is to be {wanted.decode()}", [CLOSE])
+        raise RefusedError(415, f"the content-type must be {wanted.decode()}", [CLOSE])
 
 
 def _too_long(limit: int) -> RefusedError:
@@ -116,7 +116,7 @@ async def respond(send: Send, status: int, body: bytes, headers: Headers = (JSON
 
 
 def whole(error: RefusedError, path: str) -> bytes:
-    """An error as HTTP/1.1 has it, for what answers without ASGI."""
+    """Return an error as a complete HTTP/1.1 answer, to be written without ASGI."""
     body = error.body(path)
     length = (b"content-length", b"%d" % len(body))
     lines = [b"%s: %s" % header for header in (*error.headers, NOSNIFF, length)]
@@ -125,7 +125,7 @@ def whole(error: RefusedError, path: str) -> bytes:
 
 
 def to_json(value: Any) -> bytes:
-    """JSON of plain values and NumPy arrays; float32 in as few digits as tell it.
+    """Encode plain values and NumPy arrays as JSON; float32 with its shortest exact digits.
 
     Raises:
         TypeError: it holds something else, or an integer of more than 64 bits.

@@ -1,4 +1,4 @@
-"""Which requests are answered: those that name a host of ours, and come from no foreign web page.
+"""The caller policy: which hosts a request may name, and which web pages may send it.
 
 What protects a server without a password is that only this machine reaches it. But a browser on
 this machine runs pages of others. Such a page can send requests here (its name is in the Origin
@@ -16,8 +16,8 @@ REMEMBERED = 64  # values of Host
 SHOWN_CHARACTERS = 100
 
 
-class Callers:
-    """Looks at the headers that say for which host a request is, and which page sends it."""
+class CallerPolicy:
+    """Checks the headers that name the host a request is for, and the page that sends it."""
 
     def __init__(self, hosts: Iterable[str], origins: Iterable[str]) -> None:
         """Prepare it.
@@ -74,12 +74,12 @@ class Callers:
             allowed = own or origin in self._origins
         if not allowed:
             page = "another site" if origin is None else _shown(origin)
-            message = f"pages of {page} may not call; the option --cors-origins lets them"
+            message = f"pages of {page} may not call this server; --cors-origins allows them"
             raise RefusedError(403, message, [CLOSE])
 
 
 def _foreign_host(host: bytes) -> RefusedError:
-    message = f"no host {_shown(host)} is served here; the option --allowed-hosts adds hosts"
+    message = f"this server does not serve the host {_shown(host)}; --allowed-hosts adds hosts"
     return RefusedError(421, message, [CLOSE])
 
 

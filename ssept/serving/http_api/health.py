@@ -1,4 +1,4 @@
-"""What operates a server: is it alive, is it ready, what does it serve, what has it counted."""
+"""Routes for operators: liveness, readiness, version and metrics."""
 
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version as version_of
@@ -8,38 +8,38 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
-from ssept.serving.core.registry import Service
+from ssept.serving.core.registry import ModelRegistry
 
 ENDS: dict[int | str, dict[str, Any]] = {
-    503: {"description": "It ends", "content": {"text/plain": {}}}
+    503: {"description": "The server is shutting down", "content": {"text/plain": {}}}
 }
 
 
 class Version(BaseModel):
-    """What is served."""
+    """The versions of the server and its models."""
 
     ssept: str = Field(description="the version of the server")
     provider: str
     variants: dict[str, str] = Field(
-        description="the version of each variant's model; the first answers where none is asked for"
+        description="the version of each variant's model; the first one is the default"
     )
 
 
-def router(service: Service) -> APIRouter:
-    """The routes."""
+def router(registry: ModelRegistry) -> APIRouter:
+    """Return the routes."""
     routes = APIRouter(tags=["operations"])
 
     async def test() -> str:
-        """Say that it works."""
+        """Answer "it works"."""
         return "it works\n"
 
     async def live() -> str:
-        """Tell whether the process answers."""
+        """Report whether the process answers."""
         return "alive\n"
 
     async def ready(response: Response) -> str:
-        """Tell whether it is to be given requests: 503 while it ends."""
-        if not service.ready:
+        """Report whether the server is ready for requests: 503 while it shuts down."""
+        if not registry.ready:
             response.status_code = 503
             return "not ready\n"
         return "ready\n"
@@ -50,19 +50,19 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/version")
     async def version() -> Version:
-        """Tell what is served."""
-        engines = service.models.engines
+        """Return the versions of the server and its models."""
+        engines = registry.models.engines
         return Version(
             ssept=version_of("ssept"),
-            provider=service.settings.provider,
+            provider=registry.settings.provider,
             variants={name: engine.version for name, engine in engines.items()},
         )
 
     # Not async, so that it runs beside the loop: the counters of many workers take a while.
     @routes.get("/metrics", response_class=PlainTextResponse)
     def metrics(accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
-        """Tell what is counted, for Prometheus."""
-        body, media_type = service.telemetry.exposition(accept)
+        """Return the metrics for Prometheus."""
+        body, media_type = registry.telemetry.exposition(accept)
         return Response(body, media_type=media_type)
 
     return routes

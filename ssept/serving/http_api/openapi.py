@@ -1,4 +1,4 @@
-"""How the routes that the application serves by itself stand in the OpenAPI description."""
+"""OpenAPI descriptions of the routes that the application serves without FastAPI."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,9 +19,9 @@ class InvalidField(BaseModel):
     """What is wrong with one field."""
 
     type: str = Field(description="the kind of error")
-    loc: list[str | int] = Field(description="where: keys and indices, from `body` on")
+    loc: list[str | int] = Field(description="the place: keys and indices, from `body` on")
     msg: str = Field(description="the reason")
-    input: Any = Field(None, description="what stood there, if that is short")
+    input: Any = Field(None, description="the given value, if it is short")
 
 
 class Invalid(BaseModel):
@@ -33,11 +33,11 @@ class Invalid(BaseModel):
 RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 # What every route with a body can answer when it refuses one.
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "Not a request that can be read"},
+    400: {"model": Problem, "description": "The request cannot be read"},
     413: {"model": Problem, "description": "The body is too long"},
     503: {
         "model": Problem,
-        "description": "Too many requests wait, or the deadline has passed: try again",
+        "description": "The queue is full, or the deadline has passed: try again",
         "headers": RETRY,
     },
 }

@@ -1,26 +1,21 @@
-"""Refusals of requests for which there is no time."""
+"""The HTTP errors for requests that the server has no time for."""
 
-from ssept.serving.core.registry import Service
+from ssept.serving.core.telemetry import Telemetry
 from ssept.serving.http_api.asgi import RETRY_AFTER, RefusedError
 
-OVERLOADED = {
-    "queue": "too many requests wait",
-    "age": "it waited too long",
-    "deadline": "it took longer than the deadline",
+REASONS = {
+    "queue": "too many requests are waiting",
+    "age": "the request waited too long",
+    "deadline": "the request exceeded its deadline",
 }
 
 
-def too_much(reason: str, *headers: tuple[bytes, bytes]) -> RefusedError:
-    """The answer to a request for which there is no time, for a reason of `OVERLOADED`."""
-    return RefusedError(503, f"{OVERLOADED[reason]}; try again", [RETRY_AFTER, *headers])
+def overload_error(reason: str, *headers: tuple[bytes, bytes]) -> RefusedError:
+    """Return a 503 error for one of `REASONS`."""
+    return RefusedError(503, f"{REASONS[reason]}; try again", [RETRY_AFTER, *headers])
 
 
-def overloaded(service: Service, reason: str) -> RefusedError:
-    """Count a request for which there is no time, and return its answer.
-
-    Args:
-        service: that has no time for it.
-        reason: of `OVERLOADED`.
-    """
-    service.telemetry.refused.labels(reason).inc()
-    return too_much(reason)
+def overloaded(telemetry: Telemetry, reason: str) -> RefusedError:
+    """Count a refused request, and return its 503 error."""
+    telemetry.refused.labels(reason).inc()
+    return overload_error(reason)

@@ -1,4 +1,4 @@
-"""The page at `/`, and what it asks for: titles and histories."""
+"""The page at `/`, and its routes for titles and histories."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
 from ssept.serving.catalog.catalog import UNKNOWN_USER, Catalog
-from ssept.serving.core.registry import Service
+from ssept.serving.core.registry import ModelRegistry
 
 FILES = Path(__file__).with_name("static")
 INDEX = "index.html"
@@ -52,14 +52,14 @@ class User(BaseModel):
 
 
 class Users(BaseModel):
-    """Some of the users that the model was trained with."""
+    """A random sample of the users that the model was trained with."""
 
     total: int
-    user_ids: list[int] = Field(description="drawn anew each time")
+    user_ids: list[int] = Field(description="a new random sample each time")
 
 
-def router(service: Service) -> APIRouter:
-    """The routes."""
+def router(registry: ModelRegistry) -> APIRouter:
+    """Return the routes."""
     routes = APIRouter(tags=["page"])
 
     @routes.get("/items")
@@ -68,18 +68,21 @@ def router(service: Service) -> APIRouter:
             str,
             Query(
                 max_length=LONGEST_QUERY,
-                description="beginnings of words of a title in any order, or an item's id",
+                description="prefixes of words of a title in any order, or an item's id",
                 examples=["matrix 1999"],
             ),
         ] = "",
         limit: Annotated[int, Query(ge=1, le=MOST_ITEMS)] = 10,
         id: Annotated[
             list[int] | None,
-            Query(max_length=MOST_ITEMS, description="these instead, in this order, if known"),
+            Query(
+                max_length=MOST_ITEMS,
+                description="return these items instead, in this order; unknown ids are left out",
+            ),
         ] = None,
     ) -> Items:
-        """Find items by their titles, or the most popular ones; or look up those of some ids."""
-        catalog = service.models.catalog
+        """Find items by title, look them up by id, or list the most popular ones."""
+        catalog = registry.models.catalog
         if id is None:
             return Items(items=_described(catalog, catalog.find(query, limit)))
         known = [catalog.items[given] for given in id if given in catalog.items]
@@ -88,7 +91,7 @@ def router(service: Service) -> APIRouter:
     @routes.get("/users")
     async def users(limit: Annotated[int, Query(ge=1, le=MOST_USERS)] = 1) -> Users:
         """Draw some users."""
-        known = service.models.catalog.user_ids
+        known = registry.models.catalog.user_ids
         drawn = np.random.default_rng().choice(len(known), min(limit, len(known)), replace=False)
         return Users(total=len(known), user_ids=known[drawn].tolist())
 
@@ -96,11 +99,11 @@ def router(service: Service) -> APIRouter:
     async def user(
         user_id: int, limit: Annotated[int, Query(ge=1, le=MOST_HISTORY)] = MOST_HISTORY
     ) -> User:
-        """Tell what a user has seen."""
-        catalog = service.models.catalog
+        """Return the history of a user."""
+        catalog = registry.models.catalog
         place = catalog.users.get(user_id, UNKNOWN_USER)
         history = catalog.history(place)
-        newest = history[-min(limit, service.settings.max_sequence) :].tolist()
+        newest = history[-min(limit, registry.settings.max_sequence) :].tolist()
         return User(
             user_id=user_id,
             known=place != UNKNOWN_USER,
@@ -113,7 +116,7 @@ def router(service: Service) -> APIRouter:
 
 
 def _add_files(routes: APIRouter) -> None:
-    """The page itself; it is no part of the API."""
+    """Add the files of the page, which are not part of the API."""
     files = StaticFiles(directory=FILES)
 
     async def answer(name: str, request: Request) -> Response:

@@ -13,7 +13,7 @@ from ssept.providers.session import Ids
 from ssept.serving.catalog.catalog import UNKNOWN_USER
 from ssept.serving.core.batcher import Job, OverloadedError
 from ssept.serving.core.engine import Engine
-from ssept.serving.core.registry import Models, Service
+from ssept.serving.core.registry import LoadedModels, ModelRegistry
 from ssept.serving.http_api import predict_schema as schema
 from ssept.serving.http_api.asgi import (
     JSON_TYPE,
@@ -40,7 +40,7 @@ ONE: TypeAdapter[PredictRequest] = TypeAdapter(PredictRequest)
 MANY: TypeAdapter[BatchRequest] = TypeAdapter(BatchRequest)
 BODY = ("body",)
 SHOWN_ERRORS = 10  # of a body
-COUNTED_ERRORS = 100  # are told by their number alone, past this
+COUNTED_ERRORS = 100  # with more, only their number is reported
 SHOWN_CHARACTERS = 100
 INT64 = np.iinfo(np.int64)
 
@@ -48,28 +48,28 @@ Place = tuple[int | str, ...]
 Asked = tuple[Engine, int, Ids, list[Ids] | None]  # engine, user, items, items to leave out
 
 
-def direct(service: Service) -> Direct:
-    """The routes, for the application to call without FastAPI."""
+def direct(registry: ModelRegistry) -> Direct:
+    """Return the routes that the application calls without FastAPI."""
     return {
-        ("POST", PATH): (PATH, partial(predict, service)),
-        ("POST", BATCH_PATH): (BATCH_PATH, partial(predict_batch, service)),
+        ("POST", PATH): (PATH, partial(predict, registry)),
+        ("POST", BATCH_PATH): (BATCH_PATH, partial(predict_batch, registry)),
     }
 
 
-def router(service: Service) -> APIRouter:
-    """The same routes, described."""
+def router(registry: ModelRegistry) -> APIRouter:
+    """Return the same routes for FastAPI, with their OpenAPI description."""
     routes = APIRouter(tags=["recommendations"])
-    catalog, settings = service.models.catalog, service.settings
+    catalog, settings = registry.models.catalog, registry.settings
     wrong: dict[int | str, dict[str, Any]] = {
-        415: {"model": Problem, "description": "The content type is not JSON"},
-        422: {"model": Invalid, "description": "A field is not valid, or of an unknown item"},
+        415: {"model": Problem, "description": "The content type is not application/json"},
+        422: {"model": Invalid, "description": "A field is invalid, or an item is unknown"},
     }
     best: dict[int | str, dict[str, Any]] = {200: {"model": Prediction}}
     all_best: dict[int | str, dict[str, Any]] = {200: {"model": BatchPrediction}}
     describe(
         routes,
         PATH,
-        partial(predict, service),
+        partial(predict, registry),
         name="predict",
         summary="Recommend items to a user\nThe best items first, in the data set's own ids.",
         body={"application/json": schema.one(settings, catalog)},
@@ -78,45 +78,45 @@ def router(service: Service) -> APIRouter:
     describe(
         routes,
         BATCH_PATH,
-        partial(predict_batch, service),
+        partial(predict_batch, registry),
         name="predict_batch",
-        summary="Recommend items to several users\nAll of the requests are answered, or none.",
+        summary="Recommend items to several users\nEither all requests are answered, or none.",
         body={"application/json": schema.many(settings, catalog)},
         answers=all_best | wrong,
     )
     return routes
 
 
-async def predict(service: Service, scope: Scope, receive: Receive, send: Send) -> int:
+async def predict(registry: ModelRegistry, scope: Scope, receive: Receive, send: Send) -> int:
     """Answer one request; raises RefusedError with what is wrong with it."""
-    body = await read_body(scope, receive, service.settings.max_body_bytes, JSON_TYPE)
+    body = await read_body(scope, receive, registry.settings.max_body_bytes, JSON_TYPE)
     request = _parsed(ONE, body)
-    models = service.models
-    asked = _check(service, models, request, BODY)
-    job = _submit(service, request, asked)
+    models = registry.models
+    asked = _check(registry, models, request, BODY)
+    job = _submit(registry, request, asked)
     try:
         answer = await job.answer
     except OverloadedError:
-        raise overloaded(service, "age") from None
+        raise overloaded(registry.telemetry, "age") from None
     return await respond(send, 200, to_json(_prediction(models, asked, answer)))
 
 
-async def predict_batch(service: Service, scope: Scope, receive: Receive, send: Send) -> int:
+async def predict_batch(registry: ModelRegistry, scope: Scope, receive: Receive, send: Send) -> int:
     """Answer several; all of them, or an error."""
-    body = await read_body(scope, receive, service.settings.max_body_bytes, JSON_TYPE)
+    body = await read_body(scope, receive, registry.settings.max_body_bytes, JSON_TYPE)
     requests = _parsed(MANY, body).requests
-    models = service.models
+    models = registry.models
     all_asked = [
-        _check(service, models, request, ("body", "requests", index))
+        _check(registry, models, request, ("body", "requests", index))
         for index, request in enumerate(requests)
     ]
     jobs: list[Job] = []
     try:
         for request, asked in zip(requests, all_asked, strict=True):
-            jobs.append(_submit(service, request, asked))
+            jobs.append(_submit(registry, request, asked))
         answers = await asyncio.gather(*(job.answer for job in jobs))
     except OverloadedError:
-        raise overloaded(service, "age") from None
+        raise overloaded(registry.telemetry, "age") from None
     finally:
         for job in jobs:
             job.answer.cancel()  # of no effect on those that have been answered
@@ -134,7 +134,7 @@ def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:
 
 
 def _described(error: ValidationError) -> list[dict[str, Any]]:
-    """What is wrong with a body, short, however long the body is."""
+    """Describe what is wrong with a body, briefly however long the body is."""
     count = error.error_count()
     if count > COUNTED_ERRORS:
         return [{"type": "too_many_errors", "loc": BODY, "msg": f"{count} fields are wrong"}]
@@ -143,7 +143,7 @@ def _described(error: ValidationError) -> list[dict[str, Any]]:
 
 
 def _error(place: Place, kind: str, message: str, given: Any) -> dict[str, Any]:
-    """An error in the form that FastAPI gives to those of validation.
+    """Return an error in the form of FastAPI's validation errors.
 
     What was given is left out if it is no plain value, for it can be as long as the body.
     """
@@ -164,17 +164,19 @@ def _wrong(place: Place, kind: str, message: str, given: Any) -> RefusedError:
     return RefusedError(422, [_error(place, kind, message, given)])
 
 
-def _check(service: Service, models: Models, request: PredictRequest, place: Place) -> Asked:
-    """What to run for a request, in the catalog's ids."""
+def _check(
+    registry: ModelRegistry, models: LoadedModels, request: PredictRequest, place: Place
+) -> Asked:
+    """Validate a request, and convert it to the catalog's ids."""
     engine = models.default
     if request.variant is not None:
         if request.variant not in models.engines:
-            message = f"no such variant is served; there are {', '.join(models.engines)}"
+            message = f"this variant is not served; expected one of {', '.join(models.engines)}"
             raise _wrong((*place, "variant"), "unknown_variant", message, request.variant)
         engine = models.engines[request.variant]
-    sequence, count, settings = request.sequence, engine.artifact.model.items, service.settings
+    sequence, count, settings = request.sequence, engine.artifact.model.items, registry.settings
     if len(sequence) > settings.max_sequence:
-        message = f"{len(sequence)} items; at most {settings.max_sequence} are taken"
+        message = f"{len(sequence)} items; at most {settings.max_sequence} are accepted"
         raise _wrong((*place, "sequence"), "too_long", message, sequence)
     most = min(settings.max_top_k, count)
     if request.top_k > most:
@@ -190,26 +192,26 @@ def _check(service: Service, models: Models, request: PredictRequest, place: Pla
     return engine, models.catalog.users.get(request.user_id, UNKNOWN_USER), items, exclude
 
 
-def _known_items(models: Models, sequence: Sequence[int], place: Place) -> Ids:
+def _known_items(models: LoadedModels, sequence: Sequence[int], place: Place) -> Ids:
     items = models.catalog.items
     try:
         return np.array([items[item] for item in sequence], np.int64)
     except KeyError:
         index = next(at for at, item in enumerate(sequence) if item not in items)
-        message = "no item of this id is in the catalog"
+        message = "the catalog has no item with this id"
         where = (*place, "sequence", index)
         raise _wrong(where, "unknown_item", message, sequence[index]) from None
 
 
-def _submit(service: Service, request: PredictRequest, asked: Asked) -> Job:
+def _submit(registry: ModelRegistry, request: PredictRequest, asked: Asked) -> Job:
     engine, user, items, exclude = asked
     try:
         return engine.batcher.submit([user], [items], request.top_k, exclude)
     except OverloadedError:
-        raise overloaded(service, "queue") from None
+        raise overloaded(registry.telemetry, "queue") from None
 
 
-def _prediction(models: Models, asked: Asked, answer: Any) -> dict[str, Any]:
+def _prediction(models: LoadedModels, asked: Asked, answer: Any) -> dict[str, Any]:
     engine, user, _, _ = asked
     ids, best = answer
     return {

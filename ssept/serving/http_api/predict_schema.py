@@ -1,11 +1,11 @@
-"""What requests for recommendations and their answers look like, and how that is described."""
+"""Request and answer schemas of `/predict`, and their OpenAPI description."""
 
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictBool, StrictInt
 
 from ssept.serving.catalog.catalog import UNKNOWN_USER, Catalog
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 
 DEFAULT_TOP_K = 10
 MOST_REQUESTS = 256  # in a batch
@@ -17,13 +17,13 @@ class PredictRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    user_id: StrictInt = Field(description="in the data set's own ids; it may be unknown")
-    # The first wrong item is told, and the others are not looked at.
+    user_id: StrictInt = Field(description="in the data set's own ids; may be unknown")
+    # Validation stops at the first wrong item.
     sequence: Annotated[list[StrictInt], FailFast()] = Field(
         description="ids of items in time order, the newest last; may be empty"
     )
     top_k: StrictInt = Field(DEFAULT_TOP_K, ge=1, description="how many items to recommend")
-    exclude_seen: StrictBool = Field(False, description="leave the items of the sequence out")
+    exclude_seen: StrictBool = Field(False, description="do not recommend items of the sequence")
     variant: str | None = Field(None, description="one of GET /version; by default the first")
 
 
@@ -34,8 +34,8 @@ class Prediction(BaseModel):
     scores: list[float]
     model_version: str
     known_user: bool = Field(
-        description="whether the model was trained with this user; the answer is for an average "
-        "user otherwise"
+        description="whether the model was trained with this user; if not, the answer is for an "
+        "average user"
     )
 
 
@@ -55,8 +55,8 @@ class BatchPrediction(BaseModel):
     predictions: list[Prediction]
 
 
-def one(settings: Settings, catalog: Catalog) -> dict[str, Any]:
-    """OpenAPI's description of the body of one request, with the limits of a server."""
+def one(settings: ServerSettings, catalog: Catalog) -> dict[str, Any]:
+    """Describe the body of one request for OpenAPI, with the server's limits."""
     user, items = _known(catalog)
     known = {"user_id": user, "sequence": items}
     stranger = {"user_id": max(catalog.users, default=0) + 1, "sequence": items[:1]}
@@ -74,8 +74,8 @@ def one(settings: Settings, catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def many(settings: Settings, catalog: Catalog) -> dict[str, Any]:
-    """The same of a batch."""
+def many(settings: ServerSettings, catalog: Catalog) -> dict[str, Any]:
+    """Describe the body of a batch request for OpenAPI."""
     user, items = _known(catalog)
     schema = BatchRequest.model_json_schema()
     schema["properties"]["requests"]["items"] = _limited(
@@ -89,11 +89,11 @@ def many(settings: Settings, catalog: Catalog) -> dict[str, Any]:
 
 
 def _known(catalog: Catalog) -> tuple[int, list[int]]:
-    """A user and items that the model knows."""
+    """Return a user and items that the model knows."""
     return next(iter(catalog.users), UNKNOWN_USER), list(catalog.items)[:EXAMPLE_ITEMS]
 
 
-def _limited(schema: dict[str, Any], settings: Settings) -> dict[str, Any]:
+def _limited(schema: dict[str, Any], settings: ServerSettings) -> dict[str, Any]:
     fields = schema["properties"]
     fields["sequence"]["maxItems"] = settings.max_sequence
     fields["top_k"]["maximum"] = settings.max_top_k

@@ -1,1 +1,1 @@
-"""Servers started from another process: supervised, and ended with it."""
+"""Handles of server processes that end with the process that started them."""

@@ -7,46 +7,26 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ssept.children import command
-from ssept.serving.launch.supervised import ADDRESS, DIRECT, HTTP_SECONDS, Kept
-from ssept.serving.settings import Settings, to_environment
+from ssept.serving.launch.supervised import ADDRESS, DIRECT, HTTP_SECONDS, HttpServerProcess
+from ssept.serving.settings import ServerSettings, to_environment
 
 START_SECONDS = 120  # models may have to be built first
-STARTED = re.compile(r"^ssept: .* at http://[^\s,]*:(\d+),", re.MULTILINE)
 
 
-class Server(Kept):
-    """A running server.
+class SseptServer(HttpServerProcess):
+    """A running `ssept serve`; with several workers, `pid` is that of their supervisor."""
 
-    Attributes:
-        pid: of its process; of the one that looks after the others where there are several.
-        port: where it listens, on 127.0.0.1; known once it is ready.
-        log: the file that it writes.
-    """
+    STARTED = re.compile(r"^ssept: .* at http://[^\s,]*:(\d+),", re.MULTILINE)
 
-    port: int = 0
-
-    def __init__(self, settings: Settings, arguments: Sequence[str], log: Path) -> None:
+    def __init__(self, settings: ServerSettings, arguments: Sequence[str], log: Path) -> None:
         """Start it, with more arguments of `ssept serve`."""
         program = command("ssept.cli", "serve", f"--host={ADDRESS}", *arguments)
         variables = os.environ | to_environment(settings)
         super().__init__("ssept serve", program, variables, log)
 
-    @property
-    def http(self) -> str:
-        """Host and port, as tritonclient and perf_analyzer want it."""
-        return f"{ADDRESS}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """What the addresses of all its paths begin with, without a slash at the end."""
-        return f"http://{self.http}"
-
     def _is_ready(self) -> bool:
-        if not self.port:
-            said = STARTED.search(self.log.read_text(encoding="utf-8", errors="replace"))
-            if said is None:
-                return False
-            self.port = int(said[1])
+        if not super()._is_ready():
+            return False
         try:
             with DIRECT.open(f"{self.url}/health/ready", timeout=HTTP_SECONDS):
                 return True
@@ -56,13 +36,13 @@ class Server(Kept):
 
 @contextlib.contextmanager
 def running(
-    settings: Settings,
+    settings: ServerSettings,
     log: Path,
     port: int = 0,
     workers: int = 1,
     start_seconds: float = START_SECONDS,
-) -> Iterator[Server]:
-    """A server, ready, for the time of the block; it ends with this process, however that ends.
+) -> Iterator[SseptServer]:
+    """Run a server for the time of the block; it also stops if this process is killed.
 
     Args:
         settings: what it serves, and how.
@@ -74,9 +54,6 @@ def running(
     Raises:
         ServerError: it does not get ready; with the last lines of its log.
     """
-    server = Server(settings, [f"--port={port}", f"--workers={workers}"], log)
-    try:
-        server.wait_until_ready(start_seconds)
+    server = SseptServer(settings, [f"--port={port}", f"--workers={workers}"], log)
+    with server.ready_within(start_seconds):
         yield server
-    finally:
-        server.stop()

@@ -1,29 +1,31 @@
-"""A server as a process beside this one: started, waited for, looked after and taken down."""
+"""A supervised server process: started, checked and stopped from this process."""
 
 import contextlib
 import functools
 import json
 import os
+import re
 import subprocess
 import time
 import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from ssept.children import isolated
 from ssept.errors import ServerError
 
-KEEPER = Path(__file__).with_name("watchdog.py")
+WATCHDOG = Path(__file__).with_name("watchdog.py")
 ADDRESS = "127.0.0.1"
 POLL_SECONDS = 0.05
 HTTP_SECONDS = 5
 SHOWN_LINES = 6
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no way here
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # without a proxy
 
 
-class Kept(ABC):
-    """A running server, with a keeper that takes it down also where this process is killed.
+class SupervisedProcess(ABC):
+    """A running server, with a watchdog that stops it even if this process is killed.
 
     Attributes:
         pid: of the server's process.
@@ -36,6 +38,7 @@ class Kept(ABC):
         command: Sequence[str],
         variables: Mapping[str, str],
         log: Path,
+        *,
         shared_memory: str | None = None,
         folder: Path | None = None,
         place: Path | None = None,
@@ -51,11 +54,11 @@ class Kept(ABC):
             shared_memory: a prefix of names in /dev/shm that are the server's.
             folder: the server's own, deleted with it.
             place: the folder to start it in; None for the current one.
-            umask: the permissions that its files are not to have; -1 for those of this process.
+            umask: the permission bits that its files must not have; -1 for this process's umask.
             afterwards: commands to run when the server has ended.
 
         Raises:
-            ServerError: the keeper does not start.
+            ServerError: the watchdog does not start.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
@@ -71,30 +74,30 @@ class Kept(ABC):
             "umask": umask,
             "afterwards": [[*words] for words in afterwards],
         }
-        self._keeper = subprocess.Popen(  # noqa: S603
-            isolated(KEEPER),
+        self._watchdog = subprocess.Popen(  # noqa: S603
+            isolated(WATCHDOG),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
-        assert self._keeper.stdin is not None
-        assert self._keeper.stdout is not None
+        assert self._watchdog.stdin is not None
+        assert self._watchdog.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # it may have failed already
-            self._keeper.stdin.write(json.dumps(request) + "\n")
-            self._keeper.stdin.flush()
-        pid = self._keeper.stdout.readline()
+            self._watchdog.stdin.write(json.dumps(request) + "\n")
+            self._watchdog.stdin.flush()
+        pid = self._watchdog.stdout.readline()
         if not pid:
-            raise ServerError(f"{program}: its keeper {KEEPER.name} failed, see above")
+            raise ServerError(f"{program}: its watchdog {WATCHDOG.name} failed, see above")
         self.pid = int(pid)
 
     def check(self) -> None:
-        """Make sure that it still runs.
+        """Raise an error if the server has ended.
 
         Raises:
             ServerError: it has ended; with the last lines of its log.
         """
-        if self._keeper.poll() is not None:
+        if self._watchdog.poll() is not None:
             status = self._status
             how = (
                 f"was ended by signal {status[1:]}" if status[:1] == "-" else f"ended with {status}"
@@ -102,12 +105,12 @@ class Kept(ABC):
             raise ServerError(f"{self._program}: {how}: {self._reasons()}")
 
     def wait(self) -> None:
-        """Return only by the error that it has ended, or by an interruption.
+        """Wait until the server ends, which is an error, or until an interruption.
 
         Raises:
             ServerError: it has ended; with the last lines of its log.
         """
-        self._keeper.wait()
+        self._watchdog.wait()
         self.check()
 
     def wait_until_ready(self, seconds: float) -> None:
@@ -119,36 +122,84 @@ class Kept(ABC):
         end = time.monotonic() + seconds
         while not self._is_ready():
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._keeper.wait(POLL_SECONDS)
+                self._watchdog.wait(POLL_SECONDS)
             self.check()
             if time.monotonic() > end:
                 raise ServerError(
                     f"{self._program}: not ready after {seconds:g} s: {self._reasons()}"
                 )
 
+    @contextlib.contextmanager
+    def ready_within(self, seconds: float) -> Iterator[None]:
+        """Wait until the server is ready, and stop it when the block ends.
+
+        Raises:
+            ServerError: as `wait_until_ready`.
+        """
+        try:
+            self.wait_until_ready(seconds)
+            yield
+        finally:
+            self.stop()
+
     def stop(self) -> None:
-        """End it; returns when its processes, and all else that is its own, are gone."""
-        assert self._keeper.stdin is not None
-        assert self._keeper.stdout is not None
-        self._keeper.stdin.close()
-        self._keeper.wait()
-        self._keeper.stdout.close()
+        """Stop the server; returns when its processes and its files are gone."""
+        assert self._watchdog.stdin is not None
+        assert self._watchdog.stdout is not None
+        self._watchdog.stdin.close()
+        self._watchdog.wait()
+        self._watchdog.stdout.close()
 
     @abstractmethod
     def _is_ready(self) -> bool:
-        """Whether it, and not another server on the same port, answers that it is ready."""
+        """Return whether this server, and not another one on its port, is ready."""
 
     def _reasons(self) -> str:
-        """Why it failed: the end of its log, or what is in there to the point."""
-        lines = self._telling(self.log.read_text(encoding="utf-8", errors="replace"))
+        """Return the lines of the log that explain a failure, and where the log is."""
+        lines = self._explaining(self._log_text())
         return "\n".join([*lines, f"(its log: {self.log})"])
 
-    def _telling(self, log: str) -> list[str]:
-        """The lines of its log that tell why it failed."""
+    def _log_text(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def _explaining(self, log: str) -> list[str]:
+        """Return the lines of the log that explain a failure."""
         return log.splitlines()[-SHOWN_LINES:]
 
     @functools.cached_property
     def _status(self) -> str:
-        """How it ended by itself, told once by the keeper: an exit status, or minus a signal."""
-        assert self._keeper.stdout is not None
-        return self._keeper.stdout.readline().strip()
+        """Exit status, or minus a signal, that the watchdog reports once."""
+        assert self._watchdog.stdout is not None
+        return self._watchdog.stdout.readline().strip()
+
+
+class HttpServerProcess(SupervisedProcess):
+    """A server process on a free port of `ADDRESS`, which it writes to its log.
+
+    Attributes:
+        STARTED: a pattern for its log; group 1 is the port.
+        port: known once the server is ready.
+    """
+
+    STARTED: ClassVar[re.Pattern[str]]
+    port = 0
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return ADDRESS, self.port
+
+    @property
+    def http(self) -> str:
+        """Host and port as one text, as tritonclient and perf_analyzer take it."""
+        return f"{ADDRESS}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The URL before each path, without a slash at the end."""
+        return f"http://{self.http}"
+
+    def _is_ready(self) -> bool:
+        if not self.port and (found := self.STARTED.search(self._log_text())):
+            self.port = int(found[1])
+        return bool(self.port)

@@ -1,4 +1,4 @@
-"""Keeps a server: starts it, and takes all of it down when told to, or when its owner is gone.
+"""The watchdog of a server: it starts the server, and stops all of it when its owner ends.
 
 A program of its own, in a session of its own, so that it outlives an owner that was killed. It
 reads a JSON object, one line, from standard input (others may see arguments, and the variables may
@@ -6,15 +6,15 @@ be secret):
 
     command, variables: what to start, and its environment variables
     log: the file for its output
-    owner: the id of the process that it is kept for
+    owner: the id of the process that the server ends with
     shared_memory: a prefix of names in /dev/shm that are the server's; or null
     folder: the server's own, deleted with it; or null
     place: the folder to start it in; null for the current one
-    umask: the permissions that its files are not to have; -1 for those of this process
+    umask: the permission bits that its files must not have; -1 for this process's umask
     afterwards: commands to run when the server has ended
 
 It writes the server's process id and later how that process ended, a line each, as `subprocess`
-gives it, to standard output. The end of standard input tells it to stop the server.
+gives it, to standard output. It stops the server at the end of standard input.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ STOP_SECONDS = 15  # the server takes 4 to 5 of them
 
 
 def main() -> None:
-    """Keep a server as standard input says."""
+    """Run the server that standard input describes."""
     request = json.loads(sys.stdin.readline())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and by that through `finally`
     # What the server's own processes leave behind becomes this one's to wait for.

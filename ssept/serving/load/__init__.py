@@ -1,1 +1,1 @@
-"""Load on an HTTP server, by tools that others trust, and what it came to in one form."""
+"""Load generators for HTTP servers, with results of one form."""

@@ -1,4 +1,4 @@
-"""What a load asks for."""
+"""Request bodies of a load."""
 
 import json
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ TOP_K = 10
 def predict_bodies(
     users: Iterable[int], sequences: Iterable[Ids], top_k: int = TOP_K
 ) -> list[bytes]:
-    """Requests to `POST /predict`, for these users and what they have seen."""
+    """Return bodies for `POST /predict`, for these users and the items they have seen."""
     return [
         json.dumps({"user_id": int(user), "sequence": sequence.tolist(), "top_k": top_k}).encode()
         for user, sequence in zip(users, sequences, strict=True)

@@ -1,4 +1,4 @@
-"""Keep-alive connections that post requests when told to, and note when each was answered.
+"""Keep-alive connections that post requests, and record when each was answered.
 
 The least that an open loop needs, because the client shares the machine with the server: one epoll,
 requests made beforehand, and of an answer only the status and its end are read.
@@ -29,7 +29,7 @@ CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
 
 class Log:
-    """What became of each request, by its number; times are of `time.perf_counter`, in seconds.
+    """Times and status of each request, by its number; `time.perf_counter`, seconds.
 
     Attributes:
         asked: when it was to be sent, by the one who sends.
@@ -45,12 +45,12 @@ class Log:
         self.status = array("h", bytes(2 * requests))
 
     def errors(self) -> dict[str, int]:
-        """How many requests failed, by kind."""
+        """Count the failed requests by kind."""
         counts = sorted(Counter(self.status).items())
         return {KINDS.get(status, str(status)): n for status, n in counts if status != OK}
 
     def waited(self) -> int:
-        """How many requests found no connection free."""
+        """Count the requests that found no connection free."""
         return sum(map(operator.gt, self.sent, self.asked))
 
 
@@ -65,7 +65,7 @@ class Connections:
     """A fixed number of connections. One thread may send while another one polls.
 
     A request that finds no connection free waits for one, and counts as sent when it gets it: the
-    log tells how late that made it.
+    log has the delay.
     """
 
     def __init__(
@@ -135,10 +135,10 @@ class Connections:
             self._note(number, UNSENT)
 
     def poll(self, seconds: float) -> None:
-        """Take in the answers that are there, after at most so long a wait for the first.
+        """Read the answers that have arrived; wait at most `seconds` for the first.
 
         Raises:
-            LoadError: the server has gone, or has not answered a request for long.
+            LoadError: the server has gone, or a request got no answer in time.
         """
         if seconds > 0:
             # epoll's own wait has whole milliseconds.
@@ -207,7 +207,7 @@ class Connections:
         self._answered(number)
 
     def _lost(self, connection: _Connection, status: int) -> None:
-        """Put another connection in the place of one that is of no more use."""
+        """Replace a connection that cannot be used any more."""
         with self._lock:
             if connection.number is None:
                 self._idle.remove(connection)
@@ -240,10 +240,10 @@ def _request(address: tuple[str, int], path: str, body: bytes) -> bytes:
 
 
 def _whole(data: bytes) -> int | None:
-    """The status of an answer, once all of it is there.
+    """Return the status of an answer if all of it has arrived, else None.
 
     Raises:
-        LoadError: it does not tell its length.
+        LoadError: it has no content-length.
     """
     end = data.find(HEAD_END)
     if end < 0:

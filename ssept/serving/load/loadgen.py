@@ -1,6 +1,8 @@
 """MLPerf LoadGen, its Server scenario: Poisson arrivals, latency from when each was to be sent.
 
-LoadGen (github.com/mlcommons/inference, loadgen) plans, waits and counts; this sends for it.
+LoadGen (github.com/mlcommons/inference, loadgen) is used for its standing: published figures follow
+its rules. It plans, waits and counts; this module only sends. `open_loop` measures overload, where
+LoadGen does not separate refused requests from others.
 """
 
 import importlib
@@ -28,7 +30,7 @@ QUERIES = 1  # in its library of samples: the bodies are taken in turn
 
 
 def unavailable() -> str | None:
-    """Why LoadGen cannot be used here; None if it can."""
+    """Return why LoadGen cannot be used here; None if it can."""
     if find_spec(LIBRARY):
         return None
     return "MLPerf LoadGen is not installed: pip install mlcommons-loadgen"
@@ -85,7 +87,7 @@ def measure(
 
 
 class _System:
-    """What LoadGen takes for the system under test: it sends queries on, and tells their end."""
+    """LoadGen's system under test: it sends queries on, and reports their end."""
 
     def __init__(self, log: Log) -> None:
         self._library: Any = importlib.import_module(LIBRARY)
@@ -95,7 +97,7 @@ class _System:
         self._ended = threading.Event()
 
     def complete(self, number: int) -> None:
-        """Tell LoadGen that a request is over."""
+        """Report to LoadGen that a request is over."""
         self._library.QuerySamplesComplete(
             [self._library.QuerySampleResponse(self._queries[number], 0, 0)]
         )

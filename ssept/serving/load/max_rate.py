@@ -1,4 +1,4 @@
-"""The largest rate at which a server keeps a promise."""
+"""The search for the largest request rate at which a server meets a condition."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from ssept.serving.load.result import Result
 
 STEP = 1.25
 PRECISION = 1.05
-LEAST = 0.02  # of the rate to start with: below that it is given up
+LEAST = 0.02  # of the rate to start with: below that the search ends
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A rate that was tried, and whether the promise was kept."""
+    """A rate that was tried, and whether the condition held."""
 
     rate: float
     kept: bool
@@ -20,7 +20,7 @@ class Probe:
 
 
 def within(limit_ms: float) -> Callable[[Result], bool]:
-    """Return the promise that every request succeeds, and 99 % of them within `limit_ms`."""
+    """Return the condition that every request succeeds, and 99 % of them within a limit in ms."""
 
     def kept(result: Result) -> bool:
         p99 = result.latency.p99_ms
@@ -39,10 +39,10 @@ def largest_rate(
     Args:
         measure: tries a rate, requests a second.
         start: the rate to begin with.
-        kept: whether a result keeps the promise.
+        kept: whether a result meets the condition.
 
     Returns:
-        The largest rate that kept it, 0 if even a small one did not; and all that was tried.
+        The largest rate that met it, 0 if even a small one did not; and all probes.
     """
     probes: list[Probe] = []
 

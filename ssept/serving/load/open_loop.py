@@ -1,9 +1,9 @@
-"""An open loop: requests are sent when they are to be, whether earlier ones are answered or not.
+"""An open-loop client: it sends each request at its time, whether earlier ones are answered or not.
 
 h2load, which can keep a rate, was tried: it sends the requests of all its connections in bursts,
 one a period, and so is itself the tail that it measures (3 ms in the median on a server that needs
 30 µs, at a tenth of what that server can do). LoadGen (`ssept.serving.load.loadgen`) keeps Poisson
-arrivals, but does not tell the times of refused requests from those of others; this does.
+arrivals, but does not separate the times of refused requests from others; this does.
 """
 
 import gc
@@ -77,7 +77,7 @@ def measure(
 
 
 def _arrivals(rate: float, seconds: float) -> npt.NDArray[np.float64]:
-    """The times of a Poisson process, given how many there are: uniform ones in order."""
+    """Draw the times of a Poisson process with a fixed number of events: sorted uniform times."""
     number = max(1, round(rate * seconds))
     return np.sort(np.random.default_rng(SEED).uniform(0, seconds, number))
 

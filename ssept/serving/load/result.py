@@ -1,4 +1,4 @@
-"""What a load on a server came to, whichever program made it."""
+"""The result of a load on a server, the same for each load generator."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +15,7 @@ BUSY = 0.9  # of a core: each of these clients has one thread that does the work
 
 @dataclass(frozen=True)
 class Percentiles:
-    """Of latencies in ms; None where there are too few for that percentile."""
+    """Percentiles of latencies in ms; None where there are too few samples."""
 
     p50_ms: float | None
     p90_ms: float | None
@@ -24,7 +24,7 @@ class Percentiles:
 
     @classmethod
     def of(cls, latencies_ms: npt.NDArray[np.float64]) -> "Percentiles":
-        """Those of float64[n]; n may be 0."""
+        """Compute the percentiles of float64[n]; n may be 0."""
         return cls(*(_percentile(latencies_ms, q) for q in MINIMUM_SAMPLES))
 
 
@@ -32,9 +32,9 @@ def _percentile(samples: npt.NDArray[np.float64], q: int) -> float | None:
     return float(np.percentile(samples, q)) if len(samples) >= MINIMUM_SAMPLES[q] else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
-    """One load.
+    """The result of one load.
 
     In a closed loop latency counts from the sending of a request, in an open loop from when it was
     to be sent: a client or server that is late does not make its own figures better by that.
@@ -51,8 +51,8 @@ class Result:
         refused: the latency of answers that were no success; None where that is not known.
         waited: how many requests found that all connections were waiting for answers, so that
             they had to wait as well; their latency counts from the plan all the same.
-        late_mean_ms, late_p99_ms: how much later than planned the client came to send; None where
-            nothing was planned, or the tool does not tell.
+        late_mean_ms, late_p99_ms: how much later than planned the client sent; None where
+            nothing was planned, or the tool does not report it.
     """
 
     rate: float
@@ -74,5 +74,5 @@ class Result:
         return self.client_cpu > BUSY or (late is not None and late > LATE_MS)
 
     def facts(self) -> dict[str, Any]:
-        """All of it, to be saved as JSON."""
+        """Return all fields, to be saved as JSON."""
         return asdict(self) | {"client_bound": self.client_bound}

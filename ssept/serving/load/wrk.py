@@ -1,4 +1,4 @@
-"""wrk: so many requests at a time, the next one sent when one is answered."""
+"""wrk, a closed loop: a fixed number of requests at a time."""
 
 import json
 import resource
@@ -24,12 +24,12 @@ ERRORS = {
 
 
 def unavailable() -> str | None:
-    """Why wrk cannot be used here; None if it can."""
+    """Return why wrk cannot be used here; None if it can."""
     return None if shutil.which("wrk") else "wrk is not installed: apt-get install wrk"
 
 
 def measure(url: str, bodies: Sequence[bytes], concurrency: int, seconds: int) -> Result:
-    """Post the bodies in turn, over so many connections; one thread of wrk's.
+    """Post the bodies in turn over `concurrency` connections, with one thread of wrk.
 
     Args:
         url: with the path.
@@ -83,6 +83,6 @@ def _result(found: dict[str, int], cpu: float) -> Result:
 
 
 def _children_cpu() -> float:
-    """Seconds of CPU that ended children have used."""
+    """Return the CPU seconds of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

@@ -1,4 +1,4 @@
-"""uvicorn's protocol, with a limit to all that a client can make it hold or wait for."""
+"""uvicorn's HTTP protocol with limits on head size, time, pipelining and connections."""
 
 import asyncio
 import heapq
@@ -16,14 +16,14 @@ MOST_HEAD_BYTES = 1 << 16
 HEAD_SECONDS = 10
 MOST_PIPELINED = 64
 MOST_CONNECTIONS = 4096  # of a process
-AT_ONCE = 64  # a part of them that may end together
+AT_ONCE = 64  # the part of them that may be closed together is 1 / AT_ONCE
 SPARE_FILES = 32  # file descriptors that are for something else
 TOO_LONG = f"The head is longer than {MOST_HEAD_BYTES} bytes."
 NOTHING, HEAD, BODY = range(3)  # of a request, that has begun to come
 
 
 def most_connections() -> int:
-    """How many connections leave this process file descriptors for everything else."""
+    """Return how many connections leave enough file descriptors for everything else."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return MOST_CONNECTIONS
@@ -35,23 +35,22 @@ class StopError(Exception):
     """The rest of what has been received is not to be parsed."""
 
 
-class Protocol(HttpToolsProtocol):
-    """A connection.
+class LimitedProtocol(HttpToolsProtocol):
+    """An HTTP/1.1 connection with limits.
 
-    Under more load than can be served most of the work would be to refuse: reading a request into
-    an ASGI scope, a task for it, the answer by messages. So that there is time left to serve, a
-    request that is to be refused gets its answer here, as soon as its head has been read.
+    Under overload most of the work would be to refuse requests: an ASGI scope, a task and messages
+    for each of them. So a refused request gets its answer here, as soon as its head has been read.
 
-    A client that does not read its answer is ended by the system: see `sockets.listen_at`.
+    The kernel disconnects a client that does not read its answer: see `sockets.listen_at`.
     """
 
     def __init__(self, app: Application, most: int, **of_uvicorn: Any) -> None:
-        """Prepare it.
+        """Prepare the connection.
 
         Args:
-            app: the application, which knows when it has too much to do.
-            most: how many connections there may be.
-            of_uvicorn: what uvicorn gives.
+            app: the application, which knows when it is overloaded.
+            most: the largest number of connections.
+            of_uvicorn: uvicorn's own arguments.
         """
         super().__init__(**of_uvicorn)
         self._application = app
@@ -64,31 +63,31 @@ class Protocol(HttpToolsProtocol):
         self.url = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Start the time limit of the first request."""
         super().connection_made(transport)
         self._allow(HEAD_SECONDS)
         if len(self.connections) > self._most:
             self._make_room()
 
     def _make_room(self) -> None:
-        """End the connections that have waited longest for their clients.
+        """Close the connections that have waited longest for their clients.
 
-        A client whose connection ends between requests makes a new one, and one that does nothing
-        shuts nobody out. Where there may be many, some end together: to find them takes a while.
+        A client whose connection is closed between requests opens a new one, and an idle client
+        keeps nobody out. Several are closed together, because the search for them takes a while.
         """
-        free: list[Protocol] = [
+        free: list[LimitedProtocol] = [
             one
             for one in self.connections
-            if isinstance(one, Protocol) and one is not self and one._is_free
+            if isinstance(one, LimitedProtocol) and one is not self and one._is_free
         ]
         count = max(1, self._most // AT_ONCE)
-        longest = heapq.nsmallest(count, free, key=Protocol._waiting_since)
+        longest = heapq.nsmallest(count, free, key=LimitedProtocol._waiting_since)
         for one in longest or [self]:
             self.connections.discard(one)  # the loop closes it later, and may accept more before
             one.timeout_keep_alive_handler()
 
     def _waiting_since(self) -> float:
-        """When it began to wait for its client, on the loop's clock."""
+        """Return when the connection began to wait for its client, on the loop's clock."""
         if self._timer is not None:
             return self._timer.when() - HEAD_SECONDS
         if self.timeout_keep_alive_task is not None:
@@ -96,7 +95,7 @@ class Protocol(HttpToolsProtocol):
         return self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more, and let no request write an answer."""
+        """Stop the timer, and let no request write an answer."""
         self._stop_timer()
         self.pipeline.clear()
         for cycle in self._waited_for:
@@ -105,7 +104,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read; a head that is too long, or does not come to its end, ends the connection."""
+        """Read data; a head that is too long, or stays incomplete, closes the connection."""
         self._read_bytes = len(data)
         if self._coming == NOTHING:
             self._stop_timer()
@@ -119,7 +118,7 @@ class Protocol(HttpToolsProtocol):
                 self._allow(HEAD_SECONDS)
 
     def on_headers_complete(self) -> None:
-        """Refuse the request at once, or have it answered."""
+        """Refuse the request at once, or pass it to the application."""
         if (
             self._other_bytes > MOST_HEAD_BYTES
             or self._read_bytes > MOST_HEAD_BYTES  # of which the head may be any part
@@ -160,7 +159,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no request; without an answer where that would be taken for another's."""
+        """Refuse invalid data; without an answer if that could be taken for another request's."""
         if self.transport.is_closing():
             return
         begun = self.cycle.response_started if self._coming == BODY else not self._is_free
@@ -170,7 +169,7 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
     def timeout_keep_alive_handler(self) -> None:
-        """End the connection; what its client has not read by now is lost."""
+        """Close the connection; what its client has not read by now is lost."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
@@ -185,7 +184,7 @@ class Protocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _allow(self, seconds: float) -> None:
-        """End the connection when so many seconds have passed, but for requests being answered."""
+        """Close the connection after some seconds, unless a request is being answered."""
         self._timer = self.loop.call_later(seconds, self._late, seconds)
 
     def _late(self, seconds: float) -> None:
@@ -201,7 +200,7 @@ class Protocol(HttpToolsProtocol):
 
 
 class _Refused:
-    """In the place of uvicorn's cycle of a request that has been answered."""
+    """A stand-in for uvicorn's cycle of a request that has been answered."""
 
     response_started = response_complete = True
     disconnected = False

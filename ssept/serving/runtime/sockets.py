@@ -1,4 +1,4 @@
-"""Listening sockets: made, named, and told to complete no more connections."""
+"""Listening sockets: bound to an address, and drained when the server shuts down."""
 
 import contextlib
 import ctypes
@@ -8,13 +8,13 @@ import struct
 
 from ssept.errors import ServerError
 
-UNREAD_MS = 10_000  # for which a client may take nothing of its answer
+UNREAD_MS = 10_000  # a client that reads nothing of its answer for so long is disconnected
 SO_ATTACH_FILTER = 26  # of linux/socket.h
 BPF_RET = 0x06  # of linux/bpf_common.h
 
 
 def listen_at(host: str, port: int) -> socket.socket:
-    """Bind a socket to an address; clients are refused until a server listens on it.
+    """Return a socket bound to an address; clients are refused until a server listens on it.
 
     Args:
         host: a name or an address.
@@ -35,30 +35,31 @@ def listen_at(host: str, port: int) -> socket.socket:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
         except OSError as error:
-            raise unusable(f"{host}:{port}", error) from error
+            raise address_error(f"{host}:{port}", error) from error
         stack.pop_all()
         return listener
 
 
-def unusable(place: str, error: OSError) -> ServerError:
-    """Return the error that an address cannot be listened on."""
+def address_error(place: str, error: OSError) -> ServerError:
+    """Return the error for an address that cannot be listened on."""
     return ServerError(
-        f"{place} cannot be listened on: {error.strerror}; choose another --port or --host, or "
-        "end what listens there"
+        f"cannot listen on {place}: {error.strerror}; choose another --port or --host, or "
+        "stop the program that listens there"
     )
 
 
 def place_of(listener: socket.socket) -> str:
-    """Return host and port of a listening socket, as a URL has them."""
+    """Return host and port of a listening socket, as in a URL."""
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def refuse_new(listener: socket.socket) -> None:
-    """Let the system complete no more connections; those that wait to be accepted stay.
+    """Make the kernel complete no more connections; those that wait to be accepted stay.
 
-    Closing would reset those that were completed since the last look. What comes now is dropped
-    as if the network had lost it: the client's system asks again, and is refused by then.
+    Closing the socket would reset connections completed since the last `accept`. Packets that
+    arrive now are dropped as if the network had lost them: the client's kernel sends them again,
+    and the connection is refused by then.
     """
     code = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RET, 0, 0, 0))  # drop everything
     program = struct.pack("HP", 1, ctypes.addressof(code))

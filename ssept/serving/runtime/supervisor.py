@@ -1,8 +1,7 @@
-"""Several processes that answer on one address: started, looked after and taken down.
+"""The supervisor: it starts, replaces and stops several server processes on one address.
 
-`python -m ssept.serving.runtime.supervisor LISTENER STARTED PARENT ACCESS_LOG` is one of them;
-LISTENER and STARTED are file descriptors that it inherits, PARENT the process id of the one that
-started it.
+`python -m ssept.serving.runtime.supervisor LISTENER STARTED PARENT ACCESS_LOG` runs a worker:
+LISTENER and STARTED are inherited file descriptors, PARENT is the supervisor's process id.
 """
 
 import contextlib
@@ -27,27 +26,27 @@ from ssept.children import command
 from ssept.errors import ServerError, SseptError
 from ssept.files.owned import mark, remove
 from ssept.serving.core.registry import load_models
+from ssept.serving.core.telemetry import METRICS_VARIABLE
 from ssept.serving.runtime.sockets import refuse_new
 from ssept.serving.runtime.uvicorn_server import configure_logging, describe
 from ssept.serving.runtime.uvicorn_server import serve as answer
-from ssept.serving.settings import Settings, from_environment
+from ssept.serving.settings import ServerSettings, from_environment
+from ssept.signals import handled
 
 LOG = logging.getLogger("ssept.serving")
-METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # of prometheus_client: a folder for all processes
 RETRY_SECONDS = 5
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 @dataclass(eq=False)
-class Worker:
-    """A process that answers, or soon will.
+class WorkerProcess:
+    """A server process, ready or still starting.
 
     Attributes:
-        process: it.
         place: its number, which decides its CPUs.
         ended: a file descriptor that is readable once it has ended.
-        started: one that is readable once it answers.
-        answers: whether it does.
+        started: a file descriptor that is readable once it answers.
+        answers: whether it answers.
     """
 
     process: "subprocess.Popen[bytes]"
@@ -58,10 +57,10 @@ class Worker:
 
 
 class Supervisor:
-    """Keeps so many workers.
+    """Supervises a fixed number of workers.
 
-    One that ends by itself is replaced. SIGTERM and SIGINT end all, a second one at once; SIGHUP
-    makes each reload its models.
+    A worker that ends by itself is replaced. SIGTERM and SIGINT stop all workers, a second signal
+    stops them at once; SIGHUP makes each worker reload its models.
     """
 
     def __init__(
@@ -79,21 +78,21 @@ class Supervisor:
         self._count = count
         self._access_log = access_log
         self._ready = ready
-        self._workers: set[Worker] = set()
+        self._workers: set[WorkerProcess] = set()
         self._selector = selectors.DefaultSelector()
         self._was_ready = self._ending = self._failed = False
         self._next_start = 0.0  # on the clock of `time.monotonic`, seconds
 
     def run(self) -> None:
-        """Start them; returns when they have been told to end and have.
+        """Start the workers; returns when they have ended after SIGTERM or SIGINT.
 
         Raises:
-            ServerError: one ended before all of them had answered; what it said is in the log.
+            ServerError: a worker ended before all workers were ready; its error is in the log.
         """
         configure_logging(self._access_log)
         with self._selector, _signals() as signals, _metrics_folder():
             self._selector.register(
-                signals, selectors.EVENT_READ, lambda: self._told(signals.recv(1)[0])
+                signals, selectors.EVENT_READ, lambda: self._receive(signals.recv(1)[0])
             )
             while self._workers or not self._ending:
                 self._fill()
@@ -101,10 +100,10 @@ class Supervisor:
                 for key, _ in self._selector.select(RETRY_SECONDS if missing else None):
                     key.data()
         if self._failed:
-            raise ServerError("a worker did not start, see above; the others were ended")
+            raise ServerError("a worker did not start, see above; the others were stopped")
 
     def _fill(self) -> None:
-        """Start what is missing, unless the last one has just failed to start."""
+        """Start the missing workers, unless the last one has just failed to start."""
         if not self._ending and time.monotonic() >= self._next_start:
             for _ in range(self._count - len(self._workers)):
                 self._start()
@@ -120,10 +119,10 @@ class Supervisor:
         )
         os.close(writer)
         place = min(set(range(self._count)) - {worker.place for worker in self._workers})
-        # Moved about by the system, workers lose their caches, and wait for one another.
+        # Workers that the kernel moves between CPUs lose their caches and wait for one another.
         if cpus := cpus_of(place, self._count):
             os.sched_setaffinity(process.pid, cpus)
-        worker = Worker(process, place, os.pidfd_open(process.pid), reader)
+        worker = WorkerProcess(process, place, os.pidfd_open(process.pid), reader)
         self._workers.add(worker)
         for descriptor, react in (
             (worker.started, self._answers),
@@ -133,7 +132,7 @@ class Supervisor:
                 descriptor, selectors.EVENT_READ, lambda react=react: react(worker)
             )
 
-    def _answers(self, worker: Worker) -> None:
+    def _answers(self, worker: WorkerProcess) -> None:
         worker.answers = bool(os.read(worker.started, 1))  # nothing if it has ended instead
         self._selector.unregister(worker.started)
         all_answer = len(self._workers) == self._count and all(one.answers for one in self._workers)
@@ -141,7 +140,7 @@ class Supervisor:
             self._was_ready = True
             self._ready()
 
-    def _ended(self, worker: Worker) -> None:
+    def _ended(self, worker: WorkerProcess) -> None:
         for descriptor in (worker.started, worker.ended):
             with contextlib.suppress(KeyError):
                 self._selector.unregister(descriptor)
@@ -159,7 +158,7 @@ class Supervisor:
         if not worker.answers:
             self._next_start = time.monotonic() + RETRY_SECONDS
 
-    def _told(self, number: int) -> None:
+    def _receive(self, number: int) -> None:
         if number == signal.SIGHUP:
             for worker in self._workers:
                 if worker.answers:  # else it loads what is newest anyway
@@ -178,7 +177,7 @@ class Supervisor:
 
 
 def cpus_of(place: int, count: int) -> list[int]:
-    """The CPUs of one out of so many workers; none where there are too few to share out."""
+    """Return the CPUs of one of `count` workers; none if there are fewer CPUs than workers."""
     cpus = sorted(os.sched_getaffinity(0))
     each = len(cpus) // count
     return cpus[place * each : (place + 1) * each]
@@ -186,36 +185,31 @@ def cpus_of(place: int, count: int) -> list[int]:
 
 def serve(
     listener: socket.socket,
-    settings: Settings,
+    settings: ServerSettings,
     access_log: bool,
     ready: Callable[[str], None],
     count: int,
 ) -> None:
-    """As `ssept.serving.runtime.uvicorn_server.serve`, by several processes.
+    """Serve as `ssept.serving.runtime.uvicorn_server.serve`, with several processes.
 
     Raises:
         SseptError: as there; or a worker does not start.
     """
-    # Once here first: what has to be built is built once, and what is wrong is told once.
+    # Load them here first: models are built once, and an error is reported once.
     line = describe(settings, load_models(settings), listener)
     Supervisor(listener, count, access_log, lambda: ready(line)).run()
 
 
 @contextlib.contextmanager
 def _signals() -> Iterator[socket.socket]:
-    """A socket that gives the number of each signal to this process, as a byte."""
+    """Yield a socket that receives the number of each signal to this process, as a byte."""
     ours, pythons = socket.socketpair()
     pythons.setblocking(False)
     before = signal.set_wakeup_fd(pythons.fileno())
-    handlers = {
-        number: signal.signal(number, lambda *_: None)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
     try:
-        yield ours
+        with handled(lambda *_: None, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            yield ours
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
         signal.set_wakeup_fd(before)
         ours.close()
         pythons.close()
@@ -223,7 +217,7 @@ def _signals() -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def _metrics_folder() -> Iterator[None]:
-    """Where the workers put what they count, so that any of them can tell the sum."""
+    """Make the folder of the workers' counters, which any of them can sum."""
     with tempfile.TemporaryDirectory(prefix="ssept-metrics-", ignore_cleanup_errors=True) as name:
         mark(Path(name))
         os.environ[METRICS_VARIABLE] = name
@@ -234,16 +228,16 @@ def _metrics_folder() -> Iterator[None]:
 
 
 def main() -> int:
-    """Be a worker, as the arguments say."""
+    """Run a worker as the arguments describe it."""
     listener, ready, parent, access_log = map(int, sys.argv[1:])
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
-    # A parent that is killed can take nothing down.
+    # A parent that is killed cannot stop its workers.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
         return 1
     try:
         with socket.socket(fileno=listener) as one, os.fdopen(ready, "wb", 0) as parents:
-            answer(one, from_environment(), bool(access_log), lambda _: _tell(parents), False)
+            answer(one, from_environment(), bool(access_log), lambda _: _report(parents), False)
     except SseptError as error:
         print(f"ssept: error: {error}", file=sys.stderr)
         return 1
@@ -253,7 +247,7 @@ def main() -> int:
     return 0
 
 
-def _tell(parent: IO[bytes]) -> None:
+def _report(parent: IO[bytes]) -> None:
     parent.write(b"1")
 
 

@@ -1,4 +1,4 @@
-"""The server in one process: uvicorn, which ends without losing a request and reloads in place."""
+"""The uvicorn server of one process: a shutdown that loses no request, and a reload in place."""
 
 import asyncio
 import gc
@@ -19,21 +19,21 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ssept.serving.app import Application
-from ssept.serving.core.registry import Models, load_models
-from ssept.serving.runtime.http_protocol import Protocol, most_connections
-from ssept.serving.runtime.sockets import place_of, readable, refuse_new, unusable
-from ssept.serving.settings import ANY, Settings
+from ssept.serving.core.registry import LoadedModels, load_models
+from ssept.serving.http_api.asgi import CLOSE
+from ssept.serving.runtime.http_protocol import LimitedProtocol, most_connections
+from ssept.serving.runtime.sockets import address_error, place_of, readable, refuse_new
+from ssept.serving.settings import ANY, ServerSettings
 
 LOG = logging.getLogger("ssept.serving")
-CLOSE = (b"connection", b"close")
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep theirs, so that they are not surprised
 LINGER_SECONDS = 0.5
 GRACE_SECONDS = 2  # after the deadline of requests, for clients that are slow to read
 POLL_SECONDS = 0.01
 
 
-class Server(uvicorn.Server):
-    """Ends when told by SIGTERM or SIGINT, reloads its models when told by SIGHUP."""
+class UvicornServer(uvicorn.Server):
+    """Shuts down on SIGTERM or SIGINT, and reloads its models on SIGHUP."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Server(uvicorn.Server):
         own_listener: bool,
         ready: Callable[[], None],
     ) -> None:
-        """Prepare it.
+        """Prepare the server.
 
         Args:
             config: of uvicorn.
@@ -63,7 +63,7 @@ class Server(uvicorn.Server):
         self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to end; at once when told a second time."""
+        """Shut down; at once on the second signal."""
         del sig, frame
         self.force_exit = self.should_exit
         self.should_exit = True
@@ -71,9 +71,9 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer every request that has arrived, and those that are on their way, then end.
 
-        From here on each answer tells its client to close the connection.
+        From here on each answer has the header `Connection: close`.
         """
-        self._app.service.draining = True
+        self._app.registry.draining = True
         self.server_state.default_headers.append(CLOSE)  # the list that coming answers begin with
         for connection in self._connections():
             if not _idle(connection):
@@ -108,7 +108,7 @@ class Server(uvicorn.Server):
         return [one for one in self.server_state.connections if isinstance(one, HttpToolsProtocol)]
 
     def _reload(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._app.service.reload())
+        task = asyncio.get_running_loop().create_task(self._app.registry.reload())
         self._reloads.add(task)  # the loop itself keeps no hold of it
         task.add_done_callback(self._reloaded)
 
@@ -118,11 +118,11 @@ class Server(uvicorn.Server):
             LOG.error("reload failed, the models of before stay: %r", error)
 
 
-def with_hosts(settings: Settings, listener: socket.socket) -> Settings:
-    """The settings with what requests may name as their host, by who can reach the server.
+def with_hosts(settings: ServerSettings, listener: socket.socket) -> ServerSettings:
+    """Return the settings with the hosts that requests may name, which depend on the address.
 
     On an address of this machine alone, that and what the settings add. On others there is nothing
-    that DNS rebinding would get around, and no way to know all their names: any host, unless told.
+    that DNS rebinding would get around, and their names are unknown: any host is allowed.
     """
     host = place_of(listener).rpartition(":")[0]
     address = ip_address(host.strip("[]"))
@@ -133,18 +133,18 @@ def with_hosts(settings: Settings, listener: socket.socket) -> Settings:
 
 def serve(
     listener: socket.socket,
-    settings: Settings,
+    settings: ServerSettings,
     access_log: bool,
     ready: Callable[[str], None],
     own_listener: bool = True,
 ) -> None:
-    """Load the models and answer until told to end; called in the main thread.
+    """Load the models and answer until SIGTERM or SIGINT; called in the main thread.
 
     Args:
         listener: of `listen_at`.
         settings: what is served, and how.
         access_log: whether each request is logged.
-        ready: called when it answers, with what is to be said of it.
+        ready: called with the start message when the server answers.
         own_listener: whether no other process accepts from the same socket.
 
     Raises:
@@ -155,7 +155,7 @@ def serve(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=partial(Protocol, app, most_connections()),  # type: ignore[arg-type]  # which uvicorn only calls
+        http=partial(LimitedProtocol, app, most_connections()),  # type: ignore[arg-type]  # which uvicorn only calls
         ws="none",
         interface="asgi3",
         lifespan="on",
@@ -166,24 +166,24 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.deadline_ms / 1000) + GRACE_SECONDS,
     )
-    server = Server(config, app, own_listener, lambda: ready(line))
+    server = UvicornServer(config, app, own_listener, lambda: ready(line))
     gc.collect()
     gc.freeze()  # what lives as long as the server is not gone through again while it answers
     try:
         server.run([listener])
     except OSError as error:
-        raise unusable(place_of(listener), error) from error
+        raise address_error(place_of(listener), error) from error
 
 
-def _application(settings: Settings, listener: socket.socket) -> tuple[Application, str]:
-    """The application, alone in holding its models, and what is to be said of it."""
+def _application(settings: ServerSettings, listener: socket.socket) -> tuple[Application, str]:
+    """Make the application, the only holder of its models; returns it with its start message."""
     models = load_models(settings)
     app = Application(with_hosts(settings, listener), models)
     return app, describe(settings, models, listener)
 
 
-def describe(settings: Settings, models: Models, listener: socket.socket) -> str:
-    """What a server says when it answers; a program may read the address from it."""
+def describe(settings: ServerSettings, models: LoadedModels, listener: socket.socket) -> str:
+    """Return the message of a server that has started; programs read the address from it."""
     model, variants = models.default.artifact.model, ", ".join(models.engines)
     return (
         f"ssept: {model.checkpoint}, {variants} on {settings.provider}, at "
@@ -212,12 +212,12 @@ def configure_logging(access_log: bool) -> None:
 
 
 def _idle(connection: HttpToolsProtocol) -> bool:
-    """Whether no request on it waits for an answer."""
+    """Return whether no request on a connection waits for an answer."""
     cycle = connection.cycle
     return cycle is None or cycle.response_complete
 
 
 def _unread(connection: HttpToolsProtocol) -> bool:
-    """Whether bytes have arrived on it that the loop has not read yet."""
+    """Return whether a connection has bytes that the loop has not read yet."""
     transport = connection.transport
     return not transport.is_closing() and readable(transport.get_extra_info("socket"))

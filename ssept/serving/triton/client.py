@@ -1,4 +1,4 @@
-"""Asks a Triton server, over HTTP or gRPC, for what an in-process session gives."""
+"""A client of a Triton server, over HTTP or gRPC, with the answers of an in-process session."""
 
 import importlib
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class Client:
         self._client.close()
 
     def scores(self, user: npt.ArrayLike, sequence: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Scores of the whole catalog, float32[B, items + 1]; see `infer` for the errors.
+        """Return the scores of the whole catalog, float32[B, items + 1]; errors as for `infer`.
 
         Args:
             user: int64[B].
@@ -53,7 +53,7 @@ class Client:
     def best(
         self, user: npt.ArrayLike, sequence: npt.ArrayLike
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """The best items' ids int64[B, k] and scores float32[B, k], as many as it was written with.
+        """Return ids int64[B, k] and scores float32[B, k] of the best items; the file fixes k.
 
         Args and errors as for `scores`.
         """
@@ -63,7 +63,7 @@ class Client:
     def infer(
         self, inputs: dict[str, npt.NDArray[Any]], outputs: Sequence[str]
     ) -> dict[str, npt.NDArray[Any]]:
-        """One request.
+        """Send one request.
 
         Args:
             inputs: by name, the first axis being the batch.

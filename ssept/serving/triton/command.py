@@ -1,4 +1,4 @@
-"""Two ways to start Triton's server: the program of PyPI's wheel, or NVIDIA's container."""
+"""Commands that start Triton's server: the program of PyPI's wheel, or NVIDIA's container."""
 
 import csv
 import io
@@ -40,10 +40,10 @@ class Launch:
     """How a server is started.
 
     Attributes:
-        name: the server's own, which tells it from another one on the same port.
+        name: the server's id, by which a client recognises it.
         command, variables: the program and its environment variables.
         place: the folder to start it in; None for the current one.
-        umask: the permissions that its files are not to have; -1 for those of this process.
+        umask: the permission bits that its files must not have; -1 for this process's umask.
         afterwards: commands to run when it has ended.
         start_seconds: how long it may take to be ready.
     """
@@ -58,7 +58,7 @@ class Launch:
 
 
 def local(repository: Path, ports: Ports, address: str, folder: Path) -> Launch:
-    """The tritonserver of PyPI, in the environment of its own.
+    """Return how to start the tritonserver of PyPI, in its own environment.
 
     That release has faults which let whoever reaches it read and change its shared memory, and a
     page in a browser of this machine does reach it. So it listens for this machine alone, its files
@@ -76,7 +76,7 @@ def local(repository: Path, ports: Ports, address: str, folder: Path) -> Launch:
             f"--address {address}: the tritonserver of PyPI is {RELEASE}, which has known faults: "
             "it listens on this machine alone, 127.0.0.1; for others run the container: --docker"
         )
-    of, key = tools(), secrets.token_hex()  # which nobody is told
+    of, key = tools(), secrets.token_hex()  # which nobody knows
     backends, empty = folder / "backends", folder / "empty"
     empty.mkdir()
     of.copy_backends(backends)
@@ -97,7 +97,7 @@ def local(repository: Path, ports: Ports, address: str, folder: Path) -> Launch:
 
 
 def container(repository: Path, ports: Ports, address: str, image: str, name: str) -> Launch:
-    """The server in a container that is gone when it ends; with all GPUs where there are any.
+    """Return how to start a temporary container with the server, with all GPUs of the machine.
 
     Args:
         repository: the model repository, which it reads only.
@@ -106,14 +106,14 @@ def container(repository: Path, ports: Ports, address: str, image: str, name: st
         name: of the container, and the server's own.
 
     Raises:
-        ServerError: there is no Docker, or the image's name is none.
+        ServerError: Docker is not installed, or the image's name is invalid.
     """
     if not IMAGE_NAME.fullmatch(image):
         raise ServerError(
             f"--image {image!r}: expected the name of a container's image, such as {IMAGE}"
         )
     if not shutil.which("docker"):
-        raise ServerError("there is no docker here: install it, or leave --docker out")
+        raise ServerError("docker is not installed: install it, or leave out --docker")
     published = [
         f"--publish={address}:{port}:{inside}"
         for port, inside in zip(astuple(ports), astuple(DEFAULT_PORTS), strict=True)
@@ -143,7 +143,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def _line(*fields: str) -> str:
-    """A line of CSV, as which Docker reads a mount: a path may have commas and quotes."""
+    """Format a mount for Docker, which reads CSV: a path may have commas and quotes."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(fields)
     return text.getvalue()

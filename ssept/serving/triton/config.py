@@ -1,4 +1,4 @@
-"""config.pbtxt: how Triton is to run the model, in the words of its own protobuf."""
+"""Triton's config.pbtxt: how the server runs the model, as Triton's own protobuf message."""
 
 import argparse
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ GPU_ACCELERATOR, CPU_ACCELERATOR = "tensorrt", "openvino"
 ACCELERATORS = (GPU_ACCELERATOR, CPU_ACCELERATOR)
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class TritonSettings:
     """How the server runs the model.
 
     Attributes:
@@ -26,7 +26,7 @@ class Settings:
         gpus: the numbers of the GPUs to run on; none of them means the CPU.
         threads: of each instance, within an operator. 0 lets ONNX Runtime take all cores.
         accelerator: "tensorrt" on GPUs, "openvino" on the CPU, or None for ONNX Runtime's own.
-        versions: which versions are served: so many of the latest, those listed, or None for all.
+        versions: which versions are served: a number of the latest, those listed, or None for all.
 
     Raises:
         SseptError: two of them contradict one another.
@@ -63,8 +63,8 @@ class Settings:
             raise SseptError(f"{CPU_ACCELERATOR} runs on the CPU: leave the GPUs out")
 
 
-def model_config(tensors: Interface, settings: Settings) -> Any:
-    """Triton's own message for a model, `inference.ModelConfig`.
+def model_config(tensors: Interface, settings: TritonSettings) -> Any:
+    """Make Triton's message for a model, `inference.ModelConfig`.
 
     Raises:
         SseptError: the triton extra is not installed.
@@ -90,7 +90,7 @@ def model_config(tensors: Interface, settings: Settings) -> Any:
 
 
 def interface_of(config: Any) -> Interface:
-    """The tensors that a configuration names."""
+    """Return the inputs and outputs that a configuration names."""
     messages, _ = _protobuf()
 
     def tensors(named: Any) -> tuple[Tensor, ...]:
@@ -103,7 +103,7 @@ def interface_of(config: Any) -> Interface:
 
 
 def to_text(config: Any) -> str:
-    """What config.pbtxt holds; read back, it is the same message."""
+    """Return a configuration as the text of config.pbtxt; read back, it is the same message."""
     _, text_format = _protobuf()
     text: str = text_format.MessageToString(config)
     assert text_format.Parse(text, type(config)()) == config
@@ -111,7 +111,7 @@ def to_text(config: Any) -> str:
 
 
 def read_config(path: Path) -> Any:
-    """The message that a config.pbtxt holds.
+    """Read a config.pbtxt.
 
     Raises:
         ArtifactError: it is missing, or no configuration.
@@ -152,8 +152,8 @@ def _fields(messages: Any, tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def _batching(messages: Any, settings: Settings) -> Any:
-    """Without it Triton runs each request alone, since inputs and outputs are configured."""
+def _batching(messages: Any, settings: TritonSettings) -> Any:
+    """Configure batching; without it Triton runs each request alone."""
     if not settings.dynamic_batching:
         return None
     return messages.ModelDynamicBatching(
@@ -162,8 +162,8 @@ def _batching(messages: Any, settings: Settings) -> Any:
     )
 
 
-def _instances(messages: Any, settings: Settings) -> Any:
-    """One group: Triton makes `count` instances on each GPU that it lists."""
+def _instances(messages: Any, settings: TritonSettings) -> Any:
+    """Make one group: Triton makes `count` instances on each of its GPUs."""
     group = messages.ModelInstanceGroup
     kind = group.KIND_GPU if settings.gpus else group.KIND_CPU
     return group(count=settings.instances, kind=kind, gpus=settings.gpus)
@@ -188,7 +188,7 @@ def _optimization(messages: Any, accelerator: str | None) -> Any:
 
 
 def _warm_up(messages: Any, tensors: Interface, max_batch_size: int) -> list[Any]:
-    """One run of the smallest and of the largest batch in each instance, before it is ready."""
+    """Request a warm-up of each instance: a run of the smallest and of the largest batch."""
     inputs = {
         tensor.name: messages.ModelWarmup.Input(
             data_type=messages.DataType.Value(tensor.type), dims=tensor.dims, zero_data=True
@@ -202,7 +202,7 @@ def _warm_up(messages: Any, tensors: Interface, max_batch_size: int) -> list[Any
 
 
 def _protobuf() -> tuple[Any, Any]:
-    """Triton's messages, and protobuf's text format."""
+    """Import Triton's messages, and protobuf's text format."""
     try:
         from google.protobuf import text_format
         from tritonclient.grpc import model_config_pb2

@@ -45,10 +45,10 @@ class Tools:
         return self.python.with_name("perf_analyzer")
 
     def server_variables(self) -> dict[str, str]:
-        """The environment variables to run the server with.
+        """Return the environment variables of the server.
 
-        Without the wheel's libraries in the path the backend's process hangs; the first `python`
-        of PATH decides which packages it has.
+        Without the wheel's libraries in the path the backend's process does not end; the first
+        `python` of PATH decides which packages it has.
         """
         inherited = {
             name: value
@@ -93,7 +93,7 @@ class Tools:
 
 
 def tools() -> Tools:
-    """The environment's programs; it is made in the cache when first asked for.
+    """Return the programs of the environment, which is made in the cache at the first call.
 
     Raises:
         ServerError: this Python cannot run the server.

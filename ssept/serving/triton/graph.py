@@ -73,7 +73,7 @@ def _front(signature: Signature) -> list[Step]:
 
 
 def _known(ids: str) -> list[Step]:
-    """Ids that 32 bits do not tell become 0.
+    """Replace ids outside 32 bits by 0.
 
     Not left to the variant's own guard: up to 1.24 at least, ONNX Runtime's Clip is wrong on x86
     for int64 that need 33 bits, and the Gather behind it fails for all requests of the batch.
@@ -125,7 +125,7 @@ def _values(tensors: tuple[Tensor, ...]) -> list[Any]:
 
 
 def _kind(triton_type: str) -> int:
-    """ONNX's number of a type of Triton's."""
+    """Return ONNX's number of a Triton type."""
     from onnx import TensorProto
 
     names = {"TYPE_FP32": "FLOAT"}
@@ -134,7 +134,7 @@ def _kind(triton_type: str) -> int:
 
 
 def _needed(nodes: list[Any], outputs: tuple[Tensor, ...]) -> tuple[list[Any], set[str]]:
-    """Of nodes in the order in which they run, those that outputs depend on; all they read."""
+    """Return the nodes that the outputs depend on, in running order, and all tensors they read."""
     read, needed = {tensor.name for tensor in outputs}, []
     for node in reversed(nodes):
         if read.intersection(node.output):
@@ -144,7 +144,7 @@ def _needed(nodes: list[Any], outputs: tuple[Tensor, ...]) -> tuple[list[Any], s
 
 
 def _reads(node: Any) -> Iterator[str]:
-    """The tensors that a node reads, also from within its branches and loops."""
+    """Yield the tensors that a node reads, also within its branches and loops."""
     yield from node.input
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):

@@ -22,7 +22,7 @@ PER_SECOND = "Inferences/Second"
 
 @dataclass(frozen=True)
 class Load:
-    """What a server is loaded with: so many requests at a time, or so many a second.
+    """A load: a number of requests at a time, or a number a second.
 
     Attributes:
         url: host and port, of HTTP or of gRPC as `protocol` says.
@@ -41,7 +41,7 @@ class Load:
     request_rate: float | None = None
 
     def arguments(self) -> list[str]:
-        """As perf_analyzer takes them."""
+        """Return the load as arguments of perf_analyzer."""
         amount = ("--concurrency-range", f"{self.concurrency}")
         if self.request_rate is not None:
             amount = ("--request-rate-range", f"{self.request_rate:g}")
@@ -49,9 +49,9 @@ class Load:
         return [*place, "-b", f"{self.batch}", *amount, *WINDOWS]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What one load came to. Times are means over requests but for the percentiles.
+    """Figures of one load. Times are means over requests, except the percentiles.
 
     Attributes:
         inferences_per_s: sequences answered a second: requests times their batch.
@@ -106,10 +106,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def measure(load: Load) -> Figures:
-    """The figures of a load; perf_analyzer makes up the ids, most of them outside the catalog.
+    """Measure a load; perf_analyzer draws random ids, most of them outside the catalog.
 
     Raises:
-        LoadError: a request failed, or no figures came of it.
+        LoadError: a request failed, or there are no figures.
         SseptError: its environment cannot be made.
     """
     with _variables() as variables, tempfile.TemporaryDirectory(prefix="ssept-") as folder:
@@ -134,10 +134,10 @@ def measure(load: Load) -> Figures:
 
 
 def read_report(path: Path) -> Figures:
-    """The figures in a CSV report of perf_analyzer with `--verbose-csv`.
+    """Read the figures from a CSV report of perf_analyzer with `--verbose-csv`.
 
     Raises:
-        LoadError: there is no report, or it has not one row with these figures.
+        LoadError: there is no report, or not exactly one row with these figures.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -152,7 +152,7 @@ def read_report(path: Path) -> Figures:
 
 @contextlib.contextmanager
 def _variables() -> Iterator[dict[str, str]]:
-    """The environment variables to run it with: they lead to libraries it does not carry."""
+    """Yield the environment variables of perf_analyzer: they point to libraries that it needs."""
     with tempfile.TemporaryDirectory(prefix="ssept-") as folder:
         tools().link_libraries(Path(folder))
         yield os.environ | {"LD_LIBRARY_PATH": folder}

@@ -1,4 +1,4 @@
-"""The model repository that Triton serves: written whole, and held against its ONNX files."""
+"""The model repository of Triton: written atomically, and checked against its ONNX files."""
 
 import shutil
 from collections.abc import Sequence
@@ -11,11 +11,19 @@ from ssept.artifacts import Artifact, model_files
 from ssept.errors import ArtifactError
 from ssept.files import written_folder
 from ssept.providers.onnx.session import cpu_session, refusals
-from ssept.serving.interface import DEFAULT_K, MODEL, SEQ, USER_ID, Interface, Tensor, interface
+from ssept.serving.interface import (
+    DEFAULT_K,
+    MODEL,
+    SEQ,
+    USER_ID,
+    Interface,
+    Tensor,
+    model_interface,
+)
 from ssept.serving.triton.config import (
     BACKEND,
     PLATFORM,
-    Settings,
+    TritonSettings,
     interface_of,
     model_config,
     read_config,
@@ -26,14 +34,14 @@ from ssept.serving.triton.graph import rewrite
 CONFIG, MODEL_FILE = "config.pbtxt", "model.onnx"
 ALL_SCORES, BEST = "scores", "topk"
 OUTPUTS = (ALL_SCORES, BEST)
-DEFAULTS = Settings()
+DEFAULTS = TritonSettings()
 TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(int32)": "TYPE_INT32", "tensor(float)": "TYPE_FP32"}
 
 
 def write_repository(
     artifact: Artifact,
     repository: Path,
-    settings: Settings = DEFAULTS,
+    settings: TritonSettings = DEFAULTS,
     *,
     version: int = 1,
     k: int | None = None,
@@ -94,7 +102,7 @@ def check(repository: Path) -> Any:
 
 
 def versions(folder: Path) -> list[int]:
-    """The versions in a model's folder: of other folders' names Triton takes no notice."""
+    """Return the versions in a model's folder; Triton ignores folders of other names."""
     return sorted(
         int(path.name)
         for path in folder.iterdir()
@@ -103,9 +111,9 @@ def versions(folder: Path) -> list[int]:
 
 
 def answers_any_ids(file: Path) -> bool:
-    """Whether a served model answers ids of 32 bits, almost all of them in none of its tables.
+    """Return whether a model answers 32-bit ids, almost all of them outside its tables.
 
-    Those that need more bits are 0 before they come to it.
+    Ids that need more bits are replaced by 0 before.
     """
     session = _session(file, file)
     length = next(value.shape[1] for value in session.get_inputs() if value.name == SEQ)
@@ -119,7 +127,7 @@ def answers_any_ids(file: Path) -> bool:
 
 
 def _interface(artifact: Artifact, k: int | None, outputs: Sequence[str] | None) -> Interface:
-    """What the served model is to take and give, if the artifact can."""
+    """Return the inputs and outputs of the served model, if the artifact has them."""
     head, model = artifact.signature.topk, artifact.model
     if artifact.format != "onnx":
         raise ArtifactError(f"{artifact.path}: is a {artifact.format} file; expected an ONNX one")
@@ -142,7 +150,7 @@ def _interface(artifact: Artifact, k: int | None, outputs: Sequence[str] | None)
             f"the best {k or DEFAULT_K} are asked for; expected 1 to {model.items}, the items of "
             f"{artifact.path.name}"
         )
-    return interface(
+    return model_interface(
         model.max_length,
         model.items if ALL_SCORES in chosen else None,
         (k or DEFAULT_K) if BEST in chosen else None,
@@ -150,7 +158,7 @@ def _interface(artifact: Artifact, k: int | None, outputs: Sequence[str] | None)
 
 
 def _check_other_versions(folder: Path, version: int, tensors: Interface) -> None:
-    """Versions of a model share one configuration, so they must take and give the same."""
+    """Refuse other inputs or outputs than those of the versions that share the configuration."""
     others = [str(other) for other in versions(folder) if other != version]
     if others and (there := interface_of(read_config(folder / CONFIG))) != tensors:
         raise ArtifactError(
@@ -176,7 +184,7 @@ def _check(folder: Path, name: Path) -> Any:
 
 
 def _problem(config: Any, there: list[int]) -> str | None:
-    """What is wrong with a configuration by itself, beside these versions."""
+    """Return what is wrong with a configuration itself; None if nothing is."""
     if config.name not in ("", MODEL):
         return f"name is {config.name}; expected that of its folder, {MODEL}"
     if config.platform not in ("", PLATFORM):
@@ -186,11 +194,11 @@ def _problem(config: Any, there: list[int]) -> str | None:
     missing = sorted(set(config.version_policy.specific.versions) - set(there))
     if missing:
         return f"version_policy names version {missing[0]}, which is not there"
-    return None if there else f"there is no version; expected a folder 1 with {MODEL_FILE}"
+    return None if there else f"has no version; expected a folder 1 with {MODEL_FILE}"
 
 
 def _difference(config: Any, session: Any) -> str | None:
-    """How an ONNX file differs from what a configuration says of it."""
+    """Describe how an ONNX file differs from its configuration; None if it does not."""
     wanted = interface_of(config)
     given = {value.name: value for value in session.get_inputs()}
     if len(given) != len(wanted.inputs):
@@ -206,7 +214,7 @@ def _difference(config: Any, session: Any) -> str | None:
 
 
 def _mismatch(config: Any, tensor: Tensor, given: dict[str, Any], *, exact: bool) -> str | None:
-    """How a tensor of the configuration differs from the file's; None if it does not.
+    """Describe how a tensor differs between configuration and file; None if it does not.
 
     Where it need not be exact, an axis of any size fits.
     """

@@ -1,4 +1,4 @@
-"""Triton's server on this machine: started, waited for, looked after and taken down."""
+"""Triton's server as a process on this machine: started, checked and stopped."""
 
 import contextlib
 import json
@@ -13,7 +13,13 @@ from typing import Any
 
 from ssept.errors import ServerError
 from ssept.files.owned import mark
-from ssept.serving.launch.supervised import ADDRESS, DIRECT, HTTP_SECONDS, SHOWN_LINES, Kept
+from ssept.serving.launch.supervised import (
+    ADDRESS,
+    DIRECT,
+    HTTP_SECONDS,
+    SHOWN_LINES,
+    SupervisedProcess,
+)
 from ssept.serving.triton.command import DEFAULT_PORTS, Launch, Ports, container, local
 
 # What it logs of a model or a port that it fails with, among errors that mean nothing here.
@@ -24,7 +30,7 @@ PREFIX = "ssept-triton-"  # of names of servers
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 
 
-class Server(Kept):
+class TritonServer(SupervisedProcess):
     """A running server.
 
     Attributes:
@@ -66,24 +72,23 @@ class Server(Kept):
         return f"http://{self._address}:{self.ports.metrics}/metrics"
 
     def models(self) -> list[dict[str, str]]:
-        """What its repository holds: `name`, `version` and `state` of each version."""
+        """Return `name`, `version` and `state` of each model version in the repository."""
         found: list[dict[str, str]] = self._ask("/v2/repository/index", b"")
         return found
 
     def gpu_metrics(self) -> dict[str, float]:
-        """Its Prometheus metrics of GPUs by name and label; none where it sees no GPU."""
+        """Return its GPU metrics of Prometheus by name and label; none if it sees no GPU."""
         with DIRECT.open(self.metrics, timeout=HTTP_SECONDS) as answer:
             lines = answer.read().decode().splitlines()
         pairs = [line.rpartition(" ") for line in lines if line.startswith(GPU_METRICS)]
         return {name: float(value) for name, _, value in pairs}
 
     def hide_shared_memory(self) -> None:
-        """Let nobody else read its segments: it makes them readable to all, whatever the umask."""
+        """Make its segments private: Triton makes them readable to all, whatever the umask."""
         for segment in SHARED_MEMORY.glob(f"{self._name}*"):
             segment.chmod(0o600)
 
     def _is_ready(self) -> bool:
-        """Whether it, and not another server on the same port, answers that it is ready."""
         try:
             if self._ask("/v2")["name"] != self._name:
                 return False
@@ -93,14 +98,14 @@ class Server(Kept):
         return True
 
     def _ask(self, path: str, body: bytes | None = None) -> Any:
-        """What it answers to GET, or to POST where there is a body; None for an empty answer."""
+        """Send GET, or POST with a body, and return the answer's JSON; None for an empty answer."""
         request = urllib.request.Request(f"http://{self.http}{path}", body)
         with DIRECT.open(request, timeout=HTTP_SECONDS) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 
-    def _telling(self, log: str) -> list[str]:
-        """What it could not do, or else the last lines."""
+    def _explaining(self, log: str) -> list[str]:
+        """Return the failures in the log, or else its last lines."""
         # A traceback of the Python backend is one line with escaped ends.
         failures = [match[1].partition("\\n")[0] for match in FAILURE.finditer(log)]
         last = [line for line in log.splitlines() if line and line[0] not in TABLE]
@@ -108,7 +113,7 @@ class Server(Kept):
 
 
 def free_ports() -> Ports:
-    """Three ports that nothing listens on now."""
+    """Return three ports that nothing listens on now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
         for one in sockets:
@@ -123,8 +128,8 @@ def running(
     ports: Ports = DEFAULT_PORTS,
     address: str = ADDRESS,
     image: str | None = None,
-) -> Iterator[Server]:
-    """A server of a model repository, ready, for the time of the block.
+) -> Iterator[TritonServer]:
+    """Run a server of a model repository for the time of the block.
 
     Args:
         repository: the folder of model folders.
@@ -139,7 +144,9 @@ def running(
         SseptError: its environment cannot be made.
     """
     if not repository.is_dir() or not any(path.is_dir() for path in repository.iterdir()):
-        raise ServerError(f"{repository}: no folder of models; `ssept triton repository` makes one")
+        raise ServerError(
+            f"{repository}: contains no folder of a model; `ssept triton repository` writes one"
+        )
     _check_free(address, ports)
     with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -148,13 +155,10 @@ def running(
             launch = container(repository, ports, address, image, folder.name)
         else:
             launch = local(repository, ports, address, folder)
-        server = Server(launch, address, ports, log, folder)
-        try:
-            server.wait_until_ready(launch.start_seconds)
+        server = TritonServer(launch, address, ports, log, folder)
+        with server.ready_within(launch.start_seconds):
             server.hide_shared_memory()
             yield server
-        finally:
-            server.stop()
 
 
 def _check_free(address: str, ports: Ports) -> None:
@@ -167,6 +171,6 @@ def _check_free(address: str, ports: Ports) -> None:
                 one.bind((address, port))
             except OSError as error:
                 raise ServerError(
-                    f"the {name} port {address}:{port} cannot be used: {error.strerror}; end what "
-                    "listens there, or choose other ports"
+                    f"the {name} port {address}:{port} cannot be used: {error.strerror}; stop the "
+                    "program that listens there, or choose other ports"
                 ) from error

@@ -14,6 +14,7 @@ from ssept.decide.gate.sides.worktrees import ENVIRONMENT, check_out, own_folder
 from ssept.errors import GateError, SseptError
 from ssept.git import commit_of
 from ssept.manifests import MANIFEST
+from ssept.signals import handled
 
 ACCEPTED = (
     "expected a git revision, a source tree (a folder with pyproject.toml and ssept/), an "
@@ -133,10 +134,5 @@ def _ended_by_signals() -> Iterator[None]:
         yield
         return
     ours = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
-    for number in ours:
-        signal.signal(number, end)
-    try:
+    with handled(end, *ours):
         yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)

@@ -122,7 +122,7 @@ async function showAnother(signal) {
   await showUser(id, signal);
 }
 
-/** Run what a reader asked for in place of what is under way; errors stand near the user's field. */
+/** Run what a reader asked for in place of what is under way; errors are shown at the user's field. */
 async function forUser(run) {
   looking?.abort();
   looking = new AbortController();

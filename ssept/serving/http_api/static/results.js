@@ -81,7 +81,7 @@ function shared(result, index, [first]) {
   return element("p", { className: "muted" }, text);
 }
 
-/** How an item stands in the first column, or whether the first column's is in another one. */
+/** The position of an item in the first column, or whether the first column's is in another one. */
 function mark(item, rank, index, results) {
   const rankIn = (result) => result.items.findIndex((one) => one.id === item.id);
   let text;

@@ -1,4 +1,4 @@
-"""What a model takes and gives in the Open Inference Protocol: requests read, answers written."""
+"""The codec of a model in the Open Inference Protocol: it reads requests and writes answers."""
 
 import math
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from ssept.providers.session import Ids
 from ssept.serving.http_api.asgi import JSON, Headers, to_json
 from ssept.serving.http_api.v2.tensors import (
     DTYPES,
+    LENGTH_HEADER,
     Values,
     datatype_of,
     read_flag,
@@ -26,7 +27,7 @@ from ssept.serving.http_api.v2.tensors import (
 from ssept.serving.interface import SCORES, SEQ, USER_ID, Interface, Tensor
 
 VERSION = "1"  # of every model
-HEADER_LENGTH = b"inference-header-content-length"
+HEADER_LENGTH = LENGTH_HEADER.lower().encode()
 BYTES = (b"content-type", b"application/octet-stream")
 # Load generators send the same JSON part again and again, and reading it takes most of the time
 # that is spent here. Only short ones are remembered, so that nobody can fill the memory.
@@ -37,7 +38,7 @@ NUMBER_BYTES, REST_BYTES = 22, 4096
 Asked = tuple[tuple[Tensor, bool], ...]  # outputs, each with whether it is wanted as bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """What the JSON part of a request says: the same for all requests that begin with it.
 
@@ -61,7 +62,7 @@ class Plan:
     head: bytes | None
 
 
-class Contract:
+class ModelCodec:
     """The inputs and outputs of a model.
 
     Attributes:
@@ -107,7 +108,7 @@ class Contract:
         return plan, plan.user.array(body, end), sequences
 
     def write(self, plan: Plan, arrays: dict[str, npt.NDArray[Any]]) -> tuple[bytes, Headers]:
-        """The body and the headers of the answer to a request.
+        """Return the body and the headers of the answer to a request.
 
         Args:
             plan: of the request.
@@ -137,10 +138,19 @@ class Contract:
         calls = (*best, *(None for tensor, _ in outputs if tensor.name == SCORES))
         all_bytes = all(binary for _, binary in outputs)
         head = self._head(name, size, outputs, {}) if all_bytes else None
-        return Plan(name, size, values[USER_ID], values[SEQ], behind, outputs, calls, head)
+        return Plan(
+            id=name,
+            size=size,
+            user=values[USER_ID],
+            sequence=values[SEQ],
+            bytes_behind=behind,
+            outputs=outputs,
+            calls=calls,
+            head=head,
+        )
 
     def _given(self, given: Any) -> tuple[int, dict[str, Values]]:
-        """The batch size and the values of a request's inputs."""
+        """Read the batch size and the values of a request's inputs."""
         wanted = ", ".join(self._inputs)
         if not isinstance(given, list):
             wrong(f"inputs is {shown(given)}; expected a list of {wanted}")
@@ -166,7 +176,7 @@ class Contract:
         return size, values
 
     def _asked(self, given: Any, as_bytes: bool) -> Asked:
-        """The outputs that a request asks for; all of them if it names none."""
+        """Read which outputs a request asks for; all of them if it names none."""
         if given == []:
             return tuple((tensor, as_bytes) for tensor in self.tensors.outputs)
         if not isinstance(given, list):
@@ -183,7 +193,7 @@ class Contract:
         return tuple(asked.values())
 
     def _named(self, given: Any, known: dict[str, Tensor], kind: str) -> Tensor:
-        """The input or output that a part of a request is about."""
+        """Return the input or output that a part of a request names."""
         if not isinstance(given, dict):
             wrong(f"an {kind} is {shown(given)}; expected a JSON object")
         name = given.get("name")
@@ -197,7 +207,7 @@ class Contract:
     def _head(
         self, request: str, size: int, outputs: Asked, arrays: dict[str, npt.NDArray[Any]]
     ) -> bytes:
-        """The JSON part of an answer, with the arrays of the outputs not wanted as bytes."""
+        """Return the JSON part of an answer, with the arrays that are not sent as bytes."""
         parts = []
         for tensor, binary in outputs:
             shape, datatype = [size, *tensor.dims], datatype_of(tensor)

@@ -1,4 +1,4 @@
-"""A model of the Open Inference Protocol: what it is, and how it answers."""
+"""A model of the Open Inference Protocol: its metadata, and its answers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,25 +11,18 @@ from ssept.providers import PROVIDERS
 from ssept.providers.session import Ids
 from ssept.serving.core.batcher import Job, OverloadedError
 from ssept.serving.core.engine import Engine
-from ssept.serving.core.registry import Service
-from ssept.serving.http_api.asgi import (
-    Headers,
-    Receive,
-    Scope,
-    Send,
-    read_body,
-    respond,
-)
+from ssept.serving.core.registry import ModelRegistry
+from ssept.serving.http_api.asgi import Headers, Receive, Scope, Send, read_body, respond
 from ssept.serving.http_api.overload import overloaded
-from ssept.serving.http_api.v2.codec import HEADER_LENGTH, VERSION, Contract
+from ssept.serving.http_api.v2.codec import HEADER_LENGTH, VERSION, ModelCodec
 from ssept.serving.http_api.v2.tensors import datatype_of, decompressed
-from ssept.serving.interface import DEFAULT_K, MODEL, SCORES, Tensor, interface
+from ssept.serving.interface import DEFAULT_K, MODEL, SCORES, Tensor, model_interface
 from ssept.variants import CUSTOM
 
 SERVER = "ssept"
 
 
-class Served:
+class V2Model:
     """A variant as a model, whatever engine runs it now.
 
     Attributes:
@@ -38,26 +31,26 @@ class Served:
         variant: its name.
     """
 
-    def __init__(self, service: Service, variant: str) -> None:
+    def __init__(self, registry: ModelRegistry, variant: str) -> None:
         self.variant = variant
-        self.name = MODEL if variant == service.settings.variants[0] else f"{MODEL}_{variant}"
-        self._service = service
-        self._made: tuple[Engine, Contract] | None = None
+        self.name = MODEL if variant == registry.settings.variants[0] else f"{MODEL}_{variant}"
+        self._registry = registry
+        self._made: tuple[Engine, ModelCodec] | None = None
 
     @property
     def _engine(self) -> Engine:
-        return self._service.models.engines[self.variant]
+        return self._registry.models.engines[self.variant]
 
     @property
-    def contract(self) -> Contract:
-        """What it takes and gives: made anew when another engine runs it."""
+    def codec(self) -> ModelCodec:
+        """The codec of the model: made anew when another engine runs it."""
         engine = self._engine
         if self._made is None or self._made[0] is not engine:
-            settings, model = self._service.settings, engine.artifact.model
+            settings, model = self._registry.settings, engine.artifact.model
             k = min(DEFAULT_K, settings.max_top_k, model.items)
             items = model.items if settings.all_scores else None
-            tensors = interface(model.max_length, items, k)
-            self._made = engine, Contract(self.name, tensors, engine.max_batch)
+            tensors = model_interface(model.max_length, items, k)
+            self._made = engine, ModelCodec(self.name, tensors, engine.max_batch)
         return self._made[1]
 
     async def infer(self, scope: Scope, receive: Receive, send: Send) -> int:
@@ -66,28 +59,28 @@ class Served:
         Raises:
             RefusedError: something is wrong with it, or it gets no turn in time.
         """
-        headers, contract = dict(scope["headers"]), self.contract
-        limit = min(contract.max_bytes, self._service.settings.max_body_bytes)
+        headers, codec = dict(scope["headers"]), self.codec
+        limit = min(codec.max_bytes, self._registry.settings.max_body_bytes)
         body = await read_body(scope, receive, limit)
         if encoding := headers.get(b"content-encoding"):
             body = decompressed(body, encoding, limit)
-        answer, told = await self._answer(contract, body, headers.get(HEADER_LENGTH))
-        return await respond(send, 200, answer, told)
+        answer, answer_headers = await self._answer(codec, body, headers.get(HEADER_LENGTH))
+        return await respond(send, 200, answer, answer_headers)
 
     async def _answer(
-        self, contract: Contract, body: bytes, header_length: bytes | None
+        self, codec: ModelCodec, body: bytes, header_length: bytes | None
     ) -> tuple[bytes, Headers]:
-        plan, users, sequences = contract.read(body, header_length)
+        plan, users, sequences = codec.read(body, header_length)
         arrays: dict[str, npt.NDArray[Any]] = {}
         for k, found in zip(plan.calls, await self._run(plan.calls, users, sequences), strict=True):
             if k is None:
                 arrays[SCORES] = found
             else:
                 arrays[TOPK_IDS], arrays[TOPK_SCORES] = found
-        return contract.write(plan, arrays)
+        return codec.write(plan, arrays)
 
     async def _run(self, calls: Sequence[int | None], users: Ids, sequences: Ids) -> list[Any]:
-        """What the model gives for each of the calls: the k best, or all scores for None."""
+        """Run the model for each of the calls: the k best items, or all scores for None."""
         engine = self._engine
         model = engine.artifact.model
         if engine.artifact.variant == CUSTOM:  # whose graph may do nothing about unknown ids
@@ -98,14 +91,16 @@ class Served:
                 jobs.append(engine.batcher.submit(users, sequences, k))
             return [await job.answer for job in jobs]
         except OverloadedError:
-            raise overloaded(self._service, "age" if len(jobs) == len(calls) else "queue") from None
+            raise overloaded(
+                self._registry.telemetry, "age" if len(jobs) == len(calls) else "queue"
+            ) from None
         finally:
             for job in jobs:
                 job.answer.cancel()  # where it has come, that changes nothing
 
     def metadata(self) -> dict[str, Any]:
-        """Its inputs and outputs."""
-        tensors = self.contract.tensors
+        """Return the names, types and shapes of the inputs and outputs."""
+        tensors = self.codec.tensors
         return {
             "name": self.name,
             "versions": [VERSION],
@@ -115,8 +110,8 @@ class Served:
         }
 
     def config(self) -> dict[str, Any]:
-        """Its configuration: those of Triton's fields that say something here."""
-        settings, contract = self._service.settings, self.contract
+        """Return the configuration: the fields of Triton's that apply here."""
+        settings, codec = self._registry.settings, self.codec
         gpu = PROVIDERS[settings.provider].nvidia
         instances = {"kind": "KIND_GPU" if gpu else "KIND_CPU", "count": settings.sessions}
         parameters = {
@@ -129,26 +124,26 @@ class Served:
             "platform": self._platform,
             "backend": SERVER,
             "version_policy": {"latest": {"num_versions": 1}},
-            "max_batch_size": contract.max_batch,
-            "input": [_config(tensor) for tensor in contract.tensors.inputs],
-            "output": [_config(tensor) for tensor in contract.tensors.outputs],
+            "max_batch_size": codec.max_batch,
+            "input": [_config(tensor) for tensor in codec.tensors.inputs],
+            "output": [_config(tensor) for tensor in codec.tensors.outputs],
             "dynamic_batching": {"max_queue_delay_microseconds": 0},
             "instance_group": [{"name": f"{self.name}_0"} | instances],
             "parameters": {name: {"string_value": text} for name, text in parameters.items()},
         }
 
     def statistics(self) -> dict[str, Any]:
-        """What it has done since the server started."""
-        return self._service.statistics[self.variant].of_model(self.name, VERSION)
+        """Return the statistics of the model since the server started."""
+        return self._registry.statistics[self.variant].of_model(self.name, VERSION)
 
     @property
     def _platform(self) -> str:
-        """As Triton names them: what runs it, and the form of its file."""
+        """The runtime and the file format, in Triton's notation."""
         return f"{SERVER}_{self._engine.artifact.format}"
 
 
 def _known(ids: Ids, last: int) -> Ids:
-    """The ids from 0 to the last, and 0 for others."""
+    """Replace ids outside 0 to the last one by 0."""
     return np.where(ids.view(np.uint64) > last, 0, ids)  # where a negative one is very large
 
 

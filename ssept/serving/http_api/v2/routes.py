@@ -6,27 +6,29 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from ssept.serving.core.registry import Service
+from ssept.serving.core.registry import ModelRegistry
 from ssept.serving.http_api.asgi import OPEN_INFERENCE, Direct, Receive, RefusedError, Scope, Send
 from ssept.serving.http_api.openapi import describe
 from ssept.serving.http_api.v2 import schema
 from ssept.serving.http_api.v2.codec import VERSION
-from ssept.serving.http_api.v2.model import SERVER, Served
+from ssept.serving.http_api.v2.model import SERVER, V2Model
 
 MODEL_PATH, VERSION_PATH = "/models/{model}", "/models/{model}/versions/{version}"
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "statistics"]  # Triton's names
 UNKNOWN: dict[int | str, dict[str, Any]] = {
-    404: {"model": schema.Problem, "description": "There is no such model, or version of it"}
+    404: {"model": schema.Problem, "description": "Unknown model or version"}
 }
-ENDS: dict[int | str, dict[str, Any]] = {400: {"model": schema.Ready, "description": "It ends"}}
+ENDS: dict[int | str, dict[str, Any]] = {
+    400: {"model": schema.Ready, "description": "The server is shutting down"}
+}
 
-Models = Mapping[str, Served]
+V2Models = Mapping[str, V2Model]
 
 
-def direct(service: Service) -> Direct:
-    """The routes under load, for the application to call without FastAPI."""
+def direct(registry: ModelRegistry) -> Direct:
+    """Return the routes that the application calls without FastAPI."""
     routes: Direct = {}
-    for name, model in _models(service).items():
+    for name, model in _models(registry).items():
         for path in (MODEL_PATH, VERSION_PATH):
             place = path.format(model=name, version=VERSION)
             routes["POST", f"{OPEN_INFERENCE}{place}/infer"] = (
@@ -36,25 +38,25 @@ def direct(service: Service) -> Direct:
     return routes
 
 
-def router(service: Service) -> APIRouter:
-    """All routes, described."""
+def router(registry: ModelRegistry) -> APIRouter:
+    """Return all routes with their OpenAPI description."""
     routes = APIRouter(prefix=OPEN_INFERENCE, tags=["Open Inference Protocol"])
-    models = _models(service)
-    _add_server(routes, service, models)
+    models = _models(registry)
+    _add_server(routes, registry, models)
     for path in (MODEL_PATH, VERSION_PATH):
         parameters = schema.parameters(path, {"model": list(models), "version": [VERSION]})
-        _add_model(routes, service, models, path, parameters)
+        _add_model(routes, registry, models, path, parameters)
         _add_infer(routes, models, path, parameters)
     return routes
 
 
-def _models(service: Service) -> Models:
-    served = [Served(service, variant) for variant in service.settings.variants]
+def _models(registry: ModelRegistry) -> V2Models:
+    served = [V2Model(registry, variant) for variant in registry.settings.variants]
     return {model.name: model for model in served}
 
 
-def _find(models: Models, given: Mapping[str, str]) -> Served:
-    """The model that a path names.
+def _find(models: V2Models, given: Mapping[str, str]) -> V2Model:
+    """Return the model that a path names.
 
     Raises:
         RefusedError: there is none, or not in that version.
@@ -70,49 +72,51 @@ def _find(models: Models, given: Mapping[str, str]) -> Served:
     raise RefusedError(404, message)
 
 
-def _ready(service: Service, response: Response) -> schema.Ready:
-    response.status_code = 200 if service.ready else 400
-    return schema.Ready(ready=service.ready)
+def _ready(registry: ModelRegistry, response: Response) -> schema.Ready:
+    response.status_code = 200 if registry.ready else 400
+    return schema.Ready(ready=registry.ready)
 
 
-def _add_server(routes: APIRouter, service: Service, models: Models) -> None:
+def _add_server(routes: APIRouter, registry: ModelRegistry, models: V2Models) -> None:
     @routes.get("")
-    async def server() -> schema.Server:
-        """Tell what the server is."""
-        return schema.Server(name=SERVER, version=version_of("ssept"), extensions=EXTENSIONS)
+    async def server() -> schema.ServerMetadata:
+        """Return the name, version and extensions of the server."""
+        return schema.ServerMetadata(
+            name=SERVER, version=version_of("ssept"), extensions=EXTENSIONS
+        )
 
     @routes.get("/health/live")
     async def server_live() -> schema.Live:
-        """Tell whether the process answers."""
+        """Report whether the process answers."""
         return schema.Live(live=True)
 
     @routes.get("/health/ready", responses=ENDS)
     async def server_ready(response: Response) -> schema.Ready:
-        """Tell whether it is to be given requests: 400 while it ends, as the protocol wants it."""
-        return _ready(service, response)
+        """Report whether the server is ready for requests: 400 while it shuts down."""
+        return _ready(registry, response)
 
     @routes.post("/repository/index")
     async def repository_index() -> list[schema.Indexed]:
-        """Tell which models there are."""
+        """List the models."""
         return [schema.Indexed(name=name, version=VERSION, state="READY") for name in models]
 
     @routes.get("/models/stats", response_model=schema.Statistics)
     async def all_statistics() -> dict[str, Any]:
-        """Tell what all models have done since the server started."""
+        """Return the statistics of all models since the server started."""
         return {"model_stats": [model.statistics() for model in models.values()]}
 
 
 def _add_model(
     routes: APIRouter,
-    service: Service,
-    models: Models,
+    registry: ModelRegistry,
+    models: V2Models,
     path: str,
     parameters: list[dict[str, Any]],
 ) -> None:
-    def find(request: Request) -> Served:
+    def find(request: Request) -> V2Model:
         return _find(models, request.path_params)
 
-    One = Annotated[Served, Depends(find)]  # noqa: N806  # a type
+    One = Annotated[V2Model, Depends(find)]  # noqa: N806  # a type
     described: dict[str, Any] = {
         "responses": UNKNOWN,
         "openapi_extra": {"parameters": parameters},
@@ -120,38 +124,38 @@ def _add_model(
 
     @routes.get(path, response_model=schema.Metadata, **described)
     async def model_metadata(model: One) -> dict[str, Any]:
-        """Tell what a model takes and gives."""
+        """Return the inputs and outputs of a model."""
         return model.metadata()
 
     @routes.get(f"{path}/ready", **described | {"responses": UNKNOWN | ENDS})
     async def model_ready(_: One, response: Response) -> schema.Ready:
-        """Tell whether a model is to be given requests: 400 while the server ends."""
-        return _ready(service, response)
+        """Report whether a model is ready for requests: 400 while the server shuts down."""
+        return _ready(registry, response)
 
     @routes.get(f"{path}/config", **described)
     async def model_config(model: One) -> dict[str, Any]:
-        """Tell how a model is run, in the words of Triton's configuration."""
+        """Return the configuration of a model, in Triton's form."""
         return model.config()
 
     @routes.get(f"{path}/stats", response_model=schema.Statistics, **described)
     async def model_statistics(model: One) -> dict[str, Any]:
-        """Tell what a model has done since the server started."""
+        """Return the statistics of a model since the server started."""
         return {"model_stats": [model.statistics()]}
 
 
 def _add_infer(
-    routes: APIRouter, models: Models, path: str, parameters: list[dict[str, Any]]
+    routes: APIRouter, models: V2Models, path: str, parameters: list[dict[str, Any]]
 ) -> None:
     async def infer(scope: Scope, receive: Receive, send: Send) -> int:
         return await _find(models, scope["path_params"]).infer(scope, receive, send)
 
-    default = next(iter(models.values())).contract
+    default = next(iter(models.values())).codec
     describe(
         routes,
         f"{path}/infer",
         infer,
         name="infer" if path == MODEL_PATH else "infer_version",
-        summary="Run a model\nIds are the catalog's own; those that it does not have count as the "
+        summary="Run a model\nIds are the catalog's own; unknown ids count as the "
         "unknown user, 0, and as padding.",
         parameters=parameters,
         body=schema.body(default.tensors, default.max_batch),

@@ -1,15 +1,14 @@
-"""What the Open Inference Protocol's answers look like, for the OpenAPI description."""
+"""Schemas of the Open Inference Protocol, for the OpenAPI description."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, Field
 
-from ssept.serving.http_api.v2.tensors import datatype_of
+from ssept.serving.http_api.v2.tensors import LENGTH_HEADER, datatype_of
 from ssept.serving.interface import Interface, Tensor
 
 COUNT = {"type": "integer", "minimum": 0}
-BYTES_HEADER = "Inference-Header-Content-Length"
 JSON, BYTES = "application/json", "application/octet-stream"
 
 
@@ -26,13 +25,13 @@ class Live(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether requests are to be sent."""
+    """Whether the server or model is ready for requests."""
 
     ready: bool
 
 
-class Server(BaseModel):
-    """What the server is."""
+class ServerMetadata(BaseModel):
+    """The server and its protocol extensions."""
 
     name: str
     version: str
@@ -48,7 +47,7 @@ class Shape(BaseModel):
 
 
 class Metadata(BaseModel):
-    """What a model takes and gives."""
+    """The inputs and outputs of a model."""
 
     name: str
     versions: list[str]
@@ -66,7 +65,7 @@ class Indexed(BaseModel):
 
 
 class Duration(BaseModel):
-    """How often, and how long altogether."""
+    """A count, and the total time."""
 
     count: int
     ns: int
@@ -89,13 +88,13 @@ class Requests(Compute):
 
 
 class Batches(Compute):
-    """The calls with a given number of sequences."""
+    """The calls with one batch size."""
 
     batch_size: int
 
 
 class ModelStatistics(BaseModel):
-    """What a model has done."""
+    """The statistics of a model."""
 
     name: str
     version: str
@@ -107,7 +106,7 @@ class ModelStatistics(BaseModel):
 
 
 class Statistics(BaseModel):
-    """What models have done since the server started."""
+    """The statistics of models since the server started."""
 
     model_stats: list[ModelStatistics]
 
@@ -131,7 +130,7 @@ class Answer(BaseModel):
 
 
 def parameters(path: str, allowed: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """OpenAPI's description of the parts of a path that are named in it, and their values."""
+    """Describe the parameters of a path and their allowed values for OpenAPI."""
     return [
         {
             "name": name,
@@ -145,7 +144,7 @@ def parameters(path: str, allowed: Mapping[str, Sequence[str]]) -> list[dict[str
 
 
 def body(tensors: Interface, max_batch: int) -> dict[str, Any]:
-    """OpenAPI's description of the body of a request."""
+    """Describe the body of a request for OpenAPI."""
     inputs = [
         {
             "name": tensor.name,
@@ -158,7 +157,7 @@ def body(tensors: Interface, max_batch: int) -> dict[str, Any]:
     binary = {
         "type": "string",
         "format": "binary",
-        "description": f"JSON as long as the header {BYTES_HEADER} says, in which the inputs have "
+        "description": f"JSON as long as the header {LENGTH_HEADER} says, in which the inputs have "
         "the parameter binary_data_size for their data, and then the data, little-endian",
     }
     return {
@@ -168,20 +167,20 @@ def body(tensors: Interface, max_batch: int) -> dict[str, Any]:
 
 
 def answers() -> dict[int | str, dict[str, Any]]:
-    """FastAPI's `responses` of a request."""
+    """Return the answers to a request, as FastAPI's `responses`."""
     refused = {
-        400: "Not a request that the model takes; the answer says what is wrong",
-        404: "There is no such model, or version of it",
+        400: "The request is invalid; the answer says why",
+        404: "Unknown model or version",
         413: "The body is too long",
         415: "The body's Content-Encoding is neither gzip nor deflate",
-        503: "Too many requests wait, or the deadline has passed: try again",
+        503: "The queue is full, or the deadline has passed: try again",
     }
     length = {"schema": COUNT, "description": "of the JSON part, where data follow it"}
     best = {
         "model": Answer,
         "description": "The outputs: as JSON, or the data of those wanted as bytes behind it",
         "content": {BYTES: {"schema": {"type": "string", "format": "binary"}}},
-        "headers": {BYTES_HEADER: length},
+        "headers": {LENGTH_HEADER: length},
     }
     found: dict[int | str, dict[str, Any]] = {200: best}
     return found | {
@@ -200,7 +199,7 @@ def _request(tensors: Interface, max_batch: int) -> dict[str, Any]:
     output = _object({"name": {"enum": outputs}, "parameters": _flags("binary_data")}, "name")
     return _object(
         {
-            "id": {"type": "string", "description": "to be given back"},
+            "id": {"type": "string", "description": "returned with the answer"},
             "parameters": _flags("binary_data_output"),
             "inputs": inputs,
             "outputs": {

@@ -1,4 +1,4 @@
-"""Parts of a request of the Open Inference Protocol, read with care: anybody may send them."""
+"""Parsers for parts of an Open Inference request; they reject malformed input."""
 
 import zlib
 from dataclasses import dataclass
@@ -12,18 +12,19 @@ from ssept.providers.session import Ids
 from ssept.serving.http_api.asgi import RefusedError
 from ssept.serving.interface import Tensor
 
+LENGTH_HEADER = "Inference-Header-Content-Length"
 INT64 = np.dtype("<i8")
 DTYPES: dict[str, np.dtype[Any]] = {"INT64": INT64, "FP32": np.dtype("<f4")}
 SHOWN = 80  # characters of what was sent, in a message
-WINDOWS = {b"gzip": 31, b"deflate": 15}  # how zlib tells the two forms apart
+WINDOWS = {b"gzip": 31, b"deflate": 15}  # of zlib, which selects the format by it
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Where an input's values are.
+    """The location of an input's values.
 
     Attributes:
-        data: the bytes, if they stood in the JSON part; else they stand behind it.
+        data: the bytes, if they were in the JSON part; None if they are behind it.
         offset: where they begin there.
         count: how many there are.
     """
@@ -34,11 +35,11 @@ class Values:
 
     @property
     def bytes_behind(self) -> int:
-        """How many bytes of them stand behind the JSON part."""
+        """The number of their bytes behind the JSON part."""
         return self.count * INT64.itemsize if self.data is None else 0
 
     def array(self, body: bytes, start: int) -> Ids:
-        """The values, int64[count], not to be written to; the JSON part ends at `start`."""
+        """Return the values, read-only int64[count]; the JSON part ends at `start`."""
         if self.data is None:
             return np.frombuffer(body, INT64, self.count, start + self.offset)
         return np.frombuffer(self.data, INT64, self.count)
@@ -50,7 +51,7 @@ def wrong(message: str) -> NoReturn:
 
 
 def shown(value: Any) -> str:
-    """A JSON value for a message, not all of it if it is long or deep."""
+    """Return a JSON value for a message, shortened if it is long or deep."""
     try:
         text = orjson.dumps(value).decode()
     except orjson.JSONEncodeError:
@@ -59,22 +60,22 @@ def shown(value: Any) -> str:
 
 
 def datatype_of(tensor: Tensor) -> str:
-    """What the protocol calls a tensor's type: "INT64" for TYPE_INT64."""
+    """Return the protocol's name of a tensor's type: "INT64" for TYPE_INT64."""
     return tensor.type.removeprefix("TYPE_")
 
 
 def read_length(text: bytes, body: bytes) -> int:
-    """The length of a request's JSON part, from its header Inference-Header-Content-Length."""
+    """Read the length of a request's JSON part from its header."""
     if text.isdigit() and len(text) < 20 and int(text) <= len(body):
         return int(text)
     wrong(
-        f"Inference-Header-Content-Length is {shown(text.decode('latin-1'))}; expected the length "
+        f"{LENGTH_HEADER} is {shown(text.decode('latin-1'))}; expected the length "
         f"of the JSON part, at most that of the body, {len(body)}"
     )
 
 
 def read_parameters(given: dict[str, Any], place: str) -> dict[str, Any]:
-    """The parameters of a request or tensor; those that nothing is known of are let pass."""
+    """Read the parameters of a request or tensor; unknown ones are ignored."""
     parameters = given.get("parameters", {})
     if not isinstance(parameters, dict):
         wrong(f"{place}: parameters is {shown(parameters)}; expected a JSON object")
@@ -84,7 +85,7 @@ def read_parameters(given: dict[str, Any], place: str) -> dict[str, Any]:
 
 
 def read_flag(parameters: dict[str, Any], name: str, otherwise: bool) -> bool:
-    """A parameter that is true or false."""
+    """Read a parameter that is true or false."""
     value = parameters.get(name, otherwise)
     if not isinstance(value, bool):
         wrong(f"parameter {name} is {shown(value)}; expected true or false")
@@ -92,7 +93,7 @@ def read_flag(parameters: dict[str, Any], name: str, otherwise: bool) -> bool:
 
 
 def read_size(tensor: Tensor, given: dict[str, Any]) -> int:
-    """The rows of an input, once its type and shape are seen to be right."""
+    """Check the type and shape of an input, and return its batch size."""
     expected, datatype = datatype_of(tensor), given.get("datatype")
     if datatype != expected:
         wrong(f"{tensor.name}: datatype is {shown(datatype)}; expected {expected}")
@@ -109,7 +110,7 @@ def read_size(tensor: Tensor, given: dict[str, Any]) -> int:
 
 
 def read_values(tensor: Tensor, given: dict[str, Any], count: int, offset: int) -> Values:
-    """Where the `count` values of an input are; `offset` bytes belong to those before it."""
+    """Locate the `count` values of an input; `offset` bytes belong to the inputs before it."""
     size, data = read_parameters(given, tensor.name).get("binary_data_size"), given.get("data")
     if (size is None) == (data is None):
         has = "neither" if size is None else "both"
@@ -125,7 +126,7 @@ def read_values(tensor: Tensor, given: dict[str, Any], count: int, offset: int) 
 
 
 def _bytes(tensor: Tensor, data: Any, count: int) -> bytes:
-    """Values that stand in JSON, flat or nested."""
+    """Convert the values of a JSON array, flat or nested, to bytes."""
     flat: list[Any] = data if isinstance(data, list) else [None]
     for _ in tensor.dims:  # a list for each axis within one for the batch's, or one for all
         # What is too long is refused before anything is made of it.
@@ -146,7 +147,7 @@ def _bytes(tensor: Tensor, data: Any, count: int) -> bytes:
 
 
 def decompressed(body: bytes, encoding: bytes, limit: int) -> bytes:
-    """A body as it was before the client compressed it.
+    """Decompress a body.
 
     Args:
         body: what was sent.

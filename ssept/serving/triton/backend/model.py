@@ -82,7 +82,7 @@ def _check_place(config: dict[str, Any], kind: str) -> None:
 
 
 def _options(parameters: dict[str, Any]) -> onnxruntime.SessionOptions:
-    """The session's options; without a parameter, one thread: instances share the cores."""
+    """Return the session's options; one thread by default, because instances share the cores."""
     options = onnxruntime.SessionOptions()
     for parameter, name in THREADS.items():
         setattr(options, name, int(parameters.get(parameter, {}).get("string_value", 1)))

@@ -1,4 +1,4 @@
-"""The gauges of a server: which models it has loaded, whether it is ready, and what waits."""
+"""Prometheus gauges of a model registry: its models, their queues, and whether it is ready."""
 
 import platform
 from collections.abc import Iterator
@@ -7,34 +7,34 @@ from importlib.metadata import version as version_of
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ssept.serving.core.registry import Service
+from ssept.serving.core.registry import ModelRegistry
 
 
-class ServiceState(Collector):
-    """The state of a service at the time of a scrape; of several workers, the one that answers."""
+class RegistryCollector(Collector):
+    """Metrics of the registry of this process, read at each scrape."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, registry: ModelRegistry) -> None:
+        self._registry = registry
 
     def collect(self) -> Iterator[Metric]:
-        """Give the gauges."""
-        service = self._service
+        """Yield the current metrics."""
+        registry = self._registry
         yield _gauge(
             "ssept_build_info",
             "The server",
             {"version": version_of("ssept"), "python": platform.python_version()},
         )
         yield GaugeMetricFamily(
-            "ssept_ready", "Whether requests are to be sent here", value=float(service.ready)
+            "ssept_ready", "Whether the server is ready for requests", value=float(registry.ready)
         )
         models = GaugeMetricFamily(
-            "ssept_model_info", "What answers", labels=["variant", "provider", "version"]
+            "ssept_model_info", "The loaded models", labels=["variant", "provider", "version"]
         )
         waiting = GaugeMetricFamily(
-            "ssept_waiting_sequences", "Sequences that wait for a session", labels=["variant"]
+            "ssept_waiting_sequences", "Sequences waiting for a session", labels=["variant"]
         )
-        for variant, engine in service.models.engines.items():
-            models.add_metric([variant, service.settings.provider, engine.version], 1)
+        for variant, engine in registry.models.engines.items():
+            models.add_metric([variant, registry.settings.provider, engine.version], 1)
             waiting.add_metric([variant], engine.batcher.rows)
         yield from (models, waiting)
 
