@@ -11,11 +11,11 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from ssept.artifacts import Artifact
+from ssept.artifacts.manifests import copy_artifacts
 from ssept.cli.arguments import known_names
 from ssept.errors import SseptError
 from ssept.files import written_file
 from ssept.installation import shipped_checkpoint
-from ssept.manifests import copy_artifacts
 from ssept.measure.golden import golden_path
 from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING
 from ssept.variants import BASELINE, VARIANTS, build, cache_entry

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ssept.artifacts import ENCODER_AND_INDEX, Artifact
+from ssept.artifacts.manifests import read_artifacts
 from ssept.errors import ArtifactError, ProviderError, SseptError
-from ssept.manifests import read_artifacts
 from ssept.providers.options import Value, declared, option_of, with_changes
 from ssept.providers.session import Session
 from ssept.variants import VARIANTS, build

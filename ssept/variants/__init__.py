@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ssept.artifacts import ENCODER_AND_INDEX, Artifact, Model, Signature, artifact_of
+from ssept.artifacts.manifests import Entry
 from ssept.errors import SseptError
 from ssept.files import sha256
-from ssept.manifests import Entry
 from ssept.variants.sources import source_hash
 
 BASELINE = "onnx"

@@ -18,6 +18,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ssept.artifacts import Artifact, Model, artifact_of
+from ssept.artifacts.manifests import copy_artifacts
 from ssept.cli import main
 from ssept.decide.scale.gemm import products
 from ssept.decide.scale.measured_points import file_of, read
@@ -37,7 +38,6 @@ from ssept.decide.scale.roofline import (
 )
 from ssept.decide.scale.run import ScaleCell
 from ssept.errors import ArtifactError, ProviderError, SseptError
-from ssept.manifests import copy_artifacts
 from ssept.model.checkpoint import load_checkpoint
 from ssept.providers import PROVIDERS
 from ssept.report.plot import draw_scale

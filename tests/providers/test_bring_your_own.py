@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import ssept
+from ssept.artifacts.manifests import read_artifacts
 from ssept.cli import main
 from ssept.data.dataset import Dataset
 from ssept.errors import ArtifactError, CheckpointError
-from ssept.manifests import read_artifacts
 from ssept.model.checkpoint import load_checkpoint
 from ssept.model.store import checkpoint_for
 from ssept.providers.onnx.file import describe

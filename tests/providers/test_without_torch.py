@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ssept
-from ssept.manifests import copy_artifacts
+from ssept.artifacts.manifests import copy_artifacts
 from ssept.variants import build
 from tests.helpers.matrix import run_matrix
 

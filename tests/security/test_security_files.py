@@ -17,11 +17,11 @@ import pytest
 
 import ssept
 from ssept.artifacts import Artifact, Model, Signature, artifact_of
+from ssept.artifacts.manifests import MANIFEST, copy_artifacts, read_artifacts
 from ssept.cli import main
 from ssept.errors import ServerError, SseptError
 from ssept.files import sha256
 from ssept.files.onnx_external import FIELDS, MOST_FIELDS, check_whole, external_files
-from ssept.manifests import MANIFEST, copy_artifacts, read_artifacts
 from ssept.providers import PROVIDERS
 from ssept.providers.onnx.file import describe
 from ssept.providers.onnx.session_options import TensorRtOptions

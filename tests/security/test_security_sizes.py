@@ -15,9 +15,9 @@ from safetensors.numpy import load_file, save_file
 
 import ssept
 from ssept.artifacts import ENCODER, INDEX, Artifact
+from ssept.artifacts.manifests import MANIFEST, copy_artifacts, read_artifacts
 from ssept.data.dataset import Dataset
 from ssept.errors import SseptError
-from ssept.manifests import MANIFEST, copy_artifacts, read_artifacts
 from ssept.measure.cold_start import peak_rss_bytes
 from ssept.model.checkpoint import load_checkpoint
 from ssept.model.network import SSEPT, SSEPTConfig

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ssept.artifacts import Artifact, Model, artifact_of
+from ssept.artifacts.manifests import MANIFEST, copy_artifacts, read_artifacts
 from ssept.errors import ArtifactError
-from ssept.manifests import MANIFEST, copy_artifacts, read_artifacts
 
 MODEL = Model(
     checkpoint="tiny",

@@ -22,11 +22,11 @@ import torch
 
 import ssept
 from ssept.artifacts import Artifact
+from ssept.artifacts.manifests import MANIFEST, read_artifacts
 from ssept.cli import main
 from ssept.data.dataset import Dataset
 from ssept.errors import CheckpointError, DataError, SseptError
 from ssept.files import sha256
-from ssept.manifests import MANIFEST, read_artifacts
 from ssept.model.checkpoint import load_checkpoint
 from ssept.variants import VARIANTS, build, onnxruntime_quantizer
 from ssept.variants.calibration import calibration_of

@@ -12,9 +12,9 @@ import torch
 
 import ssept
 from ssept.artifacts import ENCODER, INDEX, STATE, Artifact
+from ssept.artifacts.manifests import copy_artifacts
 from ssept.data.dataset import Dataset
 from ssept.errors import FallbackError, ProviderError
-from ssept.manifests import copy_artifacts
 from ssept.measure.golden import score_error
 from ssept.model.checkpoint import load_checkpoint
 from ssept.providers import PROVIDERS, applicable

@@ -16,10 +16,10 @@ from onnx import numpy_helper
 
 import ssept
 from ssept.artifacts import Artifact
+from ssept.artifacts.manifests import read_artifacts
 from ssept.data.dataset import Dataset, left_padded
 from ssept.data.synthetic import prepare_synthetic
 from ssept.errors import DataError
-from ssept.manifests import read_artifacts
 from ssept.model.checkpoint import load_checkpoint
 from ssept.variants import VARIANTS, build
 from ssept.variants.calibration import calibration_of

@@ -11,10 +11,10 @@ import torch
 from onnx import TensorProto, helper
 
 import ssept
+from ssept.artifacts.manifests import MANIFEST, copy_artifacts, read_artifacts
 from ssept.data.dataset import Dataset
 from ssept.errors import ArtifactError, ProviderError
 from ssept.installation import shipped_checkpoint
-from ssept.manifests import MANIFEST, copy_artifacts, read_artifacts
 from ssept.model.checkpoint import load_checkpoint, save_checkpoint
 from ssept.providers import PROVIDERS
 from ssept.providers.onnx.session import OnnxRuntimeSession

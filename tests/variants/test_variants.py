@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 
 import ssept
+from ssept.artifacts.manifests import read_artifacts
 from ssept.data.dataset import Dataset
 from ssept.errors import CheckpointError, SseptError
-from ssept.manifests import read_artifacts
 from ssept.variants import VARIANTS, build
 from tests.conftest import batch, untrained
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
+from ssept.artifacts.manifests import read_artifacts
 from ssept.cli.arguments import positive, positives, seconds, share, some_names
 from ssept.cli.decide import gate_self_test
 from ssept.cli.measuring import add_data_dir
@@ -20,7 +21,6 @@ from ssept.data.synthetic import prepared_synthetic
 from ssept.errors import GateError
 from ssept.expressions import chosen
 from ssept.files import write_json, written_file
-from ssept.manifests import read_artifacts
 from ssept.model.store import checkpoint_for
 from ssept.signals import interrupted_by
 from ssept.variants import CUSTOM

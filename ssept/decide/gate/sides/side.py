@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from ssept.artifacts.manifests import MANIFEST
 from ssept.decide.gate.sides.interpreter import HERE, python_for, versions
 from ssept.decide.gate.sides.worktrees import ENVIRONMENT, check_out, own_folder
 from ssept.errors import GateError, SseptError
 from ssept.git import commit_of
-from ssept.manifests import MANIFEST
 from ssept.signals import handled
 
 ACCEPTED = (
