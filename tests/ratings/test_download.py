@@ -200,7 +200,7 @@ def test_every_data_set_gives_the_files_that_prepare_reads(dataset: Dataset, out
     with serving(site_of(archive, dataset)) as site:
         assert download(made_up, out, base_url=f"{site.url}/") == out
     assert unpacked(out) == files
-    assert detect(out).sources(out) == [out / name for name in dataset.files[:2]]
+    assert detect(out).sources == [out / name for name in dataset.files[:2]]
     asked_for_checksum = f"/{dataset.name}.zip.md5" in [path for path, *_ in site.seen]
     assert asked_for_checksum == (dataset.md5 is None)
 
