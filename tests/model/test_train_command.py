@@ -15,7 +15,7 @@ from ssept.model.train import TrainingSettings, train
 SETTINGS = TrainingSettings(epochs=2, batch_size=16)
 NUMBERS = {
     ("--batch-size", "--epochs", "--patience", "--validation-users", "--item-dim", "--user-dim",
-     "--max-length", "--blocks", "--heads"): ("0", "-4", "1.5", "nan", "x", "", "9" * 12, "9" * 999),
+     "--max-length", "--blocks", "--heads"): ("0", "-4", "1.5", "nan", "x", "", "9" * 999),
     ("--negatives", "--seed", "--threads"): ("-1", "1.5", "inf", "x", "9" * 12),
     ("--max-minutes", "--learning-rate"): ("0", "-1", "nan", "inf", "-inf", "1e999", "x", ""),
     ("--keep-user", "--keep-item", "--random-start"): ("-0.1", "1.1", "nan", "inf", "x"),
