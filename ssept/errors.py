@@ -16,6 +16,14 @@ class CheckpointError(SseptError):
     """A checkpoint that cannot be read, or that belongs to other data."""
 
 
+class TrainingError(SseptError):
+    """A training that cannot go on: its numbers have become useless."""
+
+
+class MetricsError(SseptError, ValueError):
+    """Scores from which no figure follows; the message says what is wrong with them."""
+
+
 class ArtifactError(SseptError):
     """A model file that cannot be used, or is not the one that its manifest describes."""
 

@@ -103,8 +103,17 @@ def mean_per_user(users: IntArray, values: FloatArray) -> FloatArray:
     return means
 
 
-def draw_negatives(cases: Cases, items: int) -> IntArray:
-    """100 unseen items for each case, int64[n, 100]: the same ones for every model."""
+def draw_negatives(cases: Cases, items: int) -> IntArray | None:
+    """Draw 100 unseen items for each case, int64[n, 100]: the same ones for every model.
+
+    None where the catalog is too small: a case has fewer unseen items.
+    """
+    met = (
+        len(np.unique(np.append(*pair)))
+        for pair in zip(cases.histories, cases.targets, strict=True)
+    )
+    if items - max(met, default=0) < NEGATIVES:
+        return None
     random = np.random.default_rng(NEGATIVES_SEED)
     return sample_negatives(random, items, cases.histories, cases.targets, NEGATIVES)
 

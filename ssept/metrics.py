@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssept.errors import MetricsError
 from ssept.estimate import Estimate
 
 FloatArray = NDArray[np.float64]
@@ -41,7 +42,8 @@ def midranks(
         float64[B], 1 = best, ties at mid-rank.
 
     Raises:
-        ValueError: a NaN score, or a target that is no item.
+        MetricsError: a NaN score.
+        ValueError: a target that is no item.
     """
     _check_ids(target, scores.shape[1], "target")
     # The maximum is NaN where any score is, and needs no second matrix.
@@ -80,8 +82,8 @@ def sampled_ranks(
         float64[B] in 1..n+1, ties at mid-rank.
 
     Raises:
-        ValueError: a NaN among the scores that are read, an id that is no item, or a target among
-            its own negatives.
+        MetricsError: a NaN among the scores that are read.
+        ValueError: an id that is no item, or a target among its own negatives.
     """
     _check_ids(target, scores.shape[1], "target")
     _check_ids(negatives, scores.shape[1], "negative")
@@ -199,7 +201,8 @@ def bootstrap_relative_change(
         seed: the same seed gives the same interval.
 
     Raises:
-        ValueError: sides of unequal length, no values, one not finite, or mean(base) = 0.
+        MetricsError: mean(base) = 0.
+        ValueError: sides of unequal length, no values, or one not finite.
     """
     if len(base) != len(head):
         raise ValueError(f"not paired: {len(base)} users in base, {len(head)} in head")
@@ -207,7 +210,7 @@ def bootstrap_relative_change(
     if np.array_equal(base, head):
         return Estimate(0.0, 0.0, 0.0)
     if base.mean() == 0:
-        raise ValueError("the mean of base is 0: no relative change from it exists")
+        raise MetricsError("the mean of base is 0: no relative change from it exists")
     change = float((head.mean() - base.mean()) / base.mean())
     means = np.concatenate(list(_resampled_means(table, resamples, seed)))
     if not means[:, 0].all():
@@ -249,7 +252,7 @@ def _check_ids(ids: IntArray, columns: int, name: str) -> None:
 
 
 def _check_numbers(row_maximum: NDArray[np.floating[Any]]) -> None:
-    """Raise a ValueError naming the first row whose maximum, and so one of its scores, is NaN."""
+    """Raise a MetricsError naming the first row whose maximum, and so one of its scores, is NaN."""
     rows = np.flatnonzero(np.isnan(row_maximum))
     if rows.size:
-        raise ValueError(f"row {rows[0]} holds NaN scores: such a row has no ranking")
+        raise MetricsError(f"row {rows[0]} holds NaN scores: such a row has no ranking")

@@ -2,18 +2,27 @@
 
 import argparse
 import math
+import sys
 from collections.abc import Collection
 
 from ssept.errors import SseptError
 from ssept.percent import EXPECTED
 from ssept.percent import share as read_share
 
+LARGEST_WHOLE = 2**31 - 1
+DIGITS = 20  # of a whole number, zeros in front of it included
+SMALLEST, LARGEST = 5e-324, sys.float_info.max
+MOST_SHOWN = 80
+
 
 def positive(text: str) -> int:
     """Read a whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number of at least 1")
-    return int(text)
+    return _whole(text, 1)
+
+
+def whole(text: str) -> int:
+    """Read a whole number of at least 0."""
+    return _whole(text, 0)
 
 
 def positives(text: str) -> list[int]:
@@ -38,14 +47,34 @@ def known_names(option: str, text: str, known: Collection[str]) -> list[str]:
     return chosen
 
 
+def number(text: str) -> float:
+    """Read a finite number."""
+    return _number(text, "a number", -LARGEST, LARGEST)
+
+
+def number_above_zero(text: str) -> float:
+    """Read a finite number above 0."""
+    return _number(text, "a number above 0", SMALLEST, LARGEST)
+
+
+def minutes(text: str) -> float:
+    """Read a finite number above 0."""
+    return _number(text, "minutes above 0", SMALLEST, LARGEST)
+
+
 def seconds(text: str) -> float:
     """Read a finite number above 0."""
-    return _time(text, "seconds")
+    return _number(text, "seconds above 0", SMALLEST, LARGEST)
 
 
 def milliseconds(text: str) -> float:
     """Read a finite number above 0."""
-    return _time(text, "milliseconds")
+    return _number(text, "milliseconds above 0", SMALLEST, LARGEST)
+
+
+def probability(text: str) -> float:
+    """Read a number from 0 to 1."""
+    return _number(text, "a number from 0 to 1", 0, 1)
 
 
 def some_names(text: str) -> list[str]:
@@ -76,11 +105,21 @@ def share_below_one(text: str) -> float:
     return number
 
 
-def _time(text: str, unit: str) -> float:
+def _whole(text: str, least: int) -> int:
+    value = int(text) if text.isdecimal() and len(text) <= DIGITS else -1
+    if not least <= value <= LARGEST_WHOLE:
+        expected = f"a whole number of at least {least}"
+        if value > LARGEST_WHOLE or len(text) > DIGITS:
+            expected = f"a whole number from {least} to {LARGEST_WHOLE}"
+        raise argparse.ArgumentTypeError(f"{text[:MOST_SHOWN]}: expected {expected}")
+    return value
+
+
+def _number(text: str, expected: str, least: float, largest: float) -> float:
     try:
-        number = float(text)
+        value = float(text)
     except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: expected {unit} above 0")
-    return number
+        value = math.nan
+    if not least <= value <= largest:
+        raise argparse.ArgumentTypeError(f"{text[:MOST_SHOWN]}: expected {expected}")
+    return value

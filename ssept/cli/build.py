@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ssept.artifacts import Artifact
 from ssept.artifacts.manifests import copy_artifacts
-from ssept.cli.arguments import known_names
+from ssept.cli.arguments import known_names, positive
 from ssept.errors import SseptError
 from ssept.files import written_file
 from ssept.installation import shipped_checkpoint
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=positive,
         default=len(os.sched_getaffinity(0)),
         metavar="N",
         help="variants to build at the same time; each needs about 0.5 GB of memory",

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ssept.cli.arguments import number, positive, whole
 from ssept.data.download import DATASETS, GROUPLENS, download
 from ssept.data.transfer import URL_VARIABLE
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "manifest.json",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    prepare.add_argument("source", type=Path, help="a folder of raw files")
+    prepare.add_argument("source", type=Path, help="raw ratings, a folder or a file")
     prepare.add_argument("out", type=Path, help="the folder to write")
     prepare.add_argument(
         "--split",
@@ -29,10 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("leave-one-out", "global-time"),
         help="targets: each user's last two items, or all items after two points in time",
     )
-    prepare.add_argument("--min-rating", type=float, help="smallest rating to keep")
-    prepare.add_argument("--min-user", type=int, default=0, help="k-core: fewest ratings of a user")
+    prepare.add_argument("--min-rating", type=number, help="smallest rating to keep")
     prepare.add_argument(
-        "--min-item", type=int, default=0, help="k-core: fewest ratings of an item"
+        "--min-user", type=whole, default=0, help="k-core: fewest ratings of a user"
+    )
+    prepare.add_argument(
+        "--min-item", type=whole, default=0, help="k-core: fewest ratings of an item"
     )
     prepare.set_defaults(run=_prepare)
     synthetic = commands.add_parser(
@@ -41,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     synthetic.add_argument("out", type=Path, help="the folder to write")
-    synthetic.add_argument("--users", type=int, default=10_000, help="number of users")
-    synthetic.add_argument("--items", type=int, default=10_000, help="number of items")
-    synthetic.add_argument("--seed", type=int, default=20_260, help="seed of the random numbers")
+    synthetic.add_argument("--users", type=positive, default=10_000, help="number of users")
+    synthetic.add_argument("--items", type=positive, default=10_000, help="number of items")
+    synthetic.add_argument("--seed", type=whole, default=20_260, help="seed of the random numbers")
     synthetic.set_defaults(run=_synthetic)
 
 

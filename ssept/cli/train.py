@@ -1,34 +1,46 @@
 """`ssept train`: a checkpoint from a data set."""
 
 import argparse
+import tempfile
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+from ssept.cli.arguments import (
+    minutes,
+    number_above_zero,
+    positive,
+    probability,
+    share_below_one,
+    whole,
+)
 from ssept.errors import SseptError
 
 HELP = "train a checkpoint on a data set"
 MEGABYTE = 1e6
-SIZES = {
-    "item_dim": "width of the item embedding",
-    "user_dim": "width of the user embedding",
-    "max_length": "longest sequence, in items",
-    "blocks": "transformer blocks",
-    "heads": "attention heads",
-    "dropout": "dropout probability",
+Options = dict[str, tuple[Callable[[str], Any], str]]  # how each is read, and its help
+SIZES: Options = {
+    "item_dim": (positive, "width of the item embedding"),
+    "user_dim": (positive, "width of the user embedding"),
+    "max_length": (positive, "longest sequence, in items"),
+    "blocks": (positive, "transformer blocks"),
+    "heads": (positive, "attention heads"),
+    "dropout": (share_below_one, "dropout probability"),
 }
-SETTINGS = {
-    "loss": "ce (cross-entropy over the catalog, or sampled) or the paper's bce",
-    "negatives": "sampled negatives per batch for ce; 0: the whole catalog",
-    "batch_size": "sequences per batch",
-    "learning_rate": "learning rate of Adam",
-    "keep_user": "SSE: probability of keeping a sequence's user",
-    "keep_item": "SSE: probability of keeping an item",
-    "random_start": "probability of a training window at a random place",
-    "epochs": "the largest number of epochs",
-    "max_minutes": "stop after the epoch in which this time has passed",
-    "patience": "stop after this number of epochs without a better validation NDCG@10",
-    "validation_users": "number of users whose NDCG@10 decides on stopping",
-    "seed": "seed of all random numbers",
+SETTINGS: Options = {
+    "loss": (str, "ce (cross-entropy over the catalog, or sampled) or the paper's bce"),
+    "negatives": (whole, "sampled negatives per batch for ce; 0: the whole catalog"),
+    "batch_size": (positive, "sequences per batch"),
+    "learning_rate": (number_above_zero, "learning rate of Adam"),
+    "keep_user": (probability, "SSE: probability of keeping a sequence's user"),
+    "keep_item": (probability, "SSE: probability of keeping an item"),
+    "random_start": (probability, "probability of a training window at a random place"),
+    "epochs": (positive, "the largest number of epochs"),
+    "max_minutes": (minutes, "stop after the epoch in which this time has passed"),
+    "patience": (positive, "stop after this number of epochs without a better validation NDCG@10"),
+    "validation_users": (positive, "number of users whose NDCG@10 decides on stopping"),
+    "seed": (whole, "seed of all random numbers"),
 }
 
 
@@ -39,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         default=None,
-        help="folder of raw MovieLens files, or prepared folder (default: the synthetic data)",
+        help="raw ratings, a file or a folder, or a prepared folder (default: the synthetic data)",
     )
     parser.add_argument(
         "--out",
@@ -47,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="checkpoint file to write (default: one in the cache, where the benchmarks find it)",
     )
-    parser.add_argument("--threads", type=int, default=0, help="torch's threads; 0 for all cores")
+    parser.add_argument("--threads", type=whole, default=0, help="torch's threads; 0 for all cores")
     # The library that holds the defaults needs torch; without it the help still prints.
     try:
         from ssept.model.network import SSEPTConfig
@@ -59,17 +71,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for table, about in ((SSEPTConfig, SIZES), (TrainingSettings, SETTINGS)):
         for field in fields(table):
             if field.name in about:
-                parser.add_argument(
-                    f"--{field.name.replace('_', '-')}",
-                    type=type(field.default),
-                    default=field.default,
-                    help=about[field.name],
-                )
+                read, text = about[field.name]
+                option = f"--{field.name.replace('_', '-')}"
+                parser.add_argument(option, type=read, default=field.default, help=text)
     parser.set_defaults(run=_train)
 
 
 def _refuse_without(package: str | None) -> None:
     raise SseptError(f"training needs {package}: install the train extra")
+
+
+def _check_out(out: Path) -> None:
+    """Check, before anything starts, that a checkpoint can be written."""
+    from ssept.model.train import state_path
+
+    for path in (out, state_path(out)):
+        if path.exists() and not path.is_file():
+            raise SseptError(f"{path}: is no plain file; expected the name of a file to write")
+    folder = next(path for path in out.absolute().parents if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SseptError(
+            f"{folder}: cannot be written ({error.strerror}); choose another folder for {out.name}"
+        ) from error
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -82,16 +108,20 @@ def _train(arguments: argparse.Namespace) -> None:
     from ssept.model.store import SUFFIX, trained_folder
     from ssept.model.train import TrainingSettings, train
 
+    chosen = vars(arguments)
+    sizes = {name: chosen[name] for name in SIZES}
+    try:
+        SSEPTConfig(1, 1, **sizes)
+        settings = TrainingSettings(**{name: chosen[name] for name in SETTINGS})
+    except ValueError as error:
+        raise SseptError(str(error)) from error
+    if arguments.out:
+        _check_out(arguments.out)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     folder = prepared(arguments.data) if arguments.data else prepared_synthetic()
     dataset = load_dataset(folder)
-    chosen = vars(arguments)
-    try:
-        config = SSEPTConfig(dataset.users, dataset.items, **{name: chosen[name] for name in SIZES})
-        settings = TrainingSettings(**{name: chosen[name] for name in SETTINGS})
-    except ValueError as error:
-        raise SseptError(str(error)) from error
+    config = SSEPTConfig(dataset.users, dataset.items, **sizes)
     name = (arguments.data or folder).resolve().name
     out = arguments.out or trained_folder() / f"{name}-{dataset.data_hash[:8]}{SUFFIX}"
     trained = train(dataset, config, settings, out, name).training

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -91,15 +92,8 @@ class Dataset:
 
 def data_hash(folder: Path) -> str:
     """Return the hash of a prepared folder's three splits, from its manifest if it has one."""
-    manifest = folder / "manifest.json"
-    if manifest.is_file():
-        try:
-            return str(json.loads(manifest.read_text(encoding="utf-8"))["data_hash"])
-        except (ValueError, KeyError) as error:
-            raise DataError(
-                f"{manifest}: not a manifest of `ssept data prepare` ({error}); prepare the "
-                "data again, or delete the file to use the CSV files as they are"
-            ) from error
+    if manifest := _manifest(folder):
+        return str(manifest["data_hash"])
     return sha256_json({f"{split}.csv": sha256(folder / f"{split}.csv") for split in SPLITS})
 
 
@@ -164,10 +158,7 @@ def _check_manifest(folder: Path) -> None:
                 f"{folder}: has no {split}.csv; expected train.csv, val.csv and test.csv "
                 "(`ssept data prepare SOURCE OUT` writes them)"
             )
-    manifest = folder / "manifest.json"
-    if not manifest.is_file():
-        return
-    hashes = json.loads(manifest.read_text(encoding="utf-8")).get("files", {})
+    hashes = (_manifest(folder) or {}).get("files", {})
     for split in SPLITS:
         path = folder / f"{split}.csv"
         if hashes.get(path.name) not in (None, sha256(path)):
@@ -175,3 +166,21 @@ def _check_manifest(folder: Path) -> None:
                 f"{path}: changed since it was prepared (its hash differs from manifest.json); "
                 "prepare the data again"
             )
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    """Read the manifest of a prepared folder, if it has one."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        return None
+    try:
+        found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    parts = (found.get("data_hash"), found.get("files", {})) if isinstance(found, dict) else ()
+    if list(map(type, parts)) != [str, dict]:
+        raise DataError(
+            f"{path}: not a manifest of `ssept data prepare`; prepare the data again, or delete "
+            "the file to use the CSV files as they are"
+        )
+    return found

@@ -1,7 +1,8 @@
 """MovieLens archives from GroupLens: fetched once, checked, kept, and unpacked to raw files.
 
 `<cache>/downloads` holds `<name>.zip`, whole and checked. One copied there by hand is used as if
-it had been downloaded; where the data set has no MD5 of its own, `<name>.zip.md5` goes with it.
+it had been downloaded. Where the data set has no MD5 of its own, it is checked by `<name>.zip.md5`
+if that is there too.
 """
 
 import hashlib
@@ -95,8 +96,8 @@ def download(
     archive = cache_folder() / "downloads" / f"{dataset.name}.zip"
     part = archive.with_name(f"{archive.name}.part")
     with locked(archive.with_name(f".{archive.name}.lock")):
-        kept_md5 = dataset.md5 or _kept_md5(archive)
-        if kept_md5 is None or _md5(archive) != kept_md5:
+        known_md5 = dataset.md5 or _kept_md5(archive)
+        if not archive.is_file() or known_md5 not in (None, _md5(archive)):
             most = dataset.archive_bytes * ARCHIVE_RATIO
             _fetch(dataset, archive, Transfer(url, part, most, timeout_s, progress))
         _unpack(dataset, archive, out)
@@ -143,7 +144,7 @@ def _md5_path(archive: Path) -> Path:
 
 
 def _kept_md5(archive: Path) -> str | None:
-    """Read the published MD5 that was saved beside an archive."""
+    """Read the published MD5 beside an archive; one copied there by hand may have none."""
     kept = _md5_path(archive)
     return parse_md5(kept.read_text("utf-8"), archive.name) if kept.is_file() else None
 

@@ -12,7 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ssept.data.filters import drop_repeats, k_core, keep_rated
-from ssept.data.formats import COLUMNS, Format, detect, items_of
+from ssept.data.formats import COLUMNS, RawData, detect
 from ssept.data.split import TIE_RULE, Split, global_time, leave_one_out, sort_by_time
 from ssept.errors import DataError
 from ssept.files import cache_folder, locked, sha256, sha256_json, write_json, written_folder
@@ -25,6 +25,7 @@ SPLITS: dict[str, Callable[[pd.DataFrame], Split]] = {
     "global-time": global_time,
 }
 BLOCK_ROWS = 1_000_000
+IDS_OF_FILE = "those of the file, not movieIds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +40,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Source:
-    """A folder of raw ratings; its format was detected, and its files were hashed, once."""
+    """Raw ratings; their format was detected, and their files were hashed, once."""
 
-    folder: Path
-    format: Format
+    raw: RawData
     files: list[dict[str, Any]]
 
 
@@ -61,7 +61,7 @@ def prepare(
     Of repeated (user, item) pairs the latest is kept; then come `min_rating` and the k-core.
 
     Args:
-        source: a folder in one of `ssept.data.formats.FORMATS`.
+        source: a folder or a file in one of `ssept.data.formats.FORMATS`.
         out: the folder to write: absent, empty, or an earlier prepared folder.
         split: a name in SPLITS.
         min_rating: keep ratings of at least this; None keeps all.
@@ -104,12 +104,12 @@ def prepared(
                 "leave them out, or give a folder of raw ratings"
             )
         return source
-    raw = _source(source)
-    key = sha256_json([SCHEMA, TIE_RULE, raw.format.name, raw.files, asdict(options)])
-    out = cache_folder() / "data" / f"{source.resolve().name}-{key[:12]}"
+    found = _source(source)
+    key = sha256_json([SCHEMA, TIE_RULE, found.raw.format.name, found.files, asdict(options)])
+    out = cache_folder() / "data" / f"{found.raw.name}-{key[:12]}"
     with locked(out.with_name(f".{out.name}.lock")):
         if not all((out / name).is_file() for name in FILES):
-            _prepare(raw, out, options, progress)
+            _prepare(found, out, options, progress)
     return out
 
 
@@ -160,31 +160,31 @@ def write_prepared(
     return manifest
 
 
-def _source(folder: Path) -> Source:
-    format_ = detect(folder)
+def _source(source: Path) -> Source:
+    raw = detect(source)
     files = [
         {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
-        for path in format_.sources(folder)
+        for path in raw.sources
     ]
-    return Source(folder, format_, files)
+    return Source(raw, files)
 
 
 def _prepare(source: Source, out: Path, options: Options, progress: bool) -> dict[str, Any]:
-    folder, format_ = source.folder, source.format
-    _check_split(folder, format_, options.split)
+    raw = source.raw
+    _check_split(raw, options.split)
     _check_replaceable(out)
-    ratings, filters = _filtered(format_.read_ratings(folder, progress), options)
+    ratings, filters = _filtered(raw.read_ratings(progress=progress), options)
     if ratings.empty:
         raise DataError(
-            f"{folder}: the filters leave no ratings (min_rating={options.min_rating}, "
+            f"{raw.ratings}: the filters leave no ratings (min_rating={options.min_rating}, "
             f"min_user={options.min_user}, min_item={options.min_item}); loosen them"
         )
-    items = items_of(format_, folder)
+    items = raw.read_items()
     description = {
-        "name": folder.resolve().name,
-        "format": format_.name,
+        "name": raw.name,
+        "format": raw.format.name,
         "sources": source.files,
-        "notes": _notes(format_, folder, ratings, items),
+        "notes": _notes(raw, ratings, items),
         "filters": filters,
     }
     parts = SPLITS[options.split](sort_by_time(ratings))
@@ -192,12 +192,12 @@ def _prepare(source: Source, out: Path, options: Options, progress: bool) -> dic
     return write_prepared(out, parts, items, description, progress=progress)
 
 
-def _check_split(source: Path, format_: Format, split: str) -> None:
+def _check_split(raw: RawData, split: str) -> None:
     if split not in SPLITS:
         raise DataError(f"split {split!r} is not known; expected one of {', '.join(SPLITS)}")
-    if split == "global-time" and not format_.has_time:
+    if split == "global-time" and not raw.format.has_time:
         raise DataError(
-            f"{source / format_.ratings[0]}: has no times, only the order within each user; "
+            f"{raw.ratings}: has no times, only the order within each user; "
             "expected timestamps for the global-time split (use leave-one-out)"
         )
 
@@ -237,24 +237,23 @@ def _filtered(ratings: pd.DataFrame, options: Options) -> tuple[pd.DataFrame, di
     }
 
 
-def _notes(format_: Format, source: Path, ratings: pd.DataFrame, items: pd.DataFrame) -> list[str]:
+def _notes(raw: RawData, ratings: pd.DataFrame, items: pd.DataFrame) -> list[str]:
     """Return notes on what a reader of the prepared files could not guess from them."""
     notes = []
-    if not format_.has_time:
+    if not raw.format.has_time:
         notes.append(
-            f"{format_.ratings[0]} has neither rating nor time: rating is 1, timestamp is the "
+            f"{raw.ratings.name} has neither rating nor time: rating is 1, timestamp is the "
             "position in the user's list, from 0"
         )
-    if format_.item_map:
-        mapped = (source / format_.item_map).is_file()
-        how = f"movieIds, by {format_.item_map}" if mapped else "those of the file, not movieIds"
+    if raw.format.item_map:
+        how = f"movieIds, by {raw.format.item_map}" if raw.item_map else IDS_OF_FILE
         notes.append(f"the item ids are {how}")
-    if format_.items_path(source) is None:
-        notes.append(f"no {format_.items} that fits: titles and genres are empty")
+    if raw.items is None:
+        notes.append(f"no {raw.format.items} that fits: titles and genres are empty")
     else:
         untitled = len(np.setdiff1d(ratings["movieId"].unique(), items["movieId"].to_numpy()))
         if untitled:
-            notes.append(f"{untitled} items are not in {format_.items}: their titles are empty")
+            notes.append(f"{untitled} items are not in {raw.items.name}: their titles are empty")
     return notes
 
 

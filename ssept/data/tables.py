@@ -1,10 +1,12 @@
 """Text files of numbers into frames: fast in blocks, and exact about the first broken line.
 
 A file is parsed by pandas in blocks, and each block is checked as a whole. Only when a block
-fails is the file read again line by line, to name the first broken line.
+fails is the file read again record by record: that reader decides, and names the first broken line.
 """
 
 import csv
+import itertools
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -14,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
+from ssept.data.text import records, shown
 from ssept.errors import DataError
 
 BLOCK_ROWS = 1_000_000
@@ -31,13 +34,13 @@ def read_table(
     progress: bool = False,
     may_be_empty: bool = False,
 ) -> pd.DataFrame:
-    """Read a file of numbers, one row per line; blank lines are skipped.
+    """Read a file of numbers, one row per record of `ssept.data.text`.
 
     Args:
         path: the file.
-        separator: between fields; "::" is understood.
+        separator: between fields, as for `records`.
         columns: the columns to read: ids int32, `timestamp` int64, `rating` float32.
-        header: whether the first line names the columns, in any order.
+        header: whether the first record names the columns, in any order.
         progress: show a progress bar when stderr is a terminal.
         may_be_empty: a file without rows gives an empty frame instead of an error.
 
@@ -47,34 +50,53 @@ def read_table(
     names = header_names(path, columns) if header else columns
     try:
         with path.open("rb") as file, _bytes_bar(path, progress) as bar:
-            if header:
-                file.readline()
             blocks = []
-            for block in _blocks(file, separator, names):
+            for block in _blocks(file, separator, names, header):
                 blocks.append(_checked(block, columns))
                 bar.update(file.tell() - bar.n)
         return pd.concat(blocks, ignore_index=True)
-    except (ValueError, OverflowError) as error:
-        if may_be_empty and not _has_rows(path, header):
-            return pd.DataFrame({name: np.empty(0, _dtype(name)) for name in columns})
-        raise _first_fault(path, separator, names, header, error) from error
+    except (ValueError, OverflowError):
+        frame = _exact(path, separator, names, header)[[*columns]]
+    if frame.empty and not may_be_empty:
+        raise DataError(f"{path}: no ratings in it")
+    return frame
 
 
 def header_names(path: Path, columns: tuple[str, ...]) -> tuple[str, ...]:
-    """Read the column names in a CSV file's first line; they must be `columns` in some order.
+    """Read the column names in a CSV file's first record; they must be `columns` in some order.
 
     Raises:
         DataError: they are not.
     """
-    _, line = next(numbered_lines(path), (1, ""))
-    names = tuple(line.removeprefix("\ufeff").split(","))
-    expected = f"expected the columns {','.join(columns)}, got {line!r}"
+    number, fields = next(records(path, ","), (1, []))
+    names = tuple(map(str.strip, fields))
+    expected = f"expected the columns {','.join(columns)}, got {shown(','.join(fields))}"
     for column in columns:
         if column not in names:
-            raise DataError(f"{path}:1: the header has no column {column}; {expected}")
+            raise DataError(f"{path}:{number}: the header has no column {column}; {expected}")
     if len(names) != len(columns):
-        raise DataError(f"{path}:1: the header has {len(names)} columns; {expected}")
+        raise DataError(f"{path}:{number}: the header has {len(names)} columns; {expected}")
     return names
+
+
+def number_of(column: str, text: str) -> float:
+    """Read the value of a column: an id, a timestamp (both integers) or a rating.
+
+    Raises:
+        ValueError: it is none; the message says what was expected, and what was found.
+    """
+    kind = float if column == "rating" else int
+    least, largest = _bounds(column)
+    expected = "a number" if kind is float else "an integer"
+    try:
+        if text.isascii() and "_" not in text:  # Python takes 4_1 and the digits of all scripts
+            value: float = kind(text)
+            if least <= value <= largest:
+                return value
+            expected = "a finite number" if kind is float else f"from {least} to {largest}"
+    except ValueError:
+        pass
+    raise ValueError(f"expected {column} to be {expected}, got {shown(text)}")
 
 
 def _bytes_bar(path: Path, progress: bool) -> "tqdm[NoReturn]":
@@ -84,16 +106,20 @@ def _bytes_bar(path: Path, progress: bool) -> "tqdm[NoReturn]":
     return tqdm(desc=path.name, total=size, unit="B", unit_scale=True, disable=hidden)
 
 
-def _blocks(file: BinaryIO, separator: str, names: tuple[str, ...]) -> Iterator[pd.DataFrame]:
+def _blocks(
+    file: BinaryIO, separator: str, names: tuple[str, ...], header: bool
+) -> Iterator[pd.DataFrame]:
     """Frames of up to BLOCK_ROWS rows, with the dtypes that pandas finds."""
     if separator == "::":  # the C parser splits at single characters: every other column is empty
         names = tuple(part for name in names for part in (f"before {name}", name))[1:]
     yield from pd.read_csv(
         file,
-        sep=separator[0],
-        header=None,
+        sep=r"\s+" if separator == " " else separator[0],
+        header=0 if header else None,
         names=list(names),
         quoting=csv.QUOTE_NONE,
+        keep_default_na=False,
+        na_values=[""],
         chunksize=BLOCK_ROWS,
         low_memory=False,
     )
@@ -125,62 +151,28 @@ def _narrowed(column: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values
 
 
+def _exact(path: Path, separator: str, names: tuple[str, ...], header: bool) -> pd.DataFrame:
+    """Read a file that pandas refuses: it is quoted, or one of its lines is broken."""
+    found: dict[str, array[Any]] = {name: array(_dtype(name).char) for name in names}
+    for number, fields in itertools.islice(records(path, separator), int(header), None):
+        if len(fields) != len(names):
+            raise DataError(
+                f"{path}:{number}: expected {len(names)} fields separated by {separator!r}, "
+                f"got {len(fields)}: {shown(separator.join(fields))}"
+            )
+        try:
+            for name, text in zip(names, fields, strict=True):
+                found[name].append(number_of(name, text))
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: {error}") from error
+    return pd.DataFrame({name: np.array(values, _dtype(name)) for name, values in found.items()})
+
+
 def _dtype(column: str) -> np.dtype[Any]:
     return np.dtype({"rating": "float32", "timestamp": "int64"}.get(column, "int32"))
 
 
-def _has_rows(path: Path, header: bool) -> bool:
-    return any(line for number, line in numbered_lines(path) if not (header and number == 1))
-
-
-def _bounds(column: str) -> tuple[int, int]:
+def _bounds(column: str) -> tuple[float, float]:
+    if column == "rating":
+        return -LARGEST_RATING, LARGEST_RATING
     return (0, LARGEST_TIME) if column == "timestamp" else (1, LARGEST_ID)
-
-
-def _first_fault(
-    path: Path, separator: str, names: tuple[str, ...], header: bool, cause: Exception
-) -> DataError:
-    """Return an error that names the first broken line of a file that could not be read."""
-    empty = True
-    for number, line in numbered_lines(path):
-        if not line or (header and number == 1):
-            continue
-        empty = False
-        fields = line.split(separator)
-        if len(fields) != len(names):
-            return DataError(
-                f"{path}:{number}: expected {len(names)} fields separated by {separator!r}, "
-                f"got {len(fields)}: {line!r}"
-            )
-        for name, text in zip(names, fields, strict=True):
-            if expected := expected_of(name, text):
-                return DataError(f"{path}:{number}: expected {name} to be {expected}, got {text!r}")
-    return DataError(f"{path}: no ratings in it" if empty else f"{path}: {cause}")
-
-
-def expected_of(column: str, text: str) -> str | None:
-    """Say what `text` should have been; None if it is right."""
-    try:
-        if column == "rating":
-            return None if abs(float(text)) <= LARGEST_RATING else "a finite number"
-        least, largest = _bounds(column)
-        return None if least <= int(text) <= largest else f"from {least} to {largest}"
-    except ValueError:
-        return "a number" if column == "rating" else "an integer"
-
-
-def numbered_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
-    """Iterate over the lines of a text file, numbered from 1, without line ends.
-
-    Raises:
-        DataError: a line is not of that encoding.
-    """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield number, line.decode(encoding).rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{path}:{number}: expected {encoding} text, got the bytes "
-                    f"{line[error.start : error.end]!r} at byte {error.start + 1} of the line"
-                ) from error

@@ -1,5 +1,6 @@
 """Training: epochs of windows, early stopping on validation, resumable after any epoch."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ssept.data.dataset import Cases, Dataset
-from ssept.errors import CheckpointError, DataError
+from ssept.errors import CheckpointError, DataError, MetricsError, TrainingError
 from ssept.evaluation import full_ranks
 from ssept.files import written_file
 from ssept.metrics import ndcg
@@ -82,11 +83,16 @@ def train(
     goes on from there when it is started again with the same settings.
 
     Raises:
-        DataError: the data set has no validation targets to stop on.
+        DataError: the data set has no validation targets to stop on, or nothing to learn from.
+        TrainingError: the loss or the scores are NaN or infinite.
         CheckpointError: the state beside `out` is of a run with other settings or data.
     """
     if not len(dataset.cases("val")):
         raise DataError(f"{dataset.folder / 'val.csv'}: no targets; training stops on validation")
+    if max(map(len, dataset.train)) < 2:
+        raise DataError(
+            f"{dataset.folder / 'train.csv'}: no user has two items; there is nothing to learn from"
+        )
     run = TrainingRun(dataset, config, settings, out, name)
     with tqdm(
         desc=f"training on {name}", unit="epoch", initial=run.progress.epoch, disable=None
@@ -120,11 +126,11 @@ class TrainingRun:
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98)
         )
-        self.sampler = NegativeSampler(dataset)
+        self.sampler = NegativeSampler(dataset) if settings.loss == "bce" else None
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.validation = _sample(dataset.cases("val"), settings.validation_users)
-        self.state_path = out.with_name(out.name + ".training")
+        self.state_path = state_path(out)
         self.identity = {
             "config": asdict(config),
             "settings": asdict(settings),
@@ -150,7 +156,10 @@ class TrainingRun:
         torch.manual_seed(int(random.integers(2**31)))
         loss = self._train_epoch(random)
         self.model.set_unknown_user()
-        ranks = full_ranks(scorer(self.model), self.validation, self.model.config.max_length)
+        try:
+            ranks = full_ranks(scorer(self.model), self.validation, self.model.config.max_length)
+        except MetricsError as error:
+            raise self._useless("a score is NaN") from error
         score = float(ndcg(ranks, 10).mean())
         self.progress.epoch += 1
         if score > self.progress.best_ndcg:
@@ -192,10 +201,12 @@ class TrainingRun:
         total = -(-self.dataset.users // settings.batch_size)
         for batch in tqdm(batches, total=total, unit="batch", leave=False, disable=None):
             loss = self._loss(batch, random)
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise self._useless(f"loss is {'NaN' if math.isnan(losses[-1]) else 'infinite'}")
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
-            losses.append(loss.item())
         self.model.eval()
         return float(np.mean(losses))
 
@@ -204,7 +215,7 @@ class TrainingRun:
         user, inputs, positives = map(
             torch.from_numpy, (batch.user, batch.inputs.copy(), batch.positives.copy())
         )
-        if settings.loss == "bce":
+        if self.sampler:
             drawn = self.sampler.draw(batch.user, batch.inputs.shape[1], random)
             return binary_cross_entropy(
                 self.model, user, inputs, positives, torch.from_numpy(drawn)
@@ -214,6 +225,13 @@ class TrainingRun:
             drawn = random.integers(1, self.dataset.items + 1, settings.negatives)
             negatives = torch.from_numpy(drawn)
         return cross_entropy(self.model, user, inputs, positives, negatives)
+
+    def _useless(self, fault: str) -> TrainingError:
+        kept = f"; {self.state_path} has the epoch before" if self.progress.epoch else ""
+        return TrainingError(
+            f"{fault} in epoch {self.progress.epoch + 1}; train with a learning rate below "
+            f"{self.settings.learning_rate:g}{kept}"
+        )
 
     def _save(self) -> None:
         state = {
@@ -243,6 +261,11 @@ class TrainingRun:
         self.optimizer.load_state_dict(state["optimizer"])
         self.best = state["best"]
         self.progress = Progress(**state["progress"])
+
+
+def state_path(out: Path) -> Path:
+    """Where the state of a run lies until the run ends: beside the checkpoint that it writes."""
+    return out.with_name(out.name + ".training")
 
 
 def scorer(model: SSEPT) -> Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64]], Any]:

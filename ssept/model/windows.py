@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssept.data.dataset import Dataset, left_padded
+from ssept.errors import DataError
 
 Ids = npt.NDArray[np.int64]
 
@@ -74,6 +75,17 @@ class NegativeSampler:
     """Uniform negatives, one for each position, new to the user in training."""
 
     def __init__(self, dataset: Dataset) -> None:
+        """Note what each user has met.
+
+        Raises:
+            DataError: a user has met the whole catalog.
+        """
+        for user, items in zip(dataset.user_ids, dataset.train, strict=True):
+            if len(items) >= dataset.items == len(np.unique(items)):
+                raise DataError(
+                    f"{dataset.folder / 'train.csv'}: user {user} has all {dataset.items} items: "
+                    "there is no negative to draw; use --loss ce, which needs none"
+                )
         self._items = dataset.items
         keys = [
             (user + 1) * (dataset.items + 1) + items for user, items in enumerate(dataset.train)

@@ -40,7 +40,7 @@ def item_refusal(folder: Path) -> str:
 def test_a_format_is_detected_and_read_in_file_order(name: str, tmp_path: Path) -> None:
     ratings = made_up_ratings()
     RAW_WRITERS[name](tmp_path, ratings)
-    assert detect(tmp_path).name == name
+    assert detect(tmp_path).format.name == name
     read = read_ratings(tmp_path)
     assert dict(read.dtypes.astype(str)) == {
         "userId": "int32",
@@ -82,7 +82,7 @@ def test_items_are_empty_without_an_items_file(tmp_path: Path) -> None:
 
 def test_a_sequence_file_has_positions_for_times(tmp_path: Path) -> None:
     (tmp_path / "ml1m.txt").write_text("1 7\n1 5\n2 5\n1 6\n")
-    assert detect(tmp_path).name == "sequence"
+    assert detect(tmp_path).format.name == "sequence"
     assert read_ratings(tmp_path).to_numpy().tolist() == [
         [1, 7, 1.0, 0],
         [1, 5, 1.0, 1],
@@ -103,7 +103,7 @@ def test_a_sequence_file_is_mapped_and_titled_by_the_files_beside_it(tmp_path: P
 def test_a_readme_is_not_taken_for_a_sequence_file(tmp_path: Path) -> None:
     write_latest(tmp_path, made_up_ratings())
     (tmp_path / "README.txt").write_text("1 2\n")
-    assert detect(tmp_path).name == "ml-latest"
+    assert detect(tmp_path).format.name == "ml-latest"
 
 
 def test_csv_columns_may_come_in_any_order_after_a_byte_order_mark(tmp_path: Path) -> None:
@@ -133,15 +133,16 @@ def test_blocks_join_without_a_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_missing_folder_a_file_and_an_empty_folder_are_told_apart(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
-    assert refusal(missing) == f"{missing}: does not exist; expected a folder of rating data"
+    expected = "expected a folder or a file of rating data"
+    assert refusal(missing) == f"{missing}: does not exist; {expected}"
     file = tmp_path / "file"
     file.touch()
-    assert refusal(file).startswith(f"{file}: is a file; expected a folder")
+    assert refusal(file).startswith(f"{file}: no known rating data; expected the lines of one of")
     empty = tmp_path / "empty"
     empty.mkdir()
     assert refusal(empty) == (
         f"{empty}: the folder is empty; expected one of u.data, ratings.dat, ratings.csv, "
-        "ml1m.txt, train.csv + val.csv + test.csv"
+        "ml1m.txt, train.csv + val.csv + test.csv, or a file of `user item` lines"
     )
     (empty / "train.csv").write_text(HEADER)
     assert refusal(empty).startswith(f"{empty}: no known rating data; expected one of u.data,")
@@ -151,15 +152,15 @@ def test_two_formats_in_one_folder_are_refused(tmp_path: Path) -> None:
     write_100k(tmp_path, made_up_ratings())
     write_latest(tmp_path, made_up_ratings())
     assert refusal(tmp_path) == (
-        f"{tmp_path}: more than one format is present: u.data (ml-100k) and "
-        "ratings.csv (ml-latest); keep one of them in a folder"
+        f"{tmp_path}: has more than one file of ratings: u.data (ml-100k) and "
+        "ratings.csv (ml-latest); give the path of one of them"
     )
 
 
 def test_a_prepared_folder_is_not_raw_data(tmp_path: Path) -> None:
     for name in ("train.csv", "val.csv", "test.csv"):
         (tmp_path / name).write_text(HEADER + "1,2,3.0,4\n")
-    assert detect(tmp_path).name == "prepared-csv"
+    assert detect(tmp_path).format.name == "prepared-csv"
     assert "is already prepared" in refusal(tmp_path)
 
 
@@ -214,7 +215,18 @@ FAULTS = {
     "1,2,3,99999999999999999999": (
         "expected timestamp to be from 0 to 9223372036854775807, got '99999999999999999999'"
     ),
-    '"1",2,3,4': "expected userId to be an integer, got '\"1\"'",
+    "4_1,2,3,4": "expected userId to be an integer, got '4_1'",
+    "1e3,2,3,4": "expected userId to be an integer, got '1e3'",
+    "1,2,4_1,4": "expected rating to be a number, got '4_1'",
+    "1,2,3,1_0": "expected timestamp to be an integer, got '1_0'",
+    "1,2,3,\u0663": "expected timestamp to be an integer, got '\u0663'",
+    "0x1,2,3,4": "expected userId to be an integer, got '0x1'",
+    '"1,000",2,3,4': "expected userId to be an integer, got '1,000'",
+    '1,2,"3,5",4': "expected rating to be a number, got '3,5'",
+    "1,2,3 5,4": "expected rating to be a number, got '3 5'",
+    '"1,2,3,4': "expected CSV text, got unexpected end of data",
+    "1,2,NA,4": "expected rating to be a number, got 'NA'",
+    f"{'9' * 4000},2,3,4": f"expected userId to be from 1 to 2147483647, got '{'9' * 100}…'",
 }
 
 
@@ -254,20 +266,64 @@ def test_a_broken_line_of_another_format_is_named(
     assert refusal(tmp_path).startswith(f"{tmp_path / file}:3: {problem}")
 
 
-def test_undecodable_bytes_are_named(tmp_path: Path) -> None:
+def test_bytes_that_are_no_number_are_named(tmp_path: Path) -> None:
     path = tmp_path / "ratings.csv"
     path.write_bytes(HEADER.encode() + b"1,2,3,4\n1,2,\xff3,4\n")
-    assert refusal(tmp_path) == (
-        f"{path}:3: expected utf-8 text, got the bytes b'\\xff' at byte 5 of the line"
-    )
+    assert refusal(tmp_path) == f"{path}:3: expected rating to be a number, got '\xff3'"
     path.write_bytes(b"userId\xff\n")
-    assert refusal(tmp_path).startswith(f"{path}:1: expected utf-8 text")
+    assert refusal(tmp_path).startswith(f"{path}:1: the header has no column userId")
 
 
 def test_a_file_cut_off_by_a_crash_is_named(tmp_path: Path) -> None:
     path = tmp_path / "u.data"
     path.write_bytes(b"1\t2\t3\t4\n1\t3\t3\t" + b"\0" * 20)
     assert refusal(tmp_path).startswith(f"{path}:2: expected timestamp to be an integer")
+
+
+@pytest.mark.parametrize("name", ["Video.txt", "Beauty.txt", "ml-1m.txt", "steam", "a b.inter"])
+@pytest.mark.parametrize("whole", [True, False], ids=["file", "folder"])
+def test_user_item_lines_are_read_from_a_file_of_any_name(
+    name: str, whole: bool, tmp_path: Path
+) -> None:
+    """As SSE-PT and SASRec publish them: a user's lines are in the order of time."""
+    path = tmp_path / name
+    path.write_text("1 9\n1 5\n2 5\n1 7\n2 3\n")
+    (tmp_path / "README.md").write_text("# Data\n")
+    (tmp_path / "partition.py").write_text("print(1)\n")
+    (tmp_path / "movies.dat").write_text("5::Of other ids::Drama\n")
+    (tmp_path / SEQUENCE_MAP).write_text("itemIdx,movieId\n")
+    source = path if whole else tmp_path
+    assert read_ratings(source)[["userId", "movieId", "timestamp"]].to_numpy().tolist() == [
+        [1, 9, 0],
+        [1, 5, 1],
+        [2, 5, 0],
+        [1, 7, 2],
+        [2, 3, 1],
+    ]
+    assert read_items(source).empty
+
+
+def test_of_several_user_item_files_one_must_be_chosen(tmp_path: Path) -> None:
+    for name in ("Video.txt", "Beauty.txt", "Steam.txt"):
+        (tmp_path / name).write_text("1 2\n")
+    assert refusal(tmp_path) == (
+        f"{tmp_path}: has more than one file of ratings: Beauty.txt (sequence) and "
+        "Steam.txt (sequence); give the path of one of them"
+    )
+    (tmp_path / "Steam.txt").write_text("1 2\n1 x\n")
+    assert refusal(tmp_path / "Steam.txt").startswith(f"{tmp_path / 'Steam.txt'}:2: expected")
+
+
+@pytest.mark.parametrize("name", RAW_WRITERS)
+@pytest.mark.parametrize("other", ["", "copy.txt"], ids=["own name", "other name"])
+def test_the_path_of_a_file_is_taken_in_every_format(name: str, other: str, tmp_path: Path) -> None:
+    RAW_WRITERS[name](tmp_path, made_up_ratings(items=12))
+    path = detect(tmp_path).ratings
+    expected, titles = read_ratings(tmp_path), read_items(tmp_path)
+    if other:
+        path = path.rename(tmp_path / other)
+    pd.testing.assert_frame_equal(read_ratings(path), expected)
+    assert len(read_items(path)) == (0 if other else len(titles))
 
 
 def test_a_sequence_item_without_a_movie_is_named(tmp_path: Path) -> None:
@@ -313,12 +369,6 @@ def test_a_broken_item_line_is_named(
     writers[file](tmp_path, made_up_ratings())
     (tmp_path / file).write_text("\n".join(lines) + "\n")
     assert item_refusal(tmp_path).startswith(f"{tmp_path / file}:{problem}")
-
-
-def test_movies_csv_must_be_utf8(tmp_path: Path) -> None:
-    write_latest(tmp_path, made_up_ratings())
-    (tmp_path / "movies.csv").write_bytes(b"movieId,title,genres\n1,Caf\xe9,Drama\n")
-    assert item_refusal(tmp_path).startswith(f"{tmp_path / 'movies.csv'}:2: expected utf-8 text")
 
 
 @pytest.mark.parametrize(

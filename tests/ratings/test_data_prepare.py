@@ -403,7 +403,9 @@ def test_k_core_goes_on_until_nothing_changes() -> None:
 def test_filters_that_leave_nothing_are_refused(tmp_path: Path) -> None:
     source = write_latest(tmp_path / "raw", made_up_ratings())
     message = refusal(source, tmp_path / "out", min_rating=5.5)
-    assert message.startswith(f"{source}: the filters leave no ratings (min_rating=5.5,")
+    assert message.startswith(
+        f"{source / 'ratings.csv'}: the filters leave no ratings (min_rating=5.5,"
+    )
 
 
 # ---------------------------------------------------------------- the output folder

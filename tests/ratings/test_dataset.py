@@ -77,3 +77,24 @@ def test_a_broken_line_of_a_csv_is_named(tmp_path: Path) -> None:
     folder = write(tmp_path / "d", "1,5,4,1\n1,six,4,2\n")
     with pytest.raises(DataError, match=r"train\.csv:3: "):
         load_dataset(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[1]",
+        "7",
+        "{}",
+        '{"data_hash": 7}',
+        '{"data_hash": "a", "files": []}',
+        "\xff",
+        "x" * 9999,
+    ],
+)
+def test_a_broken_manifest_is_named(text: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "d", "1,5,4,1\n1,6,4,2\n", "1,7,4,3\n", "1,8,4,4\n")
+    (folder / "manifest.json").write_text(text, encoding="latin-1")
+    with pytest.raises(DataError, match=r"manifest\.json: not a manifest of `ssept data prepare`"):
+        load_dataset(folder)

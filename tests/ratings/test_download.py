@@ -200,7 +200,7 @@ def test_every_data_set_gives_the_files_that_prepare_reads(dataset: Dataset, out
     with serving(site_of(archive, dataset)) as site:
         assert download(made_up, out, base_url=f"{site.url}/") == out
     assert unpacked(out) == files
-    assert detect(out).sources(out) == [out / name for name in dataset.files[:2]]
+    assert detect(out).sources == [out / name for name in dataset.files[:2]]
     asked_for_checksum = f"/{dataset.name}.zip.md5" in [path for path, *_ in site.seen]
     assert asked_for_checksum == (dataset.md5 is None)
 
@@ -230,15 +230,31 @@ def test_a_damaged_archive_in_the_cache_is_fetched_again(
     assert site.archive_ranges() == [None, None]
 
 
-def test_an_archive_copied_into_the_cache_is_used(
-    out: Path, cache: Path, small: dict[str, bytes]
+@pytest.mark.parametrize("with_md5", [True, False])
+@pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda dataset: dataset.name)
+def test_an_archive_copied_into_the_cache_is_used_without_a_network(
+    dataset: Dataset, with_md5: bool, out: Path, cache: Path
 ) -> None:
-    site = site_of(zipped(SMALL, small))
+    files = contents(dataset, size=1000)
+    site = site_of(zipped(dataset, files), dataset)
+    archive = site.files[f"/{dataset.name}.zip"]
+    made_up = replace(dataset, md5=dataset.md5 and hashlib.md5(archive).hexdigest())
     cache.mkdir(parents=True)
     for name, content in site.files.items():
-        (cache / name[1:]).write_bytes(content)
-    download(SMALL, out, base_url="http://127.0.0.1:1")
-    assert unpacked(out) == small
+        if with_md5 or not name.endswith(".md5"):
+            (cache / name[1:]).write_bytes(content)
+    download(made_up, out, base_url="http://127.0.0.1:1")
+    assert unpacked(out) == files
+
+
+def test_half_an_archive_copied_into_the_cache_is_named(
+    out: Path, cache: Path, small: dict[str, bytes]
+) -> None:
+    cache.mkdir(parents=True)
+    archive = cache / f"{SMALL.name}.zip"
+    archive.write_bytes(zipped(SMALL, small)[:-100])
+    with pytest.raises(DataError, match=rf"{archive}: is broken .*; delete it and try again"):
+        download(SMALL, out, base_url="http://127.0.0.1:1")
 
 
 def test_the_command_takes_the_mirror_from_the_environment(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ssept.cli.arguments import minutes, positive
 from ssept.cli.measuring import progress_bar
 from ssept.errors import GateError
 from ssept.expressions import chosen
@@ -47,12 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--trials",
-        type=int,
+        type=positive,
         metavar="N",
         help="number of suites of each condition (default: its own)",
     )
     group.add_argument(
-        "--max-minutes", type=float, metavar="M", help="start no suite that may end after M minutes"
+        "--max-minutes",
+        type=minutes,
+        metavar="M",
+        help="start no suite that may end after M minutes",
     )
     group.add_argument(
         "--report",

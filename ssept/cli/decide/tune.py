@@ -4,6 +4,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
+from ssept.cli.arguments import positive, seconds
 from ssept.errors import SseptError
 from ssept.installation import shipped_checkpoint
 from ssept.measure.settings import Settings, default_path, write_settings
@@ -31,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=OBJECTIVES[0],
         help="latency keeps the batch size; throughput also searches it",
     )
-    parser.add_argument("--batch", type=int, default=1, help="sequences in a call")
-    parser.add_argument("--budget", type=float, default=120, help="seconds for the search")
+    parser.add_argument("--batch", type=positive, default=1, help="sequences in a call")
+    parser.add_argument("--budget", type=seconds, default=120, help="seconds for the search")
     parser.add_argument(
         "--out",
         type=Path,
