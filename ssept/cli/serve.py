@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ssept.cli.arguments import milliseconds, positive
+from ssept.cli.onnx_names import described
 from ssept.errors import SseptError
 from ssept.measure.settings import default_path
+from ssept.providers.onnx.names import FORM, OPTION
 from ssept.serving.settings import VARIABLES, Settings, from_environment
 
 HELP = "serve recommendations over HTTP until Ctrl-C"
@@ -36,6 +38,7 @@ OPTIONS = {
     "variants": Option(
         "--variant", "NAMES", "several by commas: the first answers where a request names none"
     ),
+    "onnx_names": Option(OPTION, FORM, "what an ONNX file calls its inputs and output"),
     "provider": Option("--provider", "NAME", "what runs them"),
     "threads": Option("--threads", "N", "threads that a call may use", positive),
     "sessions": Option("--sessions", "N", "sessions of each variant, side by side", positive),
@@ -110,6 +113,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         if value is not None:
             os.environ[VARIABLES[field]] = str(value)
     settings = from_environment()
+    described(settings.model, settings.onnx_names)
     # SIGINT too: a shell script starts what it runs in the background with that ignored.
     before = {
         number: signal.signal(number, signal.default_int_handler)
@@ -135,7 +139,7 @@ def _default(field: str) -> str:
     value = getattr(Settings(), field)
     if isinstance(value, tuple):
         return ",".join(value) or "none"
-    return "none" if value is None else f"{value}"
+    return "none" if value in (None, "") else f"{value}"
 
 
 def _port(text: str) -> int:
