@@ -20,6 +20,10 @@ class ArtifactError(SseptError):
     """A model file that cannot be used, or is not the one that its manifest describes."""
 
 
+class ScoresError(SseptError, ValueError):
+    """Scores that have no ranking, since some are NaN: a fault of the model that gave them."""
+
+
 class ProviderError(SseptError):
     """An execution provider that is not installed, refuses its options or cannot run a model."""
 

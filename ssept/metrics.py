@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssept.errors import ScoresError
 from ssept.estimate import Estimate
 
 FloatArray = NDArray[np.float64]
@@ -41,7 +42,8 @@ def midranks(
         float64[B], 1 = best, ties at mid-rank.
 
     Raises:
-        ValueError: a NaN score, or a target that is no item.
+        ScoresError: a NaN score.
+        ValueError: a target that is no item.
     """
     _check_ids(target, scores.shape[1], "target")
     # The maximum is NaN where any score is, and needs no second matrix.
@@ -87,7 +89,7 @@ def sampled_ranks(
     _check_ids(negatives, scores.shape[1], "negative")
     clash = np.flatnonzero((negatives == target[:, None]).any(axis=1))
     if clash.size:
-        raise ValueError(f"row {clash[0]}: the target {target[clash[0]]} is among its negatives")
+        raise ScoresError(f"row {clash[0]}: the target {target[clash[0]]} is among its negatives")
     own = np.take_along_axis(scores, target[:, None], axis=1)
     others = np.take_along_axis(scores, negatives, axis=1)
     _check_numbers(np.concatenate([own, others], axis=1).max(axis=1))
@@ -122,7 +124,7 @@ def sample_negatives(
     for row, (history, own) in enumerate(zip(seen, target, strict=True)):
         ids = np.asarray(history, dtype=np.int64)
         if ids.size and not 0 <= ids.min() <= ids.max() <= items:
-            raise ValueError(f"row {row}: a seen id lies outside the catalog 0..{items}")
+            raise ScoresError(f"row {row}: a seen id lies outside the catalog 0..{items}")
         free = np.ones(items + 1, dtype=np.bool_)
         free[0] = free[own] = False
         free[ids] = False
@@ -249,7 +251,10 @@ def _check_ids(ids: IntArray, columns: int, name: str) -> None:
 
 
 def _check_numbers(row_maximum: NDArray[np.floating[Any]]) -> None:
-    """Raise a ValueError naming the first row whose maximum, and so one of its scores, is NaN."""
+    """Raise a ScoresError naming the first row whose maximum, and so one of its scores, is NaN."""
     rows = np.flatnonzero(np.isnan(row_maximum))
     if rows.size:
-        raise ValueError(f"row {rows[0]} holds NaN scores: such a row has no ranking")
+        raise ScoresError(
+            f"row {rows[0]} holds NaN scores: such a row has no ranking; train or export the model "
+            "again"
+        )

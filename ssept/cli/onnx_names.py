@@ -11,9 +11,9 @@ from ssept.files.kinds import is_onnx
 from ssept.providers.onnx.names import FORM, OPTION, VARIABLE, read_names
 
 HELP = (
-    "what an ONNX file calls its inputs and output, where they cannot be found; the longest "
-    f"sequence, where it runs any; padding=0 for scores whose column 0 is none of an item (default: "
-    f"what {VARIABLE} says)"
+    "what an ONNX file calls its inputs and output, where that cannot be found; its longest "
+    "sequence, where it runs any; padding=0 where column 0 of its scores is the padding and that "
+    f"cannot be found (default: what {VARIABLE} says)"
 )
 
 

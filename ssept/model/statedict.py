@@ -1,4 +1,4 @@
-"""State dicts of others: read without pickle, unwrapped, and sizes taken from the tensors' shapes."""
+"""State dicts of others: read without pickle, unwrapped, sizes taken from the tensors' shapes."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -87,11 +87,12 @@ def filled(path: Path, config: SSEPTConfig, tensors: dict[str, Tensor]) -> SSEPT
 def _check_values(path: Path, tensors: dict[str, Tensor]) -> None:
     """Refuse tensors of another kind than floats, and values that float32 does not hold."""
     for name, tensor in tensors.items():
-        kind = str(tensor.dtype).removeprefix("torch.")
-        if not tensor.dtype.is_floating_point:
+        kind = f"{tensor.dtype} {tensor.layout} {tensor.device}".replace("torch.", "")
+        plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+        if not (plain and tensor.dtype.is_floating_point):
             raise CheckpointError(
-                f"{path}: {name} is {kind}; expected floating-point weights, such as float32: save "
-                "the network as it was trained, not one that was quantized or cast"
+                f"{path}: {name} is {kind}; expected dense floating-point weights, as float32: "
+                "save the network as it was trained, not one that was quantized or cast"
             )
         if bad := int((~tensor.float().isfinite()).sum()):
             raise CheckpointError(
@@ -103,9 +104,8 @@ def _check_values(path: Path, tensors: dict[str, Tensor]) -> None:
 def _read(path: Path) -> tuple[dict[str, Tensor], int | None]:
     """Read the tensors by the network's own keys, and the number of heads if the file says it."""
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
+        with path.open("rb") as file:  # by its name, torch would take it for something else
+            value = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken pickle can raise anything
         raise CheckpointError(
             f"{path}: not a state dict that loads without running code: it is cut off or broken, "
@@ -119,8 +119,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], int | None]:
         )
     if len(dicts) > 1:
         raise CheckpointError(
-            f"{path}: has {len(dicts)} state dicts with a table {TABLE}; expected one: save that of "
-            "the network to measure by itself"
+            f"{path}: has {len(dicts)} state dicts with a table {TABLE}; expected one: save that "
+            "of the network to measure by itself"
         )
     tensors = _unwrapped(path, dicts[0])
     _check_sizes(path, tensors.values())
@@ -151,19 +151,18 @@ def _plain(key: object) -> str:
 
 def _unwrapped(path: Path, state: Mapping[Any, Any]) -> dict[str, Tensor]:
     """Return the tensors by the network's own keys, wherever the network is in the module."""
-    tables = [_plain(key) for key, value in state.items() if _is_table((key, value))]
+    tables = [str(key) for key, value in state.items() if _is_table((key, value))]
     if len(tables) > 1:
         raise CheckpointError(
             f"{path}: has {len(tables)} tables, {_few(tables)}; expected one network: save that "
             "to measure by itself"
         )
-    prefix = tables[0].removesuffix(TABLE)
-    own = {_plain(key): value for key, value in state.items() if _plain(key).startswith(prefix)}
-    if wrong := [key for key, value in own.items() if not isinstance(value, Tensor)]:
-        raise CheckpointError(
-            f"{path}: {_few(wrong)} is no tensor; save `model.state_dict()` by itself"
-        )
-    return {key.removeprefix(prefix): tensor for key, tensor in own.items()}
+    prefix = tables[0][: tables[0].rindex(TABLE.partition(".")[0])]
+    return {
+        _plain(str(key).removeprefix(prefix)): value
+        for key, value in state.items()
+        if isinstance(value, Tensor) and str(key).startswith(prefix)
+    }
 
 
 def _heads(path: Path, value: object) -> int | None:

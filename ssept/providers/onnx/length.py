@@ -76,8 +76,9 @@ def _padded(run: Run, length: int) -> float:
     """How much one item of padding on the left changes the scores, as a share of their range."""
     shorter = _sequence(2, length - 1)
     scores = run(shorter)[:, 1:]
-    changes = run(np.pad(shorter, ((0, 0), (1, 0))))[:, 1:] - scores
-    return float(np.abs(changes).max() / (np.ptp(scores) or 1))
+    padded = run(np.pad(shorter, ((0, 0), (1, 0))))[:, 1:]
+    with np.errstate(invalid="ignore"):  # of scores that are not finite, which is looked at later
+        return float(np.abs(padded - scores).max() / (np.ptp(scores) or 1))
 
 
 def _sequence(first: int, length: int) -> Ids:

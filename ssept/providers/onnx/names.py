@@ -1,4 +1,4 @@
-"""The role of each input and output of an ONNX file: given by the user, or found by name or shape."""
+"""The roles of an ONNX file's inputs and outputs: given by the user, or found by name or shape."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -35,9 +35,9 @@ def read_names(text: str) -> dict[str, str]:
     """
     if not text:
         return {}
-    pairs = [tuple(map(str.strip, pair.partition("=")[::2])) for pair in text.split(",")]
-    names = dict(pairs)
-    if len(names) < len(pairs) or not all(map(all, pairs)):
+    parts = [part.partition("=") for part in text.split(",")]
+    names = {role.strip(): name.strip() for role, _, name in parts}
+    if len(names) < len(parts) or not all(names) or not all(names.values()):
         raise ArtifactError(f"{text[:MOST_SHOWN]!r}: expected {FORM}, or some of them")
     check_names(names)
     return names
