@@ -12,6 +12,7 @@ import pytest
 import ssept
 from ssept.cli import main
 from ssept.errors import ArtifactError, ProviderError, SseptError
+from ssept.manifests import read_artifacts
 from ssept.providers.onnx.file import describe
 from ssept.providers.onnx.names import FORM, VARIABLE, read_names
 from ssept.variants import build
@@ -271,3 +272,8 @@ def test_half_an_onnx_file(tmp_path: Path, part: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * part)])
     refused(path)
+
+
+def test_a_file_in_place_of_a_folder_of_artifacts(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="is a file; expected a folder that `ssept build"):
+        read_artifacts(write(tmp_path / "x.onnx"))
