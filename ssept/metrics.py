@@ -89,7 +89,7 @@ def sampled_ranks(
     _check_ids(negatives, scores.shape[1], "negative")
     clash = np.flatnonzero((negatives == target[:, None]).any(axis=1))
     if clash.size:
-        raise ValueError(f"row {clash[0]}: the target {target[clash[0]]} is among its negatives")
+        raise MetricsError(f"row {clash[0]}: the target {target[clash[0]]} is among its negatives")
     own = np.take_along_axis(scores, target[:, None], axis=1)
     others = np.take_along_axis(scores, negatives, axis=1)
     _check_numbers(np.concatenate([own, others], axis=1).max(axis=1))
@@ -124,7 +124,7 @@ def sample_negatives(
     for row, (history, own) in enumerate(zip(seen, target, strict=True)):
         ids = np.asarray(history, dtype=np.int64)
         if ids.size and not 0 <= ids.min() <= ids.max() <= items:
-            raise ValueError(f"row {row}: a seen id lies outside the catalog 0..{items}")
+            raise MetricsError(f"row {row}: a seen id lies outside the catalog 0..{items}")
         free = np.ones(items + 1, dtype=np.bool_)
         free[0] = free[own] = False
         free[ids] = False
@@ -255,4 +255,7 @@ def _check_numbers(row_maximum: NDArray[np.floating[Any]]) -> None:
     """Raise a MetricsError naming the first row whose maximum, and so one of its scores, is NaN."""
     rows = np.flatnonzero(np.isnan(row_maximum))
     if rows.size:
-        raise MetricsError(f"row {rows[0]} holds NaN scores: such a row has no ranking")
+        raise MetricsError(
+            f"row {rows[0]} holds NaN scores: such a row has no ranking; train or export the model "
+            "again"
+        )

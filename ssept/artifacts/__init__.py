@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ssept.errors import ArtifactError
 from ssept.files import sha256, sha256_json
+from ssept.files.kinds import ONNX, kind_of
 from ssept.files.onnx_external import external_files
 
 SEED = 0
@@ -137,12 +138,21 @@ def model_files(path: Path, format: str = "onnx") -> list[Path]:
     """Return a model's file and, for ONNX, the files beside it that hold its tensors.
 
     To be asked before a runtime loads the file: runtimes open what it names, wherever that is.
+    A file that is something else is described by its content, not by its name.
 
     Raises:
         ArtifactError: it has tensors elsewhere than in regular files beside it, or is no ONNX file.
     """
+    if format != "onnx":
+        return [path]
     try:
-        return [path, *(external_files(path) if format == "onnx" else ())]
+        kind = kind_of(path)
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not an ONNX file: {error}") from error
+    if kind != ONNX:
+        raise ArtifactError(f"{path}: not an ONNX file, but a {kind}")
+    try:
+        return [path, *external_files(path)]
     except ValueError as error:
         raise ArtifactError(str(error)) from error
 

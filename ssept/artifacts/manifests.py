@@ -154,6 +154,10 @@ def read_artifacts(folder: Path) -> dict[str, Artifact]:
             the one that it describes.
     """
     manifest = folder / MANIFEST
+    if folder.exists() and not folder.is_dir():
+        raise ArtifactError(
+            f"{folder}: is a file; expected a folder that `ssept build --out` wrote"
+        )
     if not manifest.is_file():
         raise ArtifactError(f"{folder}: has no {MANIFEST}; `ssept build --out {folder}` writes one")
     try:

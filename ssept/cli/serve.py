@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ssept.cli.arguments import milliseconds, positive
+from ssept.cli.onnx_names import described
 from ssept.errors import SseptError
 from ssept.measure.settings import default_path
+from ssept.providers.onnx.names import FORM, OPTION
 from ssept.serving.settings import VARIABLES, ServerSettings, from_environment
 from ssept.signals import interrupted_by
 
@@ -39,6 +41,7 @@ OPTIONS = {
         "NAMES",
         "one or several, separated by commas; the first is the default of requests",
     ),
+    "onnx_names": Option(OPTION, FORM, "what an ONNX file calls its inputs and output"),
     "provider": Option("--provider", "NAME", "the provider that runs the variants"),
     "threads": Option("--threads", "N", "threads of each session", positive),
     "sessions": Option("--sessions", "N", "sessions of each variant, side by side", positive),
@@ -118,6 +121,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         if value is not None:
             os.environ[VARIABLES[field]] = str(value)
     settings = from_environment()
+    described(settings.model, settings.onnx_names)
     # SIGINT too: a shell script starts its background commands with SIGINT ignored.
     with (
         interrupted_by(signal.SIGINT, signal.SIGTERM),
@@ -139,7 +143,7 @@ def _default(field: str) -> str:
     value = getattr(ServerSettings(), field)
     if isinstance(value, tuple):
         return ",".join(value) or "none"
-    return "none" if value is None else f"{value}"
+    return "none" if value in (None, "") else f"{value}"
 
 
 def _port(text: str) -> int:

@@ -14,9 +14,17 @@ from safetensors.torch import save_file
 from ssept.errors import CheckpointError
 from ssept.files import written_file
 from ssept.model.network import SSEPT, SSEPTConfig
-from ssept.model.statedict import filled, load_network
-from ssept.model.store import ID_MAPS, METADATA_KEY, SCHEMA, STATE_DICT_SUFFIXES, read_about
+from ssept.model.statedict import UNKNOWN_DATA, filled, load_network
+from ssept.model.store import (
+    ID_MAPS,
+    METADATA_KEY,
+    SCHEMA,
+    check_ids,
+    is_state_dict,
+    read_about,
+)
 
+MOST_SAID = 200  # of another library's words
 Ids = npt.NDArray[np.int64]
 
 
@@ -59,9 +67,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: the file is missing, truncated, or not one of ours.
     """
+    if is_state_dict(path):
+        return _adopted(path)
     about = read_about(path)
-    if path.suffix in STATE_DICT_SUFFIXES:
-        return _adopted(path, about)
     try:
         config = SSEPTConfig(**about["config"])
         with safe_open(path, "pt") as file:
@@ -69,14 +77,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ids = {name: tensors.pop(name).numpy() for name in ID_MAPS}
         model = filled(path, config, tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint of ssept: {error}") from error
+        reason = " ".join(str(error).split())[:MOST_SAID]
+        raise CheckpointError(f"{path}: not a checkpoint of ssept: {reason}") from error
+    check_ids(path, about, *ids.values())
     return Checkpoint(
         model.eval(), about["data"], ids["user_ids"], ids["item_ids"], about.get("training", {})
     )
 
 
-def _adopted(path: Path, about: dict[str, Any]) -> Checkpoint:
+def _adopted(path: Path) -> Checkpoint:
     """Make a checkpoint of a bare state dict: its ids are the catalog's own, its data unknown."""
     model = load_network(path)
     users, items = (np.arange(1, n + 1) for n in (model.config.users, model.config.items))
-    return Checkpoint(model.eval(), about["data"], users, items, {})
+    return Checkpoint(model.eval(), UNKNOWN_DATA, users, items, {})

@@ -1,23 +1,25 @@
-"""Bare state dicts of others (`.pth`): read without pickle, sizes from the tensors' shapes."""
+"""State dicts of others: read without pickle, unwrapped, sizes taken from the tensors' shapes."""
 
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ssept.errors import CheckpointError
-from ssept.files import opened_zip
 from ssept.model.network import SSEPT, SSEPTConfig
 
-# Where training scripts put the state dict when they save more than it.
-WRAPPERS = ("state_dict", "model_state_dict", "model")
+TABLE = "item.weight"
+# What wrappers of modules put into keys: DataParallel, torch.compile, FSDP, activation checkpoints.
+WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+DEEPEST = 8  # dicts within one another
+HEADS = ("heads", "num_heads", "n_heads", "n_head", "nhead")
+HOW_TO_SAVE = 'torch.save({"state_dict": model.state_dict(), "heads": N}, FILE)'
+UNKNOWN_DATA = {"name": "unknown", "data_hash": ""}
 FEW_NUMBERS = 1_000_000
-PARALLEL_PREFIX = "module."  # torch.nn.DataParallel and DistributedDataParallel
+FEW_KEYS, LONGEST_KEY = 5, 60  # in a message
 
 
 def about_state_dict(path: Path) -> dict[str, Any]:
@@ -26,21 +28,25 @@ def about_state_dict(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: as `load_network`.
     """
-    config = asdict(_config(path, _read(path)))
-    return {"config": config, "data": {"name": "unknown", "data_hash": ""}, "training": {}}
+    tensors, heads = _read(path)
+    config = asdict(_config(path, tensors, heads))
+    _check_heads(path, heads)
+    return {"config": config, "data": UNKNOWN_DATA, "training": {}}
 
 
 def load_network(path: Path) -> SSEPT:
-    """Load the network of a state dict, also of one inside a dict or saved by DataParallel.
+    """Load the network of a state dict, also of one inside of dicts, or of a wrapped module.
 
-    The number of heads leaves no trace in the tensors: it is taken to be 1.
+    The number of heads leaves no trace in the tensors, so the file has to say it, see HOW_TO_SAVE.
 
     Raises:
-        CheckpointError: the file is no state dict, would run code when loaded, or its keys or
-            shapes are not those of the network; names the keys.
+        CheckpointError: the file is no state dict, would run code when loaded, does not say its
+            number of heads, or its keys, shapes or values are not those of the network.
     """
-    tensors = _read(path)
-    return filled(path, _config(path, tensors), tensors)
+    tensors, heads = _read(path)
+    network = filled(path, _config(path, tensors, heads), tensors)
+    _check_heads(path, heads)  # last, as the least that may be wrong
+    return network
 
 
 def filled(path: Path, config: SSEPTConfig, tensors: dict[str, Tensor]) -> SSEPT:
@@ -50,7 +56,7 @@ def filled(path: Path, config: SSEPTConfig, tensors: dict[str, Tensor]) -> SSEPT
     be named that are missing. Made without memory, on torch's device "meta", it took 2 s more.
 
     Raises:
-        CheckpointError: keys or shapes are not those of the network; names the keys.
+        CheckpointError: keys, shapes or values are not those of the network; names the keys.
     """
     blocks, numbers = _blocks(tensors), sum(tensor.numel() for tensor in tensors.values())
     if config.blocks != blocks or config.parameters > max(2 * numbers, FEW_NUMBERS):
@@ -71,28 +77,114 @@ def filled(path: Path, config: SSEPTConfig, tensors: dict[str, Tensor]) -> SSEPT
     ]
     if missing or extra or shapes:
         lists = (("missing", missing), ("not expected", extra), ("of another shape", shapes))
-        faults = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in lists if keys)
+        faults = "; ".join(f"{name}: {_few(keys)}" for name, keys in lists if keys)
         raise CheckpointError(f"{path}: not the keys of SSE-PT: {faults}")
+    _check_values(path, tensors)
     model.load_state_dict(tensors)
     return model
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _check_values(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Refuse tensors of another kind than floats, and values that float32 does not hold."""
+    for name, tensor in tensors.items():
+        kind = f"{tensor.dtype} {tensor.layout} {tensor.device}".replace("torch.", "")
+        plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+        if not (plain and tensor.dtype.is_floating_point):
+            raise CheckpointError(
+                f"{path}: {name} is {kind}; expected dense floating-point weights, as float32: "
+                "save the network as it was trained, not one that was quantized or cast"
+            )
+        if bad := int((~tensor.float().isfinite()).sum()):
+            raise CheckpointError(
+                f"{path}: {name} has {bad:,} values that are NaN or infinite in float32, of "
+                f"{tensor.numel():,}; train it again, with a smaller learning rate"
+            )
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], int | None]:
+    """Read the tensors by the network's own keys, and the number of heads if the file says it."""
     try:
-        _check_stored(path)
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, KeyError, UnpicklingError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file:  # by its name, torch would take it for something else
+            value = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken pickle can raise anything
         raise CheckpointError(
-            f"{path}: not a state dict that loads without running code "
-            f"({str(error).splitlines()[0]}); save `model.state_dict()`"
+            f"{path}: not a state dict that loads without running code: it is cut off or broken, "
+            "or holds a whole module or other objects; save `model.state_dict()`"
         ) from error
-    for wrapper in WRAPPERS:
-        if isinstance(value, dict) and isinstance(value.get(wrapper), dict):
-            value = value[wrapper]
-    if not isinstance(value, dict) or not all(isinstance(v, Tensor) for v in value.values()):
-        raise CheckpointError(f"{path}: holds no state dict; save `model.state_dict()`")
-    _check_sizes(path, value.values())
-    return {str(key).removeprefix(PARALLEL_PREFIX): tensor for key, tensor in value.items()}
+    dicts = [each for each in _dicts(value) if any(map(_is_table, each.items()))]
+    if not dicts:
+        raise CheckpointError(
+            f"{path}: has no table {TABLE}; its keys are {_few(_keys(value)) or 'none'}; save "
+            "`model.state_dict()` of an SSE-PT network"
+        )
+    if len(dicts) > 1:
+        raise CheckpointError(
+            f"{path}: has {len(dicts)} state dicts with a table {TABLE}; expected one: save that "
+            "of the network to measure by itself"
+        )
+    tensors = _unwrapped(path, dicts[0])
+    _check_sizes(path, tensors.values())
+    return tensors, _heads(path, value)
+
+
+def _dicts(value: object, depth: int = 0) -> Iterator[Mapping[Any, Any]]:
+    """Iterate over the dicts that are there, each before those in it."""
+    if isinstance(value, Mapping) and depth < DEEPEST:
+        yield value
+        for each in value.values():
+            yield from _dicts(each, depth + 1)
+
+
+def _keys(value: object) -> list[str]:
+    return [str(key) for each in _dicts(value) for key in each]
+
+
+def _is_table(item: tuple[object, object]) -> bool:
+    key, value = item
+    return isinstance(value, Tensor) and f".{_plain(key)}".endswith(f".{TABLE}")
+
+
+def _plain(key: object) -> str:
+    """Return a key without what wrappers put into it."""
+    return ".".join(part for part in str(key).split(".") if part not in WRAPPERS)
+
+
+def _unwrapped(path: Path, state: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """Return the tensors by the network's own keys, wherever the network is in the module."""
+    tables = [str(key) for key, value in state.items() if _is_table((key, value))]
+    if len(tables) > 1:
+        raise CheckpointError(
+            f"{path}: has {len(tables)} tables, {_few(tables)}; expected one network: save that "
+            "to measure by itself"
+        )
+    prefix = tables[0][: tables[0].rindex(TABLE.partition(".")[0])]
+    return {
+        _plain(str(key).removeprefix(prefix)): value
+        for key, value in state.items()
+        if isinstance(value, Tensor) and str(key).startswith(prefix)
+    }
+
+
+def _heads(path: Path, value: object) -> int | None:
+    """Find the number of heads beside the state dict, as in the settings of a training script."""
+    found = {
+        number
+        for each in _dicts(value)
+        for name in HEADS
+        if isinstance(number := each.get(name), int) and not isinstance(number, bool)
+    }
+    if len(found) > 1:
+        numbers = ", ".join(map(str, sorted(found)))
+        raise CheckpointError(f"{path}: says {numbers} heads; save it with one: {HOW_TO_SAVE}")
+    return found.pop() if found else None
+
+
+def _check_heads(path: Path, heads: int | None) -> None:
+    if heads is None:
+        raise CheckpointError(
+            f"{path}: does not say its number of attention heads, which its tensors do not show; "
+            f"save it with that: {HOW_TO_SAVE}"
+        )
 
 
 def _check_sizes(path: Path, tensors: Iterable[Tensor]) -> None:
@@ -101,7 +193,7 @@ def _check_sizes(path: Path, tensors: Iterable[Tensor]) -> None:
     if size > path.stat().st_size or not all(tensor.numel() for tensor in tensors):
         raise CheckpointError(
             f"{path}: its tensors would have {size:,} bytes, or one has none at all, and the file "
-            f"{path.stat().st_size:,}; save contiguous tensors"
+            f"{path.stat().st_size:,}; save contiguous tensors, gathered from all processes"
         )
 
 
@@ -110,28 +202,29 @@ def _blocks(tensors: dict[str, Tensor]) -> int:
     return max(1, len({key.split(".")[1] for key in tensors if key.startswith("blocks.")}))
 
 
-def _check_stored(path: Path) -> None:
-    """Refuse a zip file with packed members: torch writes none, and a few bytes unpack to many."""
-    if zipfile.is_zipfile(path):
-        with opened_zip(path) as archive:
-            for member in archive.infolist():
-                if member.compress_type != zipfile.ZIP_STORED:
-                    raise zipfile.BadZipFile(f"{member.filename[:80]!r} in it is packed")
-
-
-def _config(path: Path, tensors: dict[str, Tensor]) -> SSEPTConfig:
+def _config(path: Path, tensors: dict[str, Tensor], heads: int | None) -> SSEPTConfig:
     tables = {name: tensors.get(f"{name}.weight") for name in ("item", "user", "position")}
     for name, table in tables.items():
         if table is None or table.dim() != 2:
             raise CheckpointError(
-                f"{path}: has no table {name}.weight; its keys are {', '.join(sorted(tensors))}"
+                f"{path}: has no table {name}.weight; its keys are {_few(sorted(tensors))}"
             )
     item, user, position = (table.shape for table in tables.values() if table is not None)
-    return SSEPTConfig(
-        users=user[0] - 1,
-        items=item[0] - 1,
-        item_dim=item[1],
-        user_dim=user[1],
-        max_length=position[0],
-        blocks=_blocks(tensors),
-    )
+    try:
+        return SSEPTConfig(
+            users=user[0] - 1,
+            items=item[0] - 1,
+            item_dim=item[1],
+            user_dim=user[1],
+            max_length=position[0],
+            blocks=_blocks(tensors),
+            heads=heads or 1,
+        )
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not the sizes of SSE-PT: {error}") from error
+
+
+def _few(keys: list[str]) -> str:
+    """List the first keys, shortened: a file may have any number of them, of any length."""
+    shown = ", ".join(key[:LONGEST_KEY] for key in keys[:FEW_KEYS])
+    return shown + (f" and {len(keys) - FEW_KEYS:,} more" if len(keys) > FEW_KEYS else "")

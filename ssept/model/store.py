@@ -9,13 +9,14 @@ import numpy as np
 from ssept.data.dataset import Ids, load_dataset
 from ssept.errors import CheckpointError
 from ssept.files import cache_folder
+from ssept.files.kinds import ONNX, STATE_DICT, kind_of
 from ssept.installation import shipped_folder
 
 SCHEMA = 1
 METADATA_KEY = "ssept"
 SUFFIX = ".safetensors"
 ID_MAPS = ("user_ids", "item_ids")
-STATE_DICT_SUFFIXES = (".pth", ".pt")
+SIZES = ("users", "items", "max_length")
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -24,13 +25,11 @@ def read_about(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing, truncated, or not one of ours.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint file")
-    if path.suffix in STATE_DICT_SUFFIXES:
+    # Imported here: small boards have artifacts, and neither checkpoints nor safetensors.
+    if is_state_dict(path):
         from ssept.model.statedict import about_state_dict
 
         return about_state_dict(path)
-    # Imported here: small boards have artifacts, and neither checkpoints nor safetensors.
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
@@ -44,19 +43,57 @@ def read_about(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
     except SafetensorError as error:
         raise CheckpointError(
-            f"{path}: not a whole safetensors file ({error}); copy or train it again"
+            f"{path}: not a whole safetensors file; copy or train it again"
         ) from error
     if METADATA_KEY not in metadata:
         raise CheckpointError(
             f"{path}: a safetensors file without ssept's metadata; expected one that "
             "`ssept train` wrote"
         )
-    about: dict[str, Any] = json.loads(metadata[METADATA_KEY])
-    if about.get("schema") != SCHEMA:
+    return _checked(path, metadata[METADATA_KEY])
+
+
+def _checked(path: Path, text: str) -> dict[str, Any]:
+    """Read ssept's metadata from their text, and check what every reader relies on."""
+    try:
+        about: dict[str, Any] = json.loads(text)
+        schema, config, data = about["schema"], about["config"], about["data"]
+        sizes = [config[name] for name in SIZES]
+        texts = [data[name] for name in ("name", "data_hash")]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"{path}: checkpoint schema {about.get('schema')}; this version reads {SCHEMA}"
+            f"{path}: its metadata {METADATA_KEY!r} are broken; copy or train it again"
+        ) from error
+    if schema != SCHEMA:
+        raise CheckpointError(
+            f"{path}: checkpoint schema {str(schema)[:20]}; this version reads {SCHEMA}"
+        )
+    whole = all(type(size) is int and size > 0 for size in sizes)
+    if not whole or not all(isinstance(each, str) for each in texts):
+        raise CheckpointError(
+            f"{path}: its metadata {METADATA_KEY!r} have {', '.join(SIZES)} that are no numbers "
+            "above 0, or no name and hash of its data; copy or train it again"
         )
     return about
+
+
+def is_state_dict(path: Path) -> bool:
+    """Whether a checkpoint is the state dict of another program, by its content.
+
+    Raises:
+        CheckpointError: it is no checkpoint at all; says what it is.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such checkpoint file")
+    try:
+        kind = kind_of(path)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not a whole checkpoint file: {error}") from error
+    if kind == ONNX:
+        raise CheckpointError(
+            f"{path}: is an {ONNX}; expected a checkpoint: one of `ssept train`, or a state dict"
+        )
+    return kind == STATE_DICT
 
 
 def read_ids(path: Path) -> tuple[Ids, Ids]:
@@ -69,8 +106,9 @@ def read_ids(path: Path) -> tuple[Ids, Ids]:
     Raises:
         CheckpointError: as `read_about`.
     """
-    config = read_about(path)["config"]
-    if path.suffix in STATE_DICT_SUFFIXES:
+    about = read_about(path)
+    config = about["config"]
+    if is_state_dict(path):
         return np.arange(1, config["users"] + 1), np.arange(1, config["items"] + 1)
     from safetensors import SafetensorError, safe_open
 
@@ -78,8 +116,25 @@ def read_ids(path: Path) -> tuple[Ids, Ids]:
         with safe_open(path, "numpy") as file:
             users, items = (file.get_tensor(name) for name in ID_MAPS)
     except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a checkpoint of ssept: {error}") from error
+        raise CheckpointError(
+            f"{path}: has no {' and '.join(ID_MAPS)}; copy or train it again"
+        ) from error
+    check_ids(path, about, users, items)
     return users, items
+
+
+def check_ids(path: Path, about: dict[str, Any], *ids: Ids) -> None:
+    """Refuse ids of users and items that are not one number for each.
+
+    Raises:
+        CheckpointError: as said.
+    """
+    for name, own, size in zip(ID_MAPS, ids, SIZES, strict=False):
+        if own.shape != (about["config"][size],) or own.dtype != np.int64:
+            raise CheckpointError(
+                f"{path}: {name} is {own.dtype}{list(own.shape)}; expected "
+                f"int64[{about['config'][size]}]: copy or train it again"
+            )
 
 
 def trained_folder() -> Path:

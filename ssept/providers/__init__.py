@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ssept.artifacts import ENCODER_AND_INDEX, Artifact
 from ssept.artifacts.manifests import read_artifacts
 from ssept.errors import ArtifactError, ProviderError, SseptError
+from ssept.files.kinds import is_onnx
 from ssept.providers.options import Value, declared, option_of, with_changes
 from ssept.providers.session import Session
 from ssept.variants import VARIANTS, build
@@ -177,18 +178,22 @@ def load(
     provider: str = "cpu",
     threads: int = 1,
     options: Mapping[str, Value] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Session:
     """Load a model on a provider.
 
     Args:
-        checkpoint_or_artifact: a checkpoint (`.safetensors`, or the state dict of a `.pth`),
-            whose variant is built if need be; a folder that `ssept build --out` wrote; an
-            ONNX file of any exporter (then `variant` says nothing); or an `Artifact`.
+        checkpoint_or_artifact: a checkpoint (of `ssept train`, or a state dict), whose variant is
+            built if need be; a folder that `ssept build --out` wrote; an ONNX file of any exporter
+            (then `variant` says nothing); or an `Artifact`. What a file is, its content decides.
         variant: a name in VARIANTS.
         provider: a name in PROVIDERS.
         threads: how many threads a call may use.
         options: the provider's options that override the defaults; `Provider.options()` of
             PROVIDERS names them.
+        names: what an ONNX file calls its inputs and output, where they cannot be found, as
+            `{"user": NAME, "sequence": NAME, "scores": NAME}`; also its `length`. None for what
+            the variable SSEPT_ONNX_NAMES says.
 
     Raises:
         SseptError: no such variant or provider, or one of its packages is missing.
@@ -202,18 +207,20 @@ def load(
     from ssept.providers.onnxruntime import check_one_onnxruntime
 
     check_one_onnxruntime()  # also for torch: results would name a version that is not there
-    artifact = _artifact(checkpoint_or_artifact, variant)
+    artifact = _artifact(checkpoint_or_artifact, variant, names)
     return PROVIDERS[provider].load(artifact, threads, options)
 
 
-def _artifact(source: str | Path | Artifact, variant: str) -> Artifact:
+def _artifact(
+    source: str | Path | Artifact, variant: str, names: Mapping[str, str] | None
+) -> Artifact:
     if isinstance(source, Artifact):
         return source
     path = Path(source)
-    if path.suffix == ".onnx":
+    if is_onnx(path):
         from ssept.providers.onnx.file import describe
 
-        return describe(path)
+        return describe(path, names)
     if path.is_dir():
         artifacts = read_artifacts(path)
         if variant not in artifacts:

@@ -40,6 +40,7 @@ class Session(ABC):
         self.artifact = artifact
         self.threads = threads
         self.finds_best = artifact.signature.topk
+        self._answered = False
 
     def scores(self, user: npt.ArrayLike, sequence: npt.ArrayLike) -> Scores:
         """Scores of the whole catalog.
@@ -111,7 +112,16 @@ class Session(ABC):
                 f"{self.artifact.path.name} gave scores {list(scores.shape)} for {len(users)} "
                 f"users; expected [{len(users)}, {self.artifact.model.items + 1}]"
             )
+        self._check_first(scores)
         return scores
+
+    def _check_first(self, scores: Scores) -> None:
+        """Refuse a model whose first scores are not finite; to look at all would be timed."""
+        if not self._answered and (problem := not_finite(scores)):
+            raise ProviderError(
+                f"{self.artifact.path}: the output of the model {problem}; train or build it again"
+            )
+        self._answered = True
 
     def _left_out(self, exclude: npt.ArrayLike | None, batch: int) -> Ids:
         """Check excluded ids: int64[B, E], E = 0 for none; 0 for an id of no item."""
@@ -149,6 +159,7 @@ class Session(ABC):
                 f"{self.artifact.path.name} gave ids {list(ids.shape)} and scores "
                 f"{list(scores.shape)} for {len(user)} users; expected [{len(user)}, {asked}]"
             )
+        self._check_first(scores)
         return (ids, scores) if self.ties_by_id else first_k(ids, scores, k)
 
     def _head(self, user: Ids, sequence: Ids, k: int, exclude: Ids) -> tuple[Ids, Scores]:
@@ -182,6 +193,17 @@ def within_32_bits(ids: Ids) -> Ids:
     if not (ids >> 31).any():  # where all are ids of items, or nearly
         return ids
     return np.where((ids >= -HALF) & (ids < HALF), ids, 0)
+
+
+def not_finite(scores: Scores) -> str:
+    """Say what is wrong with scores that are NaN or infinite, or "".
+
+    That of the padding, the first, may be anything, and that of an item -inf, the worst.
+    """
+    bad = ~(scores[:, 1:] < np.inf)
+    if not bad.any():
+        return ""
+    return f"has {bad.sum():,} scores of {bad.size:,} that are NaN or infinite"
 
 
 def top_k(scores: Scores, k: int) -> tuple[Ids, Scores]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ssept.errors import ServerError
+from ssept.errors import ArtifactError, ServerError
 from ssept.installation import shipped_checkpoint
 from ssept.measure.settings import Settings as SessionSettings
 from ssept.measure.settings import read_settings
 from ssept.providers import PROVIDERS, applicable
+from ssept.providers.onnx.names import read_names
 from ssept.variants import CUSTOM, VARIANTS
 
 DATA_VARIABLE = "MOVIELENS_DATA_DIR"
@@ -30,6 +31,8 @@ class ServerSettings:
         model: SSEPT_CHECKPOINT: a checkpoint, an ONNX file, or a folder of artifacts.
         variants: SSEPT_VARIANT: names separated by commas; the first answers unless a request
             asks for another one.
+        onnx_names: SSEPT_ONNX_NAMES: what an ONNX file calls its inputs and output, see
+            `ssept.providers.onnx.names`.
         provider: SSEPT_PROVIDER.
         threads: SSEPT_THREADS: that a session's call may use.
         sessions: SSEPT_SESSIONS: side by side, for each variant.
@@ -54,6 +57,7 @@ class ServerSettings:
 
     model: Path = DEFAULT_MODEL
     variants: tuple[str, ...] = ("fused_topk",)
+    onnx_names: str = ""
     provider: str = "cpu"
     threads: int = 1
     sessions: int = 1
@@ -169,6 +173,10 @@ def _check(settings: ServerSettings) -> None:
     if not settings.variants:
         raise ServerError(f"{VARIABLES['variants']} names no variant")
     _check_callers(settings)
+    try:
+        read_names(settings.onnx_names)
+    except ArtifactError as error:
+        raise ServerError(f"{VARIABLES['onnx_names']}: {error}") from error
 
 
 def _check_callers(settings: ServerSettings) -> None:

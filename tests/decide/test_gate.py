@@ -56,7 +56,7 @@ def oracle(path: Path, dataset: Dataset, missed: float) -> Path:
         "oracle",
         [
             helper.make_tensor_value_info("user", TensorProto.INT64, ["batch"]),
-            helper.make_tensor_value_info("sequence", TensorProto.INT64, ["batch", "length"]),
+            helper.make_tensor_value_info("sequence", TensorProto.INT64, ["batch", 50]),
         ],
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", dataset.items + 1])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],

@@ -54,7 +54,7 @@ def model_with(tensor: onnx.TensorProto, nodes: Any = (), **more: Any) -> onnx.M
         "small",
         [
             info("user", TensorProto.INT64, ["batch"]),
-            info("sequence", TensorProto.INT64, ["batch", "length"]),
+            info("sequence", TensorProto.INT64, ["batch", 50]),
         ],
         [info("scores", TensorProto.FLOAT, ["batch", ITEMS + 1])],
         initializers,

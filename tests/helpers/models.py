@@ -43,7 +43,7 @@ def quantized_model(path: Path, items: int) -> Path:
         "quantized",
         [
             helper.make_tensor_value_info("user", TensorProto.INT64, ["batch"]),
-            helper.make_tensor_value_info("sequence", TensorProto.INT64, ["batch", "length"]),
+            helper.make_tensor_value_info("sequence", TensorProto.INT64, ["batch", 50]),
         ],
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", items + 1])],
         [numpy_helper.from_array(value, name) for name, value in initializers.items()],

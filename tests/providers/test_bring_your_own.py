@@ -50,7 +50,8 @@ def test_a_pth_runs_as_its_checkpoint_does(
     prefix: str,
 ) -> None:
     own = {prefix + key: tensor for key, tensor in weights.items()}
-    torch.save({wrapper: own, "epoch": 3} if wrapper else own, tmp_path / "own.pth")
+    saved = {wrapper: own, "epoch": 3} if wrapper else own
+    torch.save(saved | {"heads": 1}, tmp_path / "own.pth")
     user, sequence = batch(np.random.default_rng(0), small.users, small.items, 3, 9)
     expected = ssept.load(small_checkpoint).scores(user, sequence)
     for variant, provider in (("torch", "torch"), ("onnx", "cpu")):
@@ -102,12 +103,12 @@ def test_a_pth_never_runs_code(tmp_path: Path) -> None:
 def test_a_pth_must_have_the_datas_sizes(
     tmp_path: Path, small: Dataset, small_checkpoint: Path, weights: dict[str, torch.Tensor]
 ) -> None:
-    torch.save(weights, tmp_path / "own.pth")
+    torch.save(weights | {"heads": 1}, tmp_path / "own.pth")
     chosen = checkpoint_for(small.data_hash, small.folder, tmp_path / "own.pth")
     assert chosen == tmp_path / "own.pth"
     other = Dataset(**vars(small) | {"item_ids": small.item_ids[:-1]})
     path = untrained(other, tmp_path / "other.safetensors")
-    torch.save(load_checkpoint(path).model.state_dict(), tmp_path / "other.pth")
+    torch.save({"heads": 1} | load_checkpoint(path).model.state_dict(), tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match="was not trained on them"):
         checkpoint_for(small.data_hash, small.folder, tmp_path / "other.pth")
 

@@ -282,7 +282,7 @@ def test_a_manifest_that_is_none(tmp_path: Path, text: str) -> None:
 def test_what_is_honest_still_loads(
     tmp_path: Path, small: Dataset, small_checkpoint: Path, artifact: Artifact
 ) -> None:
-    torch.save(weights(small_checkpoint), tmp_path / "own.pth")
+    torch.save(weights(small_checkpoint) | {"heads": 1}, tmp_path / "own.pth")
     assert load_checkpoint(tmp_path / "own.pth").model.config.items == small.items
     ids, _ = ssept.load(artifact, provider="faiss").recommend([1], [[1, 2]], 3)
     assert ids.shape == (1, 3)

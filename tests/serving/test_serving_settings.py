@@ -22,12 +22,14 @@ OTHERS = {
     "SSEPT_MAX_SEQUENCE": "60",
     "SSEPT_MAX_TOP_K": "20",
     "SSEPT_ALL_SCORES": "1",
+    "SSEPT_ONNX_NAMES": "user=who,length=24",
     "SSEPT_CORS_ORIGINS": "https://shop.example,http://127.0.0.1:3000",
     "SSEPT_ALLOWED_HOSTS": "shop.example,[2001:db8::1]",
 }
 READ = ServerSettings(
     model=Path("/models/other.safetensors"),
     variants=("fused_int8_topk", "onnx"),
+    onnx_names="user=who,length=24",
     provider="openvino",
     threads=2,
     sessions=3,
@@ -104,6 +106,7 @@ def test_a_time_that_is_none_is_refused(variable: str, text: str) -> None:
             {"SSEPT_VARIANT": "torch"},
             "^SSEPT_PROVIDER: cpu does not run torch; these do: torch",
         ),
+        ({"SSEPT_ONNX_NAMES": "users=who"}, "^SSEPT_ONNX_NAMES: no role 'users'"),
         ({"SSEPT_ALL_SCORES": "maybe"}, "^SSEPT_ALL_SCORES is 'maybe'; expected 0 or 1"),
         (
             {"SSEPT_CORS_ORIGINS": "shop.example"},

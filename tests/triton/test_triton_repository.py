@@ -340,7 +340,9 @@ def test_a_file_with_the_head_gives_the_best(
 ) -> None:
     file = build(small_checkpoint, "onnx_topk").path
     assert main(["triton", "repository", str(tmp_path), "--onnx", str(file), "--top-k", "3"]) == 0
-    assert not capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith(f"ssept: {file}: user=user, sequence=sequence, scores=scores; ")
+    assert said.endswith("sequences of at most 50\n")
     user, sequence = np.array([1, 2]), np.ones((2, 50), np.int64)
     ids, _ = ssept.load(file).recommend(user, sequence, 3)
     np.testing.assert_array_equal(ask(session_of(tmp_path), user, sequence)["topk_ids"], ids)

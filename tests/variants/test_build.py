@@ -351,7 +351,8 @@ def test_a_state_dict_that_was_calibrated_is_loaded_from_a_folder(
     fresh: Path, small_checkpoint: Path, small_folder: Path, tmp_path: Path
 ) -> None:
     path, out = tmp_path / "own.pth", tmp_path / "out"
-    torch.save(load_checkpoint(small_checkpoint).model.state_dict(), path)
+    weights = load_checkpoint(small_checkpoint).model.state_dict()
+    torch.save({"state_dict": weights, "heads": 1}, path)
     assert ssept_build(path, "ort_static", "--data", small_folder, "--out", out) == 0
     with pytest.raises(DataError, match=r"--data DIR --out FOLDER`.* load it from there"):
         ssept.load(path, "ort_static")

@@ -205,7 +205,8 @@ def test_other_data_are_refused(small: Dataset, tmp_path: Path) -> None:
 def test_a_bare_state_dict_is_calibrated_on_what_it_is_given(
     small: Dataset, small_folder: Path, small_checkpoint: Path, tmp_path: Path
 ) -> None:
-    torch.save(load_checkpoint(small_checkpoint).model.state_dict(), tmp_path / "own.pth")
+    weights = load_checkpoint(small_checkpoint).model.state_dict()
+    torch.save({"state_dict": weights, "heads": 1}, tmp_path / "own.pth")
     with pytest.raises(DataError, match=r"own's data, unknown \(no hash\)"):
         build(tmp_path / "own.pth", "ort_static")
     artifact = build(tmp_path / "own.pth", "ort_static", small_folder)

@@ -15,12 +15,14 @@ from ssept.artifacts.manifests import read_artifacts
 from ssept.cli.arguments import positive, positives, seconds, share, some_names
 from ssept.cli.decide import gate_self_test
 from ssept.cli.measuring import add_data_dir
+from ssept.cli.onnx_names import add_onnx_names, described
 from ssept.data.dataset import data_hash, load_dataset
 from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
 from ssept.errors import GateError
 from ssept.expressions import chosen
 from ssept.files import write_json, written_file
+from ssept.files.kinds import is_onnx
 from ssept.model.store import checkpoint_for
 from ssept.signals import interrupted_by
 from ssept.variants import CUSTOM
@@ -109,6 +111,8 @@ def _add_cells(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="checkpoint that revisions build their variants from (default: the one of the data)",
     )
+    add_onnx_names(parser)
+    add_onnx_names(parser, "--head-onnx-names", "the same of HEAD, where it differs")
     add_data_dir(parser, "data for the accuracy")
 
 
@@ -171,8 +175,11 @@ def _gate(arguments: argparse.Namespace) -> int:
         with interrupted_by(signal.SIGTERM), ExitStack() as stack:
             extras = _extras()
             base, head = (
-                stack.enter_context(opened(text, extras=extras))
-                for text in (arguments.base, arguments.head)
+                stack.enter_context(opened(text, extras=extras, onnx_names=names))
+                for text, names in (
+                    (arguments.base, arguments.onnx_names or ""),
+                    (arguments.head, arguments.head_onnx_names or arguments.onnx_names or ""),
+                )
             )
             suite = _suite(arguments, base, head)
             with tqdm(desc="gate", unit="pass", file=sys.stderr, disable=None) as bar:
@@ -234,7 +241,7 @@ def _cells(arguments: argparse.Namespace, base: "Side", head: "Side") -> list["G
 
 def _variants(arguments: argparse.Namespace, sides: Sequence["Side"]) -> list[str]:
     """Return the variants that were given, or else those of the sides' models."""
-    files = [side for side in sides if side.model and side.model.suffix == ".onnx"]
+    files = [side for side in sides if side.model and is_onnx(side.model)]
     if len(files) == 1:
         raise GateError(
             f"{files[0].name} is an ONNX file, and the other side is none: give two ONNX files, or "
@@ -243,6 +250,8 @@ def _variants(arguments: argparse.Namespace, sides: Sequence["Side"]) -> list[st
     if files:
         if arguments.variants not in (None, [CUSTOM]):
             raise GateError(f"--variants: an ONNX file has no variants; it is called {CUSTOM}")
+        for side in files:
+            described(side.model or Path(), side.onnx_names or None)
         return [CUSTOM]
     if arguments.variants:
         return list(arguments.variants)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ssept.cli.arguments import positive, seconds
+from ssept.cli.onnx_names import add_onnx_names, described
 from ssept.errors import SseptError
 from ssept.installation import shipped_checkpoint
 from ssept.measure.settings import Settings, default_path, write_settings
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a checkpoint, an ONNX file, or a folder of artifacts",
     )
+    add_onnx_names(parser)
     parser.add_argument(
         "--objective",
         choices=OBJECTIVES,
@@ -50,7 +52,8 @@ def _tune(arguments: argparse.Namespace) -> None:
     except ImportError as error:
         raise SseptError(f"tuning needs {error.name}: install the tune extra") from error
 
-    artifact = load(arguments.model, arguments.variant, arguments.provider).artifact
+    model = described(arguments.model, arguments.onnx_names) or arguments.model
+    artifact = load(model, arguments.variant, arguments.provider).artifact
     batches = BATCHES if arguments.objective == "throughput" else (arguments.batch,)
     found = tune(
         artifact,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ssept.artifacts import Artifact
 from ssept.cli.arguments import positive, positives
+from ssept.cli.onnx_names import add_onnx_names, described
 from ssept.errors import SseptError
 from ssept.installation import SHIPPED, shipped_checkpoint
 from ssept.serving.interface import DEFAULT_K, MODEL
@@ -57,6 +58,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--onnx", type=Path, metavar="FILE", help="an ONNX file instead of a checkpoint"
     )
+    add_onnx_names(parser)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -180,9 +182,9 @@ def _artifact(arguments: argparse.Namespace) -> Artifact:
     if arguments.onnx:
         if arguments.checkpoint or arguments.variant:
             raise SseptError("--onnx takes neither --checkpoint nor --variant: it is a whole model")
-        from ssept.providers.onnx.file import describe
-
-        return describe(arguments.onnx)
+        if not (artifact := described(arguments.onnx, arguments.onnx_names)):
+            raise SseptError(f"--onnx {arguments.onnx}: is not an ONNX file; expected one")
+        return artifact
     variant = arguments.variant or DEFAULT_VARIANT
     if variant not in SERVABLE:
         raise SseptError(f"--variant {variant}: expected one of {', '.join(SERVABLE)}")

@@ -1,70 +1,65 @@
-"""ONNX files of any exporter: the role of each input is found in the file, or given."""
+"""ONNX files of any exporter: described by their names, and by what they answer."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ssept.artifacts import (
-    EXCLUDE,
-    TOPK_IDS,
-    TOPK_SCORES,
-    Artifact,
-    K,
-    Model,
-    Signature,
-    artifact_of,
-    model_files,
-)
+from ssept.artifacts import Artifact, Model, Signature, artifact_of, model_files
 from ssept.errors import ArtifactError
-from ssept.providers.onnx.session import cpu_session, feeds, refusals
+from ssept.providers.onnx.length import longest
+from ssept.providers.onnx.names import (
+    ASK,
+    LENGTH,
+    PADDING,
+    VARIABLE,
+    check_names,
+    read_names,
+    signature_of,
+)
+from ssept.providers.onnx.session import cpu_session, feeds, first_line, refusals
 from ssept.providers.onnxruntime import check_one_onnxruntime
+from ssept.providers.session import Ids, Scores, not_finite
 from ssept.variants import CUSTOM
 
-INTEGERS = {"tensor(int64)": "int64", "tensor(int32)": "int32"}
-HEAD_INPUTS = {K: ("tensor(int64)", 1), EXCLUDE: ("tensor(int64)", 2)}
-HEAD_OUTPUTS = {TOPK_IDS: ("tensor(int64)", 2), TOPK_SCORES: ("tensor(float)", 2)}
-ROLES = ("user", "sequence", "scores")
-MAX_LENGTH = 50
+SOME = 3  # sequences in a batch, which no exporter takes as the example
 
 
-def describe(path: Path, names: dict[str, str] | None = None, users: int = 0) -> Artifact:
-    """Describe an ONNX file as an artifact; one inference counts the items that it scores.
+def describe(path: Path, names: Mapping[str, str] | None = None, users: int = 0) -> Artifact:
+    """Describe an ONNX file as an artifact; a few inferences show what it does not say.
 
     Args:
         path: the file. It takes users [batch] or [batch, 1] and sequences [batch, length], both
             int64 or both int32, and gives scores float32[batch, items + 1] whose column 0 is
             padding. It may also have the top-k head, see `Signature.topk`.
-        names: the file's own names of "user", "sequence" and "scores"; those left out are found
-            by their ranks.
+        names: what it calls them, and what cannot be found, see `ssept.providers.onnx.names`;
+            None for what the variable SSEPT_ONNX_NAMES says.
         users: the number of its users, which the file does not contain.
 
     Raises:
         ArtifactError: the file is missing or broken, has tensors elsewhere than in regular files
-            beside it, or its inputs and outputs are not as above.
+            beside it, its inputs and outputs are not as above, or it has to be said what they are.
     """
     if not path.is_file():
         raise ArtifactError(f"{path}: no such ONNX file")
     model_files(path)
     check_one_onnxruntime()
-    session = _open(path)
-    signature = _signature(path, session, names or {})
-    length = signature.length or MAX_LENGTH
-    sequence = np.ones((1, length), dtype=np.int64)
-    (scores,) = session.run([signature.scores], feeds(signature, sequence[:, 0], sequence))
-    if scores.ndim != 2 or scores.dtype != np.float32 or scores.shape[1] < 2:
-        raise ArtifactError(
-            f"{path}: {signature.scores} is {scores.dtype}{list(scores.shape)}; expected "
-            "float32[batch, items + 1]"
-        )
+    try:
+        given = read_names(os.environ.get(VARIABLE, "")) if names is None else names
+        check_names(given)
+        signature, items, length = _looked_at(_open(path), given)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
     model = Model(
         checkpoint=path.stem,
         checkpoint_sha256="",
         data_name="",
         data_hash="",
         users=users,
-        items=scores.shape[1] - 1,
+        items=items,
         max_length=length,
     )
     artifact = artifact_of(path, CUSTOM, "onnx", model, {}, signature)
@@ -72,85 +67,87 @@ def describe(path: Path, names: dict[str, str] | None = None, users: int = 0) ->
     return replace(artifact, model=replace(model, checkpoint_sha256=checkpoint_sha256))
 
 
+def interpretation(artifact: Artifact) -> str:
+    """Write how the inputs and the output of an ONNX file are understood, in one line."""
+    signature, model = artifact.signature, artifact.model
+    return (
+        f"{artifact.path}: user={signature.user}, sequence={signature.sequence}, "
+        f"scores={signature.scores}; {model.items} items behind the padding, sequences of at most "
+        f"{model.max_length}"
+    )
+
+
 def _open(path: Path) -> Any:
     try:
         return cpu_session(path, optimized=True)
     except refusals() as error:
-        raise ArtifactError(
-            f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}"
-        ) from error
+        raise ArtifactError(f"ONNX Runtime cannot load it: {first_line(error)}") from error
 
 
-def _signature(path: Path, session: Any, names: dict[str, str]) -> Signature:
-    unknown = sorted(names.keys() - set(ROLES))
-    if unknown:
-        raise ArtifactError(f"{path}: no role {unknown[0]!r}; there are {', '.join(ROLES)}")
-    inputs = {value.name: value for value in session.get_inputs()}
-    outputs = {value.name: value for value in session.get_outputs()}
-    for role, name in names.items():
-        have = outputs if role == "scores" else inputs
-        if name not in have:
-            raise ArtifactError(f"{path}: has no {name!r} for {role}; it has {', '.join(have)}")
-    topk = _without_head(path, inputs, outputs)
-    user, sequence = _inputs(path, inputs, names)
-    types = {INTEGERS.get(inputs[name].type) for name in (user, sequence)}
-    (dtype,) = types if len(types) == 1 else (None,)
-    if dtype is None:
-        kinds = ", ".join(f"{name}: {inputs[name].type}" for name in (user, sequence))
-        raise ArtifactError(f"{path}: {kinds}; expected both int64 or both int32")
-    batch, length = inputs[sequence].shape
-    if isinstance(batch, int):
-        raise ArtifactError(
-            f"{path}: takes batches of {batch} only; export it with a dynamic batch axis"
+def _looked_at(session: Any, names: Mapping[str, str]) -> tuple[Signature, int, int]:
+    """Find a file's signature, the number of its items and its longest sequence."""
+    signature = signature_of(session, names)
+    trial = _Trial(session, signature)
+    length = longest(trial, signature.length, int(names[LENGTH]) if LENGTH in names else None)
+    random = np.random.default_rng(0)
+    scores = trial(np.ones((1, length), np.int64))
+    items = scores.shape[1] - 1
+    some = random.integers(1, items + 1, (SOME, length))
+    some[0, : length // 2] = 0  # padded
+    scores = trial(some)
+    if problem := not_finite(scores):
+        raise ArtifactError(f"{signature.scores} {problem}; train or export it again")
+    if PADDING not in names:
+        _check_padding(trial, length, items)
+    return signature, items, length
+
+
+class _Trial:
+    """Runs a file on sequences."""
+
+    def __init__(self, session: Any, signature: Signature) -> None:
+        self._session = session
+        self._signature = signature
+
+    def __call__(self, sequence: Ids) -> Scores:
+        """Compute the scores of sequences int64[B, L].
+
+        Raises:
+            ArtifactError: it does not run, or gives something else.
+        """
+        batch, name = len(sequence), self._signature.scores
+        # User 0, the unknown one, is in every table.
+        inputs = feeds(self._signature, np.zeros(batch, np.int64), sequence)
+        try:
+            scores: Scores = self._session.run([name], inputs)[0]
+        except refusals() as error:
+            raise ArtifactError(
+                f"does not run {batch} sequences of {sequence.shape[1]}: {first_line(error)}; "
+                "export it with a dynamic batch axis"
+            ) from error
+        if scores.ndim != 2 or len(scores) != batch or scores.shape[1] < 2:
+            raise ArtifactError(
+                f"{name} is {list(scores.shape)} for {batch} sequences; expected float32[{batch}, "
+                "items + 1]"
+            )
+        return scores
+
+
+def _check_padding(trial: _Trial, length: int, items: int) -> None:
+    """Refuse scores without a column of the padding: each id would be one too low.
+
+    They have as many columns as there are items, so that the number of columns is an item, too. A
+    network that checks its ids takes it for padding otherwise, or for its last item.
+    """
+    columns = items + 1
+    try:
+        beyond, padding, last = (
+            trial(np.array([[0] * (length - 1) + [item]])) for item in (columns, 0, items)
         )
-    return Signature(
-        user=user,
-        sequence=sequence,
-        scores=names.get("scores", next(iter(outputs))),
-        dtype=dtype,
-        user_is_column=len(inputs[user].shape) == 2,
-        length=length if isinstance(length, int) else None,
-        topk=topk,
-    )
-
-
-def _without_head(path: Path, inputs: dict[str, Any], outputs: dict[str, Any]) -> bool:
-    """Take the inputs and outputs of the top-k head out; whether they were there, all four."""
-    if not (HEAD_INPUTS.keys() <= inputs.keys() and HEAD_OUTPUTS.keys() <= outputs.keys()):
-        return False
-    for have, head in ((inputs, HEAD_INPUTS), (outputs, HEAD_OUTPUTS)):
-        for name, (kind, rank) in head.items():
-            value = have.pop(name)
-            if (value.type, len(value.shape)) != (kind, rank):
-                raise ArtifactError(
-                    f"{path}: {name} of the top-k head is {value.type} {value.shape}; expected "
-                    f"{kind} with {rank} {'axes' if rank > 1 else 'axis'}"
-                )
-    if not outputs:
-        raise ArtifactError(f"{path}: has {', '.join(HEAD_OUTPUTS)}, but no scores of all items")
-    return True
-
-
-def _inputs(path: Path, inputs: dict[str, Any], names: dict[str, str]) -> tuple[str, str]:
-    """Find the names of the user input and of the sequence input."""
-    if len(inputs) == 2 and len(names.keys() & {"user", "sequence"}) < 2:
-        user = names.get("user") or _only(
-            name
-            for name, value in inputs.items()
-            if len(value.shape) == 1 or (len(value.shape) == 2 and value.shape[1] == 1)
-        )
-        sequence = names.get("sequence") or _only(name for name in inputs if name != user)
-    else:
-        user, sequence = names.get("user"), names.get("sequence")
-    if not user or not sequence or user == sequence:
-        shapes = ", ".join(f"{name}{value.shape}" for name, value in inputs.items())
+    except ArtifactError:
+        return
+    if not (np.array_equal(beyond, padding) or np.array_equal(beyond, last)):
         raise ArtifactError(
-            f"{path}: cannot decide which input is the user and which the sequence: it has "
-            f"{shapes}; name them with user=NAME,sequence=NAME"
+            f"gives {columns} scores, and knows an item {columns}: its scores seem to lack column "
+            f"0, of the padding; export it with that, or say padding=0, {ASK}, where it is there"
         )
-    return user, sequence
-
-
-def _only(names: Any) -> str | None:
-    found = list(names)
-    return found[0] if len(found) == 1 else None

@@ -17,6 +17,7 @@ from ssept.providers.onnx.session_options import SessionOptions
 from ssept.providers.session import Ids, Scores, Session, within_32_bits
 
 CPU = "CPUExecutionProvider"
+MOST_SAID = 300
 Feeds = dict[str, npt.NDArray[Any]]
 Result = TypeVar("Result")
 
@@ -72,7 +73,7 @@ class OnnxRuntimeSession(Session):
                 return self._refusing(run, known)
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
             raise ProviderError(
-                f"{self.provider} does not run {shapes}: {_first_line(error)}"
+                f"{self.provider} does not run {shapes}: {first_line(error)}"
             ) from error
 
     def placement(self) -> dict[str, int]:
@@ -100,7 +101,7 @@ class OnnxRuntimeSession(Session):
         try:
             return self._open(self.whole_graph)
         except refusals() as error:
-            reason = self._operators_elsewhere() or _first_line(error)
+            reason = self._operators_elsewhere() or first_line(error)
             raise FallbackError(
                 f"{self.provider} does not run all of {self.artifact.path.name}: {reason}"
             ) from error
@@ -215,5 +216,6 @@ def feeds(
     return inputs
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def first_line(error: Exception) -> str:
+    """Return the first line of an error of ONNX Runtime, shortened: it may quote the file."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:MOST_SAID]

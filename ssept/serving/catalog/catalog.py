@@ -15,7 +15,8 @@ from ssept.data.prepare import prepared
 from ssept.data.synthetic import NAME as SYNTHETIC
 from ssept.data.synthetic import prepared_synthetic
 from ssept.errors import DataError
-from ssept.model.store import STATE_DICT_SUFFIXES, SUFFIX, read_ids
+from ssept.files.kinds import is_onnx
+from ssept.model.store import read_ids
 from ssept.providers.session import Ids
 from ssept.serving.catalog.histories import Histories, read_histories
 from ssept.serving.catalog.titles import Titles
@@ -95,12 +96,13 @@ def catalog_of(source: Path, model: Model, data: Path | None = None) -> Catalog:
         CheckpointError: the checkpoint cannot be read.
         DataError: the data cannot be read, or the model was made for others.
     """
-    if data is None and source.suffix == SUFFIX and model.data_name == SYNTHETIC:
+    checkpoint = source.is_file() and not is_onnx(source)
+    if data is None and checkpoint and model.data_name == SYNTHETIC:
         data = prepared_synthetic()
     if data is not None:
         known = _read(prepared(data, progress=False), model)
         return Catalog(known.histories.user_ids, known.histories.item_ids, known)
-    if source.suffix in (SUFFIX, *STATE_DICT_SUFFIXES):
+    if checkpoint:
         return Catalog(*read_ids(source))
     return Catalog(np.arange(1, model.users + 1), np.arange(1, model.items + 1))
 

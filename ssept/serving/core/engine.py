@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import ssept
+from ssept.providers.onnx.names import read_names
 from ssept.providers.session import Ids, Session
 from ssept.serving.core.batcher import Batcher, Job, Observer
 from ssept.serving.settings import ServerSettings
@@ -40,7 +41,14 @@ class Engine:
         self.max_batch = chosen.batch if chosen.batch > 1 else settings.max_batch
         self._settings = settings
         self._sessions = [
-            ssept.load(settings.model, variant, settings.provider, chosen.threads, chosen.options)
+            ssept.load(
+                settings.model,
+                variant,
+                settings.provider,
+                chosen.threads,
+                chosen.options,
+                read_names(settings.onnx_names),
+            )
             for _ in range(settings.sessions)
         ]
         first = self._sessions[0]

@@ -13,7 +13,9 @@ from ssept.artifacts.manifests import MANIFEST
 from ssept.decide.gate.sides.interpreter import HERE, python_for, versions
 from ssept.decide.gate.sides.worktrees import ENVIRONMENT, check_out, own_folder
 from ssept.errors import GateError, SseptError
+from ssept.files.kinds import is_onnx
 from ssept.git import commit_of
+from ssept.providers.onnx.names import VARIABLE as ONNX_NAMES
 from ssept.signals import handled
 
 ACCEPTED = (
@@ -34,6 +36,7 @@ class Side:
         model: an artifacts folder or an ONNX file to measure; None: variants are built from the
             checkpoint.
         packages: the installed versions of ssept.measure.machine.PACKAGES.
+        onnx_names: what the user says of an ONNX file, see `ssept.providers.onnx.names`.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Side:
     tree: Path | None
     model: Path | None
     packages: dict[str, str]
+    onnx_names: str = ""
 
     def environment(self) -> dict[str, str]:
         """Return all environment variables of the worker, so that it imports this side's ssept.
@@ -51,6 +55,8 @@ class Side:
         which does not know it. `-I` and `-E` would make Python ignore these variables.
         """
         variables = os.environ | {"PYTHONSAFEPATH": "1"}
+        if self.onnx_names:
+            variables[ONNX_NAMES] = self.onnx_names
         if self.tree is None:
             return variables
         # What the user added to this Python's path need not fit the packages of another.
@@ -60,7 +66,7 @@ class Side:
 
 
 @contextmanager
-def opened(text: str, *, extras: Sequence[str]) -> Iterator[Side]:
+def opened(text: str, *, extras: Sequence[str], onnx_names: str = "") -> Iterator[Side]:
     """Make one side ready to run; its temporary files are always removed after the block.
 
     A revision is checked out as a detached worktree of the repository of the current folder,
@@ -76,6 +82,7 @@ def opened(text: str, *, extras: Sequence[str]) -> Iterator[Side]:
         text: what the user named. A path wins over a revision of the same name
             (`refs/heads/NAME` names the branch).
         extras: of pyproject.toml, whose requirements a source tree needs besides its own.
+        onnx_names: what the user says of an ONNX file.
 
     Raises:
         GateError: it is none of the things accepted, is no version of this project, needs
@@ -83,7 +90,7 @@ def opened(text: str, *, extras: Sequence[str]) -> Iterator[Side]:
     """
     path = Path(text)
     if text and path.exists() and not _is_tree(path):
-        yield Side(text, HERE, None, _model(path), versions(HERE))
+        yield Side(text, HERE, None, _model(path), versions(HERE), onnx_names)
         return
     with _ended_by_signals(), _source(text) as (name, tree, folder):
         python = python_for(name, tree, extras, folder / ENVIRONMENT)
@@ -97,7 +104,7 @@ def _is_tree(path: Path) -> bool:
 def _model(path: Path) -> Path:
     if path.is_dir() and not (path / MANIFEST).is_file():
         raise GateError(f"{path}: neither a source tree nor an artifacts folder; {ACCEPTED}")
-    if path.is_file() and path.suffix != ".onnx":
+    if path.is_file() and not is_onnx(path):
         raise GateError(f"{path}: not an ONNX file; {ACCEPTED}")
     return path.resolve()
 
