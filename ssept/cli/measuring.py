@@ -1,8 +1,7 @@
-"""Parts of the commands that measure: the data, a progress bar, noise warnings and SIGTERM."""
+"""Parts of the commands that measure: the data, a progress bar and noise warnings."""
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,13 +43,3 @@ def progress_bar(unit: str) -> Iterator[Callable[[str, int, int], None]]:
             bar.refresh()
 
         yield show
-
-
-@contextmanager
-def interrupted_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that temporary files are removed."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -19,12 +19,34 @@ import platformdirs
 from ssept.errors import SseptError
 from ssept.files.owned import MARK, mark, open_plain
 
+CACHE_VARIABLE = "SSEPT_CACHE_DIR"
 MOST_READ_AT_ONCE = 1 << 20
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be made again: `SSEPT_CACHE_DIR`, or the user's cache."""
-    return Path(os.environ.get("SSEPT_CACHE_DIR") or platformdirs.user_cache_dir("ssept"))
+    """Return the folder for what can be made again: `SSEPT_CACHE_DIR`, or the user's cache.
+
+    Raises:
+        SseptError: there is none, as without a home.
+    """
+    own = os.environ.get(CACHE_VARIABLE)
+    folder = own or platformdirs.user_cache_dir("ssept")
+    if folder.startswith("~"):  # as it is left where nobody knows the home
+        what = f"{CACHE_VARIABLE} is {own!r}" if own else "this user has no home folder"
+        raise SseptError(f"{what}: set {CACHE_VARIABLE} to the full path of a folder for the cache")
+    return Path(folder)
+
+
+def explained(error: OSError) -> str:
+    """Say what the system refused, and for a file of the cache how another folder is chosen."""
+    said = f"{error.filename}: {error.strerror}"
+    try:
+        in_cache = cache_folder().absolute() in (path := Path(str(error.filename))).parents
+        above = path in (cache_folder().absolute(), *cache_folder().absolute().parents)
+    except SseptError:
+        return said
+    advice = f"; it is for the cache, for which {CACHE_VARIABLE} may name another folder"
+    return said + advice if in_cache or above else said
 
 
 def sha256(path: Path) -> str:
@@ -150,10 +172,15 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all; bytes of a file's name that are no UTF-8 escaped."""
+    with written_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, whole or not at all."""
-    with written_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 @contextlib.contextmanager
