@@ -2,6 +2,7 @@
 
 SHOWN = 40  # characters of a value or a name in an error
 
+
 class SseptError(Exception):
     """Bad input or a machine that lacks something: the message says what and how to go on.
 
