@@ -30,8 +30,11 @@ def cache_folder() -> Path:
         SseptError: there is none, as without a home.
     """
     own = os.environ.get(CACHE_VARIABLE)
-    folder = own or platformdirs.user_cache_dir("ssept")
-    if folder.startswith("~"):  # as it is left where nobody knows the home
+    try:
+        folder = own or platformdirs.user_cache_dir("ssept")
+    except RuntimeError:  # of a later platformdirs; an earlier one leaves the tilde
+        folder = "~"
+    if folder.startswith("~"):
         what = f"{CACHE_VARIABLE} is {own!r}" if own else "this user has no home folder"
         raise SseptError(f"{what}: set {CACHE_VARIABLE} to the full path of a folder for the cache")
     return Path(folder)
@@ -39,14 +42,16 @@ def cache_folder() -> Path:
 
 def explained(error: OSError) -> str:
     """Say what the system refused, and for a file of the cache how another folder is chosen."""
+    if not error.filename:
+        return str(error)
     said = f"{error.filename}: {error.strerror}"
     try:
-        in_cache = cache_folder().absolute() in (path := Path(str(error.filename))).parents
-        above = path in (cache_folder().absolute(), *cache_folder().absolute().parents)
+        cache, path = cache_folder().absolute(), Path(str(error.filename)).absolute()
     except SseptError:
         return said
-    advice = f"; it is for the cache, for which {CACHE_VARIABLE} may name another folder"
-    return said + advice if in_cache or above else said
+    if cache in (path, *path.parents) or path in cache.parents:
+        said += f"; it is for the cache, for which {CACHE_VARIABLE} may name another folder"
+    return said
 
 
 def sha256(path: Path) -> str:

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ssept.children import command, finished
 from ssept.cli import main
 from ssept.data.dataset import Dataset
 from ssept.decide.gate import plan
@@ -117,9 +117,11 @@ ERRORS: tuple[Callable[[], BaseException], ...] = (
     lambda: SystemExit("why"),
     lambda: KeyboardInterrupt(),
     lambda: GeneratorExit(),
-    lambda: ExceptionGroup("several", [ValueError("one")])
-    if sys.version_info >= (3, 11)
-    else ValueError(),
+    lambda: (
+        ExceptionGroup("several", [ValueError("one")])
+        if sys.version_info >= (3, 11)
+        else ValueError()
+    ),
 )
 
 LATE = ("the report", "cleaning up")
@@ -258,23 +260,25 @@ def test_what_can_be_written_is_written(
 GATE = """
 import sys
 {line}
+from ssept.children import command, finished
 from ssept.cli import main
 sys.exit(main())
 """
 
 
-def program(arguments: list[str], line: str = "", **options: Any) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-P", "-c", GATE.format(line=line), *arguments]
-    return subprocess.Popen(
-        command, env=environment(), stderr=subprocess.PIPE, text=True, **options
-    )
+def program(script: Path, arguments: list[str], line: str) -> tuple[int, str]:
+    """The exit code and the errors of a gate that runs a line first."""
+    script.write_text(GATE.format(line=line))
+    done = finished(command(script, *arguments), env=environment(), timeout=60)
+    return done.returncode, done.stderr
 
 
 @pytest.mark.parametrize("name", ["numpy", "tqdm", "platformdirs", "psutil", "packaging", "scipy"])
-def test_a_package_that_does_not_import_is_3(name: str, arguments: list[str]) -> None:
-    gate = program(arguments, f"sys.modules[{name!r}] = None", stdout=subprocess.PIPE)
-    out, said = gate.communicate(timeout=60)
-    assert gate.returncode == 3, said
+def test_a_package_that_does_not_import_is_3(
+    name: str, arguments: list[str], tmp_path: Path
+) -> None:
+    code, said = program(tmp_path / "gate.py", arguments, f"sys.modules[{name!r}] = None")
+    assert code == 3, said
     assert len(said.splitlines()) == 1
     assert name in said
 
@@ -282,7 +286,7 @@ def test_a_package_that_does_not_import_is_3(name: str, arguments: list[str]) ->
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("place", ["ssept.cli.commands", "ssept.decide.gate.suite", "psutil"])
 def test_a_signal_while_it_is_imported_is_3(
-    number: signal.Signals, place: str, arguments: list[str]
+    number: signal.Signals, place: str, arguments: list[str], tmp_path: Path
 ) -> None:
     line = (
         "import os, importlib.abc\n"
@@ -291,27 +295,19 @@ def test_a_signal_while_it_is_imported_is_3(
         f"        if name == {place!r}: os.kill(os.getpid(), {int(number)})\n"
         "sys.meta_path.insert(0, Finder())"
     )
-    gate = program(arguments, line, stdout=subprocess.PIPE)
-    _, said = gate.communicate(timeout=60)
-    assert (gate.returncode, said) == (3, "ssept: interrupted\n")
+    assert program(tmp_path / "gate.py", arguments, line) == (3, "ssept: interrupted\n")
 
 
-@pytest.mark.parametrize("stream", ["closed pipe", "full disk"])
+@pytest.mark.parametrize(("stream", "why"), [("pipe", "closed"), ("disk", "No space left")])
 def test_a_report_that_cannot_be_printed_is_3(
-    stream: str, arguments: list[str], tmp_path: Path
+    stream: str, why: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if stream == "full disk":
-        out = os.open("/dev/full", os.O_WRONLY)
-    else:
-        read, out = os.pipe()
+    read, out = os.pipe() if stream == "pipe" else (None, os.open("/dev/full", os.O_WRONLY))
+    if read:
         os.close(read)
-    options = [each for each in arguments if not each.startswith(("--json", "--data-dir"))]
-    quick = repr(QUICK).replace("GatePlan", "Plan")
-    line = f"from ssept.decide.gate import plan; Plan = plan.GatePlan; Q = {quick}; plan.GatePlan = lambda **_: Q"
-    gate = program([*options, "--no-accuracy"], line, stdout=out)
-    os.close(out)
-    _, said = gate.communicate(timeout=60)
-    assert gate.returncode == 3
-    assert said.splitlines()[-1].startswith("ssept: error: standard output")
-    assert "Traceback" not in said
-    assert "Exception ignored" not in said
+    errors = io.StringIO()
+    with open(out, "w") as file, contextlib.redirect_stderr(errors):  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", file)
+        assert main([*arguments, "--no-accuracy"]) == 3
+    (line,) = [line for line in errors.getvalue().splitlines() if line.startswith("ssept: ")]
+    assert why in line

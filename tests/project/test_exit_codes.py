@@ -3,19 +3,11 @@
 import contextlib
 import errno
 import io
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from ssept.cli import main
-from tests.helpers.matrix import environment
 
 RUN = next((Path(__file__).parents[1] / "data/runs").glob("*.json"))
 ERRORS = [
