@@ -117,11 +117,6 @@ ERRORS: tuple[Callable[[], BaseException], ...] = (
     lambda: SystemExit("why"),
     lambda: KeyboardInterrupt(),
     lambda: GeneratorExit(),
-    lambda: (
-        ExceptionGroup("several", [ValueError("one")])
-        if sys.version_info >= (3, 11)
-        else ValueError()
-    ),
 )
 
 LATE = ("the report", "cleaning up")
