@@ -83,4 +83,4 @@ def finished(
 def last_words(text: str, lines: int = LAST_LINES) -> str:
     """Return the last lines of what a program wrote, as one line."""
     last = text.strip().splitlines()[-lines:]
-    return " ".join(one_line(line, LONGEST_LINE) for line in last) or "it wrote nothing"
+    return " ".join(one_line(line, LONGEST_LINE) for line in last) or "(it wrote nothing)"
