@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ssept.decide.compare.comparison import compare
-from ssept.files import write_json, write_text
+from ssept.files import save_text, write_json
 from ssept.report.compare import comparison_markdown, comparison_table
 from ssept.results.files import read_run, run_files
 
@@ -56,7 +56,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     runs = [read_run(path) for path in run_files(arguments.runs)]
     comparison = compare(runs, select=arguments.select, absolute=arguments.absolute)
     if arguments.markdown:
-        write_text(arguments.markdown, comparison_markdown(comparison))
+        save_text(arguments.markdown, comparison_markdown(comparison))
     if arguments.json == STDOUT:
         print(json.dumps(asdict(comparison), indent=2, allow_nan=False))
         return

@@ -18,7 +18,7 @@ from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
 from ssept.errors import GateError
 from ssept.expressions import chosen
-from ssept.files import write_json, write_text
+from ssept.files import save_text, write_json
 from ssept.manifests import read_artifacts
 from ssept.model.store import checkpoint_for
 from ssept.variants import CUSTOM
@@ -175,7 +175,7 @@ def _gate(arguments: argparse.Namespace) -> int:
         with ExitStack() as reports:  # each is written, also where another cannot be
             reports.callback(lambda: print(gate_table(result)))
             if arguments.markdown:
-                reports.callback(lambda: write_text(arguments.markdown, gate_markdown(result)))
+                reports.callback(lambda: save_text(arguments.markdown, gate_markdown(result)))
             if arguments.json:
                 reports.callback(lambda: write_json(arguments.json, result.as_json()))
     return result.exit_code

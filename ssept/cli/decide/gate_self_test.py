@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ssept.cli.measuring import progress_bar
 from ssept.errors import GateError
 from ssept.expressions import chosen
-from ssept.files import write_json, write_text
+from ssept.files import save_text, write_json
 from ssept.installation import shipped_checkpoint
 from ssept.providers import PROVIDERS
 
@@ -101,7 +101,7 @@ def self_test(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json, [rates.as_json() for rates in found])
     if arguments.markdown:
-        write_text(arguments.markdown, self_test_markdown(found))
+        save_text(arguments.markdown, self_test_markdown(found))
     print(self_test_text(found) or f"{folder}: no finished suite of the self-test")
     return status
 

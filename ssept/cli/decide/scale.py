@@ -9,7 +9,7 @@ from ssept.cli.arguments import known_names, positive, positives, seconds
 from ssept.cli.measuring import progress_bar, warn_of_noise
 from ssept.decide.scale.points import AXES, Point, points_around
 from ssept.errors import SseptError
-from ssept.files import write_text
+from ssept.files import save_text
 from ssept.providers import PROVIDERS
 from ssept.variants import CUSTOM, VARIANTS
 
@@ -100,7 +100,7 @@ def _scale(arguments: argparse.Namespace) -> int:
         if draw_scale(found.records, arguments.around, image):
             drawn = image.name
     finally:  # without a plot, the error comes behind the table
-        write_text(arguments.out / "scale.md", scale_markdown(found.records, drawn))
+        save_text(arguments.out / "scale.md", scale_markdown(found.records, drawn))
     return int(bool(found.unmeasured))
 
 
