@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ssept.children import isolated
-from ssept.errors import SseptError
+from ssept.children import finished, isolated, last_words
+from ssept.errors import SseptError, shortened
 from ssept.files import cache_folder, locked, sha256_json
 from ssept.files.owned import mark, remove
 
 MARKER = ".complete"
-SHOWN_LINES = 8
 TIMEOUT_SECONDS = 600
 
 
@@ -83,13 +82,10 @@ def run(
     """
     with tempfile.TemporaryDirectory(prefix="ssept-") as folder:
         try:
-            done = subprocess.run(  # noqa: S603
+            done = finished(
                 isolated(script, python=python),
                 input=json.dumps(request),
                 cwd=folder,
-                capture_output=True,
-                text=True,
-                check=False,
                 timeout=timeout_seconds,
             )
         except subprocess.TimeoutExpired as error:
@@ -97,15 +93,15 @@ def run(
                 f"{script.name}: no result after {timeout_seconds:g} s; it was stopped"
             ) from error
     if done.returncode:
-        raise SseptError(f"{script.name}: ended with {done.returncode}: {_last_lines(done.stderr)}")
+        raise SseptError(f"{script.name}: ended with {done.returncode}: {last_words(done.stderr)}")
     try:
         result = json.loads(done.stdout.strip().rpartition("\n")[2])
     except ValueError as error:
         raise SseptError(
-            f"{script.name}: its last line is no JSON: {_last_lines(done.stdout)}"
+            f"{script.name}: its last line is no JSON: {last_words(done.stdout)}"
         ) from error
     if not isinstance(result, dict):
-        raise SseptError(f"{script.name}: gave {result!r}; expected a JSON object")
+        raise SseptError(f"{script.name}: gave {shortened(repr(result))}; expected a JSON object")
     return result
 
 
@@ -145,16 +141,10 @@ def virtual_environment(folder: Path, install: Sequence[str]) -> Path:
             # Wheels alone: a source package would run its own build, with tools that may be absent.
             isolated(*pip, "--only-binary=:all:", *install, python=_python(folder)),
         ):
-            done = subprocess.run(  # noqa: S603
-                command,
-                env=variables | {"TMPDIR": str(scratch)},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = finished(command, env=variables | {"TMPDIR": str(scratch)})
             if done.returncode:
                 remove(folder)
-                raise SseptError(_last_lines(done.stderr or done.stdout))
+                raise SseptError(last_words(done.stderr or done.stdout))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return _python(folder)
@@ -173,7 +163,3 @@ def _make(folder: Path, name: str, requirements: Path, megabytes: int) -> None:
             f"{error}"
         ) from error
     (folder / MARKER).touch()
-
-
-def _last_lines(text: str) -> str:
-    return "\n".join(text.strip().splitlines()[-SHOWN_LINES:]) or "(it wrote nothing)"

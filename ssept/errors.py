@@ -1,5 +1,7 @@
 """Errors that a user can fix: one line each, naming what is wrong and what to do."""
 
+SHOWN = 40  # characters of a value or a name in an error
+
 
 class SseptError(Exception):
     """Bad input or a machine that lacks something: the message says what and how to go on.
@@ -50,3 +52,18 @@ class ServerError(SseptError):
 
 class LoadError(SseptError):
     """A load test without figures that could be used: requests failed, or it gave none."""
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal cannot print, or would obey."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def shortened(text: str, longest: int = SHOWN) -> str:
+    """Cut a text, for an error that must stay one line to read."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def one_line(text: str, longest: int) -> str:
+    """Write a text, which may be of any origin, as one line that a terminal can print."""
+    return printable(shortened(" ".join(text[: 4 * longest].split()), longest))

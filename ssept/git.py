@@ -3,13 +3,20 @@
 import os
 import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
-from ssept.errors import SseptError
+from ssept.errors import SseptError, one_line
 
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-# git sets these for a hook, which a gate may be. They would point its other commands elsewhere.
-HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
+# git sets these for a hook, which a gate may be, and a user may have set others of them. They would
+# point git elsewhere. (`git rev-parse --local-env-vars`, less those of the configuration.)
+LOCAL_VARIABLES = {
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_GRAFT_FILE"),
+    *("GIT_SHALLOW_FILE", "GIT_NAMESPACE", "GIT_IMPLICIT_WORK_TREE", "GIT_NO_REPLACE_OBJECTS"),
+    *("GIT_REPLACE_REF_BASE", "GIT_INTERNAL_SUPER_PREFIX", "GIT_CONFIG"),
+}
 # A checkout for measuring runs no command of the user's configuration. (`submodule.recurse` would
 # check out other repositories, with the commands of those.)
 SETTINGS = (
@@ -43,12 +50,48 @@ def commit_of(text: str, repository: Path) -> tuple[str, str]:
     raise SseptError(reason)
 
 
+@dataclass(frozen=True)
+class Checkout:
+    """The code in a folder, as git knows it.
+
+    Attributes:
+        commit: its full hash.
+        dirty: whether files of it are changed.
+        branch: its name, or "(detached head)".
+        committed, authored: when, in ISO 8601.
+    """
+
+    commit: str
+    dirty: bool
+    branch: str
+    committed: str
+    authored: str
+
+
+def checkout_of(path: Path) -> Checkout | None:
+    """Look at the checkout that a file or folder belongs to.
+
+    None where it belongs to none: it is installed, perhaps into a folder of another project's
+    repository, whose commit says nothing about it; or git is not there, or refuses.
+    """
+    folder = path if path.is_dir() else path.parent
+    try:
+        if git(folder, "ls-files", "--error-unmatch", "--", str(path)).returncode:
+            return None
+        commit, _ = commit_of("HEAD", folder)
+        shown = git(folder, "show", "-s", "--no-show-signature", "--format=%cI%n%aI", commit)
+        committed, authored = shown.stdout.split()
+        changed = git(folder, "status", "--porcelain", "--untracked-files=no").stdout
+        branch = git(folder, "symbolic-ref", "--quiet", "--short", "HEAD").stdout.strip()
+    except (SseptError, ValueError):
+        return None
+    return Checkout(commit, bool(changed), branch or "(detached head)", committed, authored)
+
+
 def commit_here() -> str | None:
     """Return the commit of the running code; None for an installed package, or without git."""
-    try:
-        return commit_of("HEAD", Path(__file__).parent)[0]
-    except SseptError:
-        return None
+    found = checkout_of(Path(__file__))
+    return found.commit if found else None
 
 
 def common_folder(repository: Path) -> str:
@@ -70,22 +113,24 @@ def without_filters(repository: Path) -> list[str]:
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
     """Return what git wrote about an error, as one line."""
-    return " ".join(done.stderr.split())[:SHOWN]
+    return one_line(done.stderr, SHOWN)
 
 
 def git(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run git in a repository, without the user's hooks."""
-    variables = {name: value for name, value in os.environ.items() if name not in HOOK_VARIABLES}
+    variables = {name: value for name, value in os.environ.items() if name not in LOCAL_VARIABLES}
     settings = [word for setting in SETTINGS for word in ("-c", setting)]
     command = ["git", "-C", str(repository), *settings, *arguments]
     try:
         return subprocess.run(  # noqa: S603
             command,
-            env=variables | {NOTHING: ""},
+            env=variables | {NOTHING: "", "GIT_OPTIONAL_LOCKS": "0"},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="surrogateescape",  # names of files and filters need not be UTF-8
             check=False,
         )
     except FileNotFoundError as error:
         raise SseptError("comparing revisions needs git, which is not installed") from error
+    except OSError as error:
+        raise SseptError(f"git cannot be run: {error.strerror}") from error

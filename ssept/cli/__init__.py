@@ -1,91 +1,92 @@
-"""`ssept …`: each command a thin call into the library; a new one is one module and one line."""
+"""`ssept …`: runs a command, and ends with one line and an exit code whatever happens in it."""
 
-import argparse
+import os
+import signal
 import sys
+import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from contextlib import suppress
+from pathlib import Path
 
-from ssept.cli import build, data, doctor, golden, report, serve, train, triton
-from ssept.cli.decide import compare, gate, scale, sweep, tune
-from ssept.errors import SseptError
-from ssept.providers.onnxruntime import check_one_onnxruntime
+from ssept.cli.process import (
+    TRACEBACK_OPTION,
+    TRACEBACK_VARIABLE,
+    ArgumentsExit,
+    Interrupted,
+    adapt_streams,
+    ended_by_signals,
+    finish_streams,
+    is_closed_output,
+)
+from ssept.errors import SseptError, one_line
 
-USAGE_ERROR = 2  # as argparse has it
-COMMANDS = {
-    "data": data,
-    "train": train,
-    "build": build,
-    "golden": golden,
-    "report": report,
-    "compare": compare,
-    "gate": gate,
-    "doctor": doctor,
-    "tune": tune,
-    "scale": scale,
-    "sweep": sweep,
-    "serve": serve,
-    "triton": triton,
-}
+ERROR, USAGE_ERROR = 1, 2  # as argparse has it
+BY_SIGNAL = 128  # added to the signal's number, as a shell does
+# Of commands for which 1 or 2 are results: the code of all that is no result.
+ERROR_STATUS = {"gate": 3, "doctor": 3}
+LONGEST = 2000  # characters of an error
+PACKAGE = Path(__file__).parents[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; errors that a user can fix are one line and exit code 1.
+    """Run a command; returns its exit code.
 
-    A command may set `error_status`, an exit code of its own for these and for wrong arguments.
+    Whatever is raised in it, also while it is imported, gives one line and the command's code of
+    ERROR_STATUS. Of other commands the code is 1; 128 and the number of the signal that ended it;
+    or 141 without a line, as by SIGPIPE, if nobody reads standard output any more.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    parsed, unknown = _parser(arguments).parse_known_args(arguments)
-    if unknown:
-        parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    error_status: int = getattr(parsed, "error_status", 1)
+    words = [*(sys.argv[1:] if arguments is None else arguments)]
+    own_status = ERROR_STATUS.get(next((word for word in words if not word.startswith("-")), ""))
+    adapt_streams()
     try:
-        if parsed.command is not doctor:  # which explains what this refuses
-            check_one_onnxruntime()
-        status: int | None = parsed.run(parsed)
-    except SseptError as error:
-        print(f"ssept: error: {error}", file=sys.stderr)
-        return error_status
-    except OSError as error:
-        print(f"ssept: error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
-        return error_status
-    except KeyboardInterrupt:
-        print("ssept: interrupted", file=sys.stderr)
-        return 130
-    return status or 0
+        with ended_by_signals():
+            from ssept.cli.commands import run
+
+            status = run(words)
+            if failed := finish_streams():
+                raise failed
+    except ArgumentsExit as end:
+        finish_streams()
+        raise SystemExit((own_status or USAGE_ERROR) if end.code else 0) from None
+    except BaseException as error:  # noqa: BLE001 - the last door: the exit code must be right
+        status = own_status or _status(error)
+        with suppress(Exception):  # where standard error fails too, the code is all that is left
+            _tell(error, silent=is_closed_output(error) and own_status is None, words=words)
+            finish_streams()
+    return status
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """A help formatter that adds a default where there is one and the help does not name it."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        named = action.default in (None, False, "") or "(default" in (action.help or "")
-        return action.help if named else super()._get_help_string(action)
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser that ends with the command's own exit code where arguments are wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say how it is used and what is wrong, and exit."""
-        self.print_usage(sys.stderr)
-        status = self.get_default("error_status") or USAGE_ERROR
-        self.exit(status, f"{self.prog}: error: {message}\n")
+def _status(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        number = error.number if isinstance(error, Interrupted) else signal.SIGINT
+        return BY_SIGNAL + number
+    return BY_SIGNAL + signal.SIGPIPE if is_closed_output(error) else ERROR
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="ssept",
-        description="Benchmark SSE-PT, a sequential recommender, in the ways it can be served.",
+def _tell(error: BaseException, *, silent: bool, words: Sequence[str]) -> None:
+    """Print the line of an error, and its traceback if that is asked for."""
+    if TRACEBACK_OPTION in words or os.environ.get(TRACEBACK_VARIABLE, "0") not in ("", "0"):
+        traceback.print_exception(error)
+    if not silent:
+        print(f"ssept: {one_line(_line(error), LONGEST)}", file=sys.stderr)
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, SseptError):
+        return f"error: {error}"
+    if is_closed_output(error):
+        return "error: standard output was closed before all was written"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        from ssept.files import explained
+
+        return f"error: {explained(error)}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if PACKAGE in Path(frame.filename).parents]
+    where = f" in {Path(own[-1].filename).relative_to(PACKAGE)}:{own[-1].lineno}" if own else ""
+    text = one_line(str(error), LONGEST // 4)
+    return (
+        f"error: unexpected {type(error).__name__}{where}{text and ': '}{text} "
+        f"({TRACEBACK_OPTION} shows more)"
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, command in COMMANDS.items():
-        subparser = commands.add_parser(
-            name,
-            help=command.HELP,
-            description=command.HELP,
-            formatter_class=_Help,
-        )
-        subparser.set_defaults(command=command, parser=subparser)
-        if name in arguments:  # to declare the options of all would import torch for `train`
-            command.add_arguments(subparser)
-    return parser

@@ -1,4 +1,4 @@
-"""Parts of the commands that measure: the data, a progress bar, noise warnings and SIGTERM."""
+"""Parts of the commands that measure: the data, a progress bar and noise warnings."""
 
 import argparse
 import os

@@ -19,12 +19,39 @@ import platformdirs
 from ssept.errors import SseptError
 from ssept.files.owned import MARK, mark, open_plain
 
+CACHE_VARIABLE = "SSEPT_CACHE_DIR"
 MOST_READ_AT_ONCE = 1 << 20
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be made again: `SSEPT_CACHE_DIR`, or the user's cache."""
-    return Path(os.environ.get("SSEPT_CACHE_DIR") or platformdirs.user_cache_dir("ssept"))
+    """Return the folder for what can be made again: `SSEPT_CACHE_DIR`, or the user's cache.
+
+    Raises:
+        SseptError: there is none, as without a home.
+    """
+    own = os.environ.get(CACHE_VARIABLE)
+    try:
+        folder = own or platformdirs.user_cache_dir("ssept")
+    except RuntimeError:  # of a later platformdirs; an earlier one leaves the tilde
+        folder = "~"
+    if folder.startswith("~"):
+        what = f"{CACHE_VARIABLE} is {own!r}" if own else "this user has no home folder"
+        raise SseptError(f"{what}: set {CACHE_VARIABLE} to the full path of a folder for the cache")
+    return Path(folder)
+
+
+def explained(error: OSError) -> str:
+    """Say what the system refused, and for a file of the cache how another folder is chosen."""
+    if not error.filename:
+        return str(error)
+    said = f"{error.filename}: {error.strerror}"
+    try:
+        cache, path = cache_folder().absolute(), Path(str(error.filename)).absolute()
+    except SseptError:
+        return said
+    if cache in (path, *path.parents) or path in cache.parents:
+        said += f"; it is for the cache, for which {CACHE_VARIABLE} may name another folder"
+    return said
 
 
 def sha256(path: Path) -> str:
@@ -150,10 +177,15 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
+def save_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all; bytes of a file's name that are no UTF-8 escaped."""
+    with written_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, whole or not at all."""
-    with written_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    save_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ writes the figures to standard output.
 """
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ssept.artifacts import Artifact, artifact_from, artifact_to
-from ssept.children import command
+from ssept.children import command, finished, last_words
 from ssept.errors import ProviderError
 from ssept.providers.options import Value
 
@@ -63,17 +62,13 @@ def cold_start(
         "options": dict(options or {}),
         "started_s": time.monotonic(),
     }
-    done = subprocess.run(  # noqa: S603 - this module
-        command("ssept.measure.cold_start"),
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    program = command("ssept.measure.cold_start")
+    done = finished(program, input=json.dumps(request), timeout=TIMEOUT_S)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise ProviderError(f"{artifact.path.name} on {provider} did not start: {last}")
+        last = last_words(done.stderr, lines=1)
+        raise ProviderError(
+            f"{artifact.path.name} on {provider} ended with {done.returncode}: {last}"
+        )
     return ColdStart(**json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -226,7 +226,7 @@ def read_boost(cpus: Path) -> bool | None:
 def read_text(path: Path) -> str | None:
     """Read a small file of /proc or /sys; None if it is missing or its driver refuses."""
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
 

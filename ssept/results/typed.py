@@ -10,14 +10,14 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from ssept.errors import RunError
+from ssept.errors import RunError, printable, shortened
 from ssept.estimate import Estimate
 
 # Within these no ratio, square or change of unit of two numbers overflows.
 LARGEST, SMALLEST = 1e30, 1e-30
 LARGEST_WHOLE = 1 << 63
 ROUNDING = 1e-9  # by which a mean may lie outside its interval
-SHOWN, LONGEST_PLACE = 40, 120  # characters of a value or a name, and of a place, in an error
+LONGEST_PLACE = 120  # characters of a place in an error
 
 
 @dataclass(frozen=True)
@@ -86,16 +86,6 @@ def typed(kind: Any, value: Any, where: str = "") -> Any:
     if is_dataclass(origin):
         return kind(**{n: _member(k, value, n, where) for n, k in _members(origin, value)})
     return printable(value) if kind is str else value
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal cannot print, or would obey."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-
-
-def shortened(text: str, longest: int = SHOWN) -> str:
-    """Cut a text, for an error that must stay one line to read."""
-    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def refusal(value: Any, where: str, expected: str) -> RunError:

@@ -26,6 +26,7 @@ from pathlib import Path
 from ssept.artifacts import Artifact
 from ssept.children import command
 from ssept.errors import SseptError
+from ssept.files import explained
 from ssept.variants import VARIANTS, build, cache_entry, find
 
 TOLD_EVERY_SECONDS = 1.0
@@ -190,7 +191,7 @@ def main() -> None:
     except SseptError as error:
         result = error
     except OSError as error:
-        result = SseptError(f"{error.filename or 'a file'}: {error.strerror}")
+        result = SseptError(explained(error))
     with Connection(int(sys.argv[1]), readable=False) as answer:
         answer.send(result)
 

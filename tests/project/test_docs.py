@@ -5,7 +5,7 @@ import re
 import pytest
 
 from fixtures import options
-from ssept.cli import COMMANDS
+from ssept.cli.commands import COMMANDS
 from ssept.providers import PROVIDERS
 from ssept.variants import VARIANTS
 from tests.helpers.matrix import ROOT

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ssept.cli import COMMANDS
+from ssept.cli.commands import COMMANDS
 from tests.guard import Guard
 from tests.helpers.data_files import made_up_ratings, write_100k
 from tests.helpers.matrix import ROOT

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ssept.decide.compare.comparison import compare
-from ssept.files import write_json, written_file
+from ssept.files import save_text, write_json
 from ssept.report.compare import comparison_markdown, comparison_table
 from ssept.results.files import read_run, run_files
 
@@ -56,8 +56,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     runs = [read_run(path) for path in run_files(arguments.runs)]
     comparison = compare(runs, select=arguments.select, absolute=arguments.absolute)
     if arguments.markdown:
-        with written_file(arguments.markdown) as temporary:
-            temporary.write_text(comparison_markdown(comparison), encoding="utf-8")
+        save_text(arguments.markdown, comparison_markdown(comparison))
     if arguments.json == STDOUT:
         print(json.dumps(asdict(comparison), indent=2, allow_nan=False))
         return

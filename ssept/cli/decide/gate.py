@@ -1,7 +1,6 @@
 """`ssept gate`: compares two versions of the code or of a model."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,10 +20,9 @@ from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
 from ssept.errors import GateError
 from ssept.expressions import chosen
-from ssept.files import write_json, written_file
+from ssept.files import save_text, write_json
 from ssept.files.kinds import is_onnx
 from ssept.model.store import checkpoint_for
-from ssept.signals import interrupted_by
 from ssept.variants import CUSTOM
 
 if TYPE_CHECKING:
@@ -36,11 +34,10 @@ if TYPE_CHECKING:
 
 HELP = "check whether a revision, artifacts folder or ONNX file is slower, less accurate or larger"
 EPILOG = (
-    "Exit codes: 0 fine; 1 regressed; 2 inconclusive; 3 something could not be measured, which "
-    "includes wrong arguments and an interruption. The most severe finding decides the exit code: "
-    "1, then 3, 2, 0."
+    "Exit codes: 0 fine; 1 regressed; 2 inconclusive; 3 something could not be measured, or not be "
+    "written: every error, wrong arguments and an interruption included. The most severe finding "
+    "decides the exit code: 1, then 3, 2, 0."
 )
-ERROR_STATUS = 3
 VARIANTS = ("onnx", "onnx_graph")
 PROVIDERS_TRIED = ("cpu", "openvino")
 BATCH_SIZES = (1, 64)
@@ -70,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--markdown", type=Path, metavar="FILE", help="write the report as Markdown"
     )
     gate_self_test.add_arguments(parser)
-    parser.set_defaults(run=_run, error_status=ERROR_STATUS)
+    parser.set_defaults(run=_run)
 
 
 def _add_cells(parser: argparse.ArgumentParser) -> None:
@@ -158,8 +155,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     gate_self_test.check(arguments)
     if arguments.self_test:
-        with interrupted_by(signal.SIGTERM):
-            return gate_self_test.self_test(arguments)
+        return gate_self_test.self_test(arguments)
     if missing := [name for name in ("base", "head") if getattr(arguments, name) is None]:
         required = ", ".join(missing).upper()
         arguments.parser.error(f"the following arguments are required: {required}")
@@ -171,28 +167,24 @@ def _gate(arguments: argparse.Namespace) -> int:
     from ssept.decide.gate.suite import run_suite
     from ssept.report.gate import gate_markdown, gate_table
 
-    try:
-        with interrupted_by(signal.SIGTERM), ExitStack() as stack:
-            extras = _extras()
-            base, head = (
-                stack.enter_context(opened(text, extras=extras, onnx_names=names))
-                for text, names in (
-                    (arguments.base, arguments.onnx_names or ""),
-                    (arguments.head, arguments.head_onnx_names or arguments.onnx_names or ""),
-                )
+    with ExitStack() as stack:
+        extras = _extras()
+        base, head = (
+            stack.enter_context(opened(text, extras=extras, onnx_names=names))
+            for text, names in (
+                (arguments.base, arguments.onnx_names or ""),
+                (arguments.head, arguments.head_onnx_names or arguments.onnx_names or ""),
             )
-            suite = _suite(arguments, base, head)
-            with tqdm(desc="gate", unit="pass", file=sys.stderr, disable=None) as bar:
-                result = run_suite(base, head, suite, partial(_show, bar))
-            if arguments.json:
-                write_json(arguments.json, result.as_json())
+        )
+        suite = _suite(arguments, base, head)
+        with tqdm(desc="gate", unit="pass", file=sys.stderr, disable=None) as bar:
+            result = run_suite(base, head, suite, partial(_show, bar))
+        with ExitStack() as reports:  # each is written, also where another cannot be
+            reports.callback(lambda: print(gate_table(result)))
             if arguments.markdown:
-                with written_file(arguments.markdown) as temporary:
-                    temporary.write_text(gate_markdown(result), encoding="utf-8")
-            print(gate_table(result))
-    except KeyboardInterrupt:
-        print("ssept: interrupted before anything was measured", file=sys.stderr)
-        return ERROR_STATUS
+                reports.callback(lambda: save_text(arguments.markdown, gate_markdown(result)))
+            if arguments.json:
+                reports.callback(lambda: write_json(arguments.json, result.as_json()))
     return result.exit_code
 
 

@@ -12,7 +12,7 @@ from ssept.cli.arguments import minutes, positive
 from ssept.cli.measuring import progress_bar
 from ssept.errors import GateError
 from ssept.expressions import chosen
-from ssept.files import write_json, written_file
+from ssept.files import save_text, write_json
 from ssept.installation import shipped_checkpoint
 from ssept.providers import PROVIDERS
 
@@ -76,7 +76,7 @@ def check(arguments: argparse.Namespace) -> None:
     of_both = {*SHARED, *OWN, "self_test"}
     defaults = vars(arguments.parser.parse_args([]))
     for name, value in vars(arguments).items():
-        if name not in of_both and value != defaults[name]:
+        if name not in of_both and value != defaults.get(name, value):
             given = name.upper() if name in ("base", "head") else f"--{name.replace('_', '-')}"
             raise GateError(f"{given} does not go with --self-test")
 
@@ -105,8 +105,7 @@ def self_test(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json, [rates.as_json() for rates in found])
     if arguments.markdown:
-        with written_file(arguments.markdown) as temporary:
-            temporary.write_text(self_test_markdown(found), encoding="utf-8")
+        save_text(arguments.markdown, self_test_markdown(found))
     print(self_test_text(found) or f"{folder}: no finished suite of the self-test")
     return status
 

@@ -1,7 +1,6 @@
 """`ssept scale`: cost for growing catalogs, sequences and batches."""
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +9,8 @@ from ssept.cli.arguments import known_names, positive, positives, seconds
 from ssept.cli.measuring import progress_bar, warn_of_noise
 from ssept.decide.scale.points import AXES, Point, points_around
 from ssept.errors import SseptError
-from ssept.files import written_file
+from ssept.files import save_text
 from ssept.providers import PROVIDERS
-from ssept.signals import interrupted_by
 from ssept.variants import CUSTOM, VARIANTS
 
 if TYPE_CHECKING:
@@ -102,8 +100,7 @@ def _scale(arguments: argparse.Namespace) -> int:
         if draw_scale(found.records, arguments.around, image):
             drawn = image.name
     finally:  # without a plot, the error comes behind the table
-        with written_file(arguments.out / "scale.md") as temporary:
-            temporary.write_text(scale_markdown(found.records, drawn), encoding="utf-8")
+        save_text(arguments.out / "scale.md", scale_markdown(found.records, drawn))
     return int(bool(found.unmeasured))
 
 
@@ -112,8 +109,7 @@ def _run(plan: "ScalePlan", path: Path) -> "ScaleResult":
     from ssept.decide.scale.run import run_scale
 
     warn_of_noise()
-    # Interrupted, the run removes its temporary models.
-    with interrupted_by(signal.SIGTERM), progress_bar("cell") as show:
+    with progress_bar("cell") as show:
         return run_scale(plan, path, show)
 
 

@@ -18,9 +18,8 @@ from ssept.decide.compare.environment import (
     plain_machine,
 )
 from ssept.decide.compare.rows import Labelled, RunComparison, matrix_pair, plain_pair
-from ssept.errors import SseptError
+from ssept.errors import SseptError, shortened
 from ssept.results.cells import MatrixRun, Run
-from ssept.results.typed import shortened
 
 LONGEST_LIST = 200  # characters of what differs, in an error
 LABELS = (*ascii_uppercase, *map("".join, product(ascii_uppercase, repeat=2)))

@@ -122,4 +122,7 @@ def _figures(
             worker.ask("scores", plan.start_limit_s, **request, **files)
             return np.load(out)
 
-        return user_ndcg(scores, cases, model.max_length)
+        try:
+            return user_ndcg(scores, cases, model.max_length)
+        except ValueError as error:  # scores that are no numbers, or of another shape
+            raise WorkerError(f"{worker.role}: {model.file}: {error}") from error

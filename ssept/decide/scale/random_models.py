@@ -16,11 +16,10 @@ import pandas as pd
 from ssept.data.dataset import SPLITS, data_hash
 from ssept.data.formats import COLUMNS
 from ssept.errors import SseptError
-from ssept.files import cache_folder
+from ssept.files import CACHE_VARIABLE, cache_folder
 from ssept.variants import find
 from ssept.variants.parallel import Result, build_all
 
-CACHE_VARIABLE = "SSEPT_CACHE_DIR"
 USERS = 1000
 SEED = 0
 CLUSTER_SIZE = 50  # as in the embedded data

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ssept.children import finished, last_words
 from ssept.errors import LoadError
 from ssept.measure.statistics import MINIMUM_SAMPLES
 from ssept.serving.load.result import Percentiles, Result
@@ -49,20 +50,14 @@ def measure(url: str, bodies: Sequence[bytes], concurrency: int, seconds: int) -
         command = ["wrk", *amount, "-s", str(SCRIPT), url, "--", file.name]
         before = _children_cpu()
         try:
-            done = subprocess.run(  # noqa: S603
-                command,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=seconds + PATIENCE_SECONDS,
-            )
+            done = finished(command, timeout=seconds + PATIENCE_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise LoadError(f"{url}: wrk did not end within {error.timeout:g} s") from error
         cpu = _children_cpu() - before
     try:
         found = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError) as error:
-        said = (done.stderr or done.stdout).strip()
+        said = last_words(done.stderr or done.stdout)
         raise LoadError(f"{url}: wrk ended with {done.returncode}: {said}") from error
     return _result(found, cpu)
 

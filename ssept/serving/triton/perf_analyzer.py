@@ -9,14 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssept.errors import LoadError
+from ssept.children import finished
+from ssept.errors import LoadError, one_line
 from ssept.serving.triton.environment import tools
 
 # Three windows of one second, which then count as stable: on a small machine the default, windows
 # of 5 s until three differ by less than 10 %, often ends without a figure.
 WINDOWS = ("-p", "1000", "-r", "3", "-s", "999")
 TIMEOUT_SECONDS = 120
-SHOWN_LINES = 6
+LONGEST = 600  # characters of what it said, in an error
 PER_SECOND = "Inferences/Second"
 
 
@@ -117,18 +118,12 @@ def measure(load: Load) -> Figures:
         own = ["-f", str(report), "--verbose-csv"]
         command = [str(tools().perf_analyzer), *load.arguments(), *own]
         try:
-            done = subprocess.run(  # noqa: S603
-                command,
-                env=variables | {"no_proxy": "*"},  # libcurl would ask a proxy for this machine
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=TIMEOUT_SECONDS,
-            )
+            # libcurl would ask a proxy for this machine
+            done = finished(command, env=variables | {"no_proxy": "*"}, timeout=TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise LoadError(f"{load}: perf_analyzer ran for {TIMEOUT_SECONDS} s") from error
         if done.returncode:  # it stops at the first request that fails
-            said = "\n".join((done.stderr or done.stdout).strip().splitlines()[:SHOWN_LINES])
+            said = one_line(done.stderr or done.stdout, LONGEST)
             raise LoadError(f"{load}: perf_analyzer ended with {done.returncode}: {said}")
         return read_report(report)
 

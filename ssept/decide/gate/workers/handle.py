@@ -8,16 +8,18 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from ssept.children import command
+from ssept.children import command, last_words
 from ssept.decide.gate.sides.side import Side
-from ssept.errors import GateError
+from ssept.errors import GateError, one_line
 
 WORKER = Path(__file__).with_name("program.py")
 END_SECONDS = 10.0
 READ_BYTES = 1 << 16
+LONGEST = 600  # characters of a worker's error
 
 
 class WorkerError(GateError):
@@ -60,9 +62,19 @@ class WorkerHandle:
             file.close()
 
     def pin(self, cpus: set[int]) -> None:
-        """Let all the threads that it has by now run on these CPUs only."""
-        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), cpus)
+        """Let all the threads that it has by now run on these CPUs only.
+
+        Raises:
+            WorkerError: the worker died, or the system refuses.
+        """
+        try:
+            for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
+                with suppress(ProcessLookupError):  # it has ended
+                    os.sched_setaffinity(int(thread.name), cpus)
+        except FileNotFoundError as error:
+            raise WorkerError(f"{self.role}: {self._ending()}") from error
+        except OSError as error:
+            raise WorkerError(f"{self.role}: sched_setaffinity: {error.strerror}") from error
 
     def ask(self, do: str, seconds: float, **request: Any) -> dict[str, Any]:
         """Send a request and wait for its answer.
@@ -98,9 +110,13 @@ class WorkerHandle:
                 raise WorkerError(f"{self.role}: {self._ending()}")
             self._pending += read
         line, _, self._pending = self._pending.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise WorkerError(f"{self.role}: {answer['error']}")
+        try:
+            answer: dict[str, Any] = json.loads(line)
+            error = answer.get("error")
+        except (ValueError, AttributeError) as wrong:
+            raise WorkerError(f"{self.role}: its worker's answer is no JSON object") from wrong
+        if error:
+            raise WorkerError(f"{self.role}: {one_line(error, LONGEST)}")
         return answer
 
     def _ending(self) -> str:
@@ -110,9 +126,10 @@ class WorkerHandle:
         except subprocess.TimeoutExpired:
             return "its worker closed its output and goes on"
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"its worker {how}" + (f": {lines[-1]}" if lines else "")
+        size = self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, size - READ_BYTES))
+        said = self._errors.read().decode(errors="replace").strip()
+        return f"its worker {how}" + (f": {last_words(said, lines=1)}" if said else "")
 
 
 class WorkerPair:
@@ -132,8 +149,9 @@ class WorkerPair:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self.workers.values():
-            worker.__exit__()
+        with ExitStack() as stack:  # each ends, whatever becomes of the other
+            for worker in self.workers.values():
+                stack.push(worker)
 
     def ask_both(
         self, do: str, seconds: float, requests: Mapping[str, Mapping[str, Any]]

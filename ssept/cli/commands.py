@@ -1,0 +1,91 @@
+"""The commands of `ssept`: each a thin call into the library; a new one is one module and one line.
+
+`ssept.cli.main` imports this, and so all that the commands need, only where an error is met.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from ssept.cli import build, data, doctor, golden, report, serve, train, triton
+from ssept.cli.decide import compare, gate, scale, sweep, tune
+from ssept.cli.process import TRACEBACK_OPTION, TRACEBACK_VARIABLE, ArgumentsExit
+from ssept.providers.onnxruntime import check_one_onnxruntime
+
+COMMANDS = {
+    "data": data,
+    "train": train,
+    "build": build,
+    "golden": golden,
+    "report": report,
+    "compare": compare,
+    "gate": gate,
+    "doctor": doctor,
+    "tune": tune,
+    "scale": scale,
+    "sweep": sweep,
+    "serve": serve,
+    "triton": triton,
+}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; returns its exit code.
+
+    Raises:
+        ArgumentsExit: there is nothing to run.
+    """
+    parsed, unknown = _parser(arguments).parse_known_args(arguments)
+    if unknown:
+        parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if parsed.command is not doctor:  # which explains what this refuses
+        check_one_onnxruntime()
+    status: int | None = parsed.run(parsed)
+    return status or 0
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """A help formatter that adds a default where there is one and the help does not name it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        named = action.default in (None, False, "") or "(default" in (action.help or "")
+        return action.help if named else super()._get_help_string(action)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser with the options of all commands."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.add_argument(
+            TRACEBACK_OPTION,
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help=f"show where in the code an error was met (or set {TRACEBACK_VARIABLE}=1)",
+        )
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the program, so that `main` knows that it was argparse."""
+        if message:
+            self._print_message(message, sys.stderr)
+        raise ArgumentsExit(status)
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="ssept",
+        description="Benchmark SSE-PT, a sequential recommender, in the ways it can be served.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        subparser = commands.add_parser(
+            name,
+            help=command.HELP,
+            description=command.HELP,
+            formatter_class=_Help,
+        )
+        subparser.set_defaults(command=command, parser=subparser)
+        if name in arguments:  # to declare the options of all would import torch for `train`
+            command.add_arguments(subparser)
+    return parser
