@@ -42,3 +42,7 @@ class ServerError(SseptError):
 
 class LoadError(SseptError):
     """A load test without figures that could be used: requests failed, or it gave none."""
+
+
+class AnswerError(SseptError):
+    """A timed call, or a request under load, was not answered as the same one was alone."""

@@ -22,6 +22,7 @@ from ssept.decide.gate.suite import Suite, run_suite
 
 ENGINE = """
 import os, signal, sys, time
+import numpy as np
 from types import SimpleNamespace
 
 class FallbackError(Exception):
@@ -37,7 +38,10 @@ class Session:
     def recommend(self, user, sequence, k):
         Session.calls += 1
         sum(range(5000))
+        best = [[sum(row) % 97] for row in sequence.tolist()]
+        answer = np.array(best), np.array(best, np.float32)
         {recommend}
+        return answer
 
 def load(source, variant, provider, threads):
     {load}
