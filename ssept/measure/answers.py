@@ -77,8 +77,13 @@ def _of_shape_or_nan(scores: Any, wanted: Any) -> str | None:
 
 def _close(scores: Any, wanted: Any, max_error: float) -> Any:
     """Compare scores one by one; equal infinities are close, NaN never is."""
+    with np.errstate(invalid="ignore"):  # of two infinities
+        return (scores == wanted) | (np.abs(scores - wanted) <= _tolerance(wanted, max_error))
+
+
+def _tolerance(wanted: Any, max_error: float) -> float:
     finite = np.abs(wanted[np.isfinite(wanted)])
-    return np.isclose(scores, wanted, rtol=0, atol=max_error + ROUNDING * finite.max(initial=0))
+    return max_error + ROUNDING * float(finite.max(initial=0))
 
 
 def _of_best(answer: Any, expected: Any, max_error: float) -> str | None:
@@ -89,7 +94,7 @@ def _of_best(answer: Any, expected: Any, max_error: float) -> str | None:
             return why
     if np.array_equal(ids, want_ids) and _close(scores, wanted, max_error).all():
         return None
-    tolerance = max_error + ROUNDING * float(np.abs(wanted).max(initial=0))
+    tolerance = _tolerance(wanted, max_error)
     rows = zip(ids.tolist(), scores.tolist(), want_ids.tolist(), wanted.tolist(), strict=True)
     for place, (items, values, want_items, want_values) in enumerate(rows):
         given = dict(zip(items, values, strict=True))

@@ -127,6 +127,28 @@ def test_a_cell_whose_worker_fails_is_not_measured_and_the_others_are(
 
 
 @pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("if Session.calls > 12: answer = answer[0] + 1, answer[1]", "has items"),
+        ("if Session.calls == 40: answer = answer[0], answer[1] * 2", "has items"),
+        ("if Session.calls == 40: answer[1][0] = np.nan", "a score is NaN"),
+        ("Session.last, answer = answer, getattr(Session, 'last', answer)", "has items"),
+        ("answer = Session.first = getattr(Session, 'first', answer)", "have the same answer"),
+        ("answer[1][:] = np.nan", "a score is NaN"),
+    ],
+    ids=["after calls", "once", "NaN once", "of the call before", "cached", "NaN"],
+)
+def test_a_cell_with_a_wrong_answer_is_not_measured(
+    tmp_path: Path, model: Path, statement: str, why: str
+) -> None:
+    head = side(tmp_path / "head", recommend=statement)
+    found = compared(side(tmp_path / "base"), head, model)[CELL.id]
+    assert found.verdict == Verdict.UNMEASURED
+    assert found.why.startswith("head: AnswerError: ")
+    assert why in found.why
+
+
+@pytest.mark.parametrize(
     ("load", "why"),
     [
         ("raise FallbackError('another would run')", "FallbackError: another would run"),
