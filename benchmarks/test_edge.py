@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fixtures.cells import Cell
+from ssept.measure.calls import INPUTS
 from ssept.measure.latency import paired_latency
 from ssept.providers.session import Session
 
@@ -32,14 +33,12 @@ def test_edge(
     benchmark: Any,
 ) -> None:
     cell = replace(cell, threads=1, sessions={})  # sessions of its own, started on that core
-    session = cell.load()
-    baseline = replace(baseline_cell, threads=1, sessions={}).load()
-    model = session.artifact.model
-    user, sequence = model.random_inputs(1)
+    model = cell.load().artifact.model
+    inputs = model.random_batches(INPUTS, 1)
     latency = paired_latency(
         benchmark,
-        lambda: timed_call(session, user, sequence),
-        lambda: timed_call(baseline, user, sequence),
+        cell.checked(timed_call, inputs),
+        replace(baseline_cell, threads=1, sessions={}).checked(timed_call, inputs),
         rounds=pytestconfig.getoption("--rounds"),
         batch_size=1,
     )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fixtures.fastapi import NAME, VARIANT, WORKERS
+from fixtures.fastapi import NAME, PROVIDER, VARIANT, WORKERS
 from fixtures.served import (
     CLOSED_SECONDS,
     CONCURRENCY,
@@ -20,6 +20,7 @@ from fixtures.served import (
     check,
     facts,
     long_enough,
+    measured,
     memory_of,
     nearly_all,
     note_load,
@@ -31,10 +32,12 @@ from fixtures.served import (
 from ssept.data.dataset import Dataset
 from ssept.evaluation import Accuracy, Scorer, accuracy, full_ranks
 from ssept.metrics import IntArray
+from ssept.providers import budget
 from ssept.providers.session import Session
 from ssept.serving.interface import MODEL
 from ssept.serving.launch.ssept_serve import SseptServer, running
 from ssept.serving.load import loadgen, open_loop, wrk
+from ssept.serving.load.answers import ExpectedAnswers
 from ssept.serving.load.bodies import TOP_K
 from ssept.serving.load.connections import KINDS, UNSENT
 from ssept.serving.load.max_rate import Probe, largest_rate, within
@@ -53,12 +56,22 @@ pytestmark = [pytest.mark.cell(VARIANT, NAME), pytest.mark.usefixtures("fastapi_
 
 
 @pytest.fixture(scope="session")
-def largest(fastapi_server: SseptServer, bodies: list[bytes]) -> tuple[float, list[Probe]]:
-    """Find the largest rate at which 99 % are answered in time, and return all probes."""
+def largest(
+    fastapi_server: SseptServer, bodies: list[bytes], expected: ExpectedAnswers
+) -> tuple[float, list[Probe]]:
+    """Find the largest rate at which 99 % are answered in time, by LoadGen; keep the probes."""
     if reason := wrk.unavailable() or loadgen.unavailable():
         pytest.skip(reason)
-    start = wrk.measure(fastapi_server.url + PATH, bodies, CONCURRENCY, CLOSED_SECONDS).rate
-    measure = partial(loadgen.measure, fastapi_server.address, PATH, bodies, seconds=OPEN_SECONDS)
+    url = fastapi_server.url + PATH
+    start = wrk.measure(url, bodies, CONCURRENCY, CLOSED_SECONDS, expected).rate
+    measure = partial(
+        loadgen.measure,
+        fastapi_server.address,
+        PATH,
+        bodies,
+        seconds=OPEN_SECONDS,
+        expected=expected,
+    )
     rate, probes = largest_rate(lambda rate: measure(rate=rate), start, within(LIMIT_MS))
     if not rate:
         pytest.fail(f"at no rate were 99 % answered within {LIMIT_MS} ms", pytrace=False)
@@ -142,12 +155,14 @@ def test_closed_loop(
     concurrency: int,
     fastapi_server: SseptServer,
     bodies: list[bytes],
+    expected: ExpectedAnswers,
     local: Session,
     benchmark: Any,
 ) -> None:
     skip_without(wrk.unavailable())
     url = fastapi_server.url + PATH
-    result = benchmark.pedantic(wrk.measure, (url, bodies, concurrency, CLOSED_SECONDS), rounds=1)
+    given = (url, bodies, concurrency, CLOSED_SECONDS, expected)
+    result = benchmark.pedantic(wrk.measure, given, rounds=1)
     note_result(benchmark, local, "wrk", f"{concurrency} at a time", result)
     check(result)
 
@@ -158,7 +173,8 @@ def test_protocol_load(
 ) -> None:
     """The same on the Open Inference Protocol."""
     load = perf_analyzer.Load(fastapi_server.http, MODEL, concurrency=concurrency)
-    figures = benchmark.pedantic(perf_analyzer.measure, (load,), rounds=1)
+    allowed = budget(VARIANT, PROVIDER)
+    figures = benchmark.pedantic(measured, (load, local, allowed), rounds=1)
     note_load(benchmark, facts(local), load, asdict(figures), served=NAME)
 
 
@@ -167,6 +183,7 @@ def test_open_loop(
     share: float,
     fastapi_server: SseptServer,
     bodies: list[bytes],
+    expected: ExpectedAnswers,
     largest: tuple[float, list[Probe]],
     local: Session,
     benchmark: Any,
@@ -174,7 +191,7 @@ def test_open_loop(
     """Latency at a share of the largest rate, all requests sent on time, answered or not."""
     rate = share * largest[0]
     given = (fastapi_server.address, PATH, bodies, rate, long_enough(rate))
-    result = benchmark.pedantic(loadgen.measure, given, rounds=1)
+    result = benchmark.pedantic(loadgen.measure, given, {"expected": expected}, rounds=1)
     note_result(benchmark, local, "LoadGen", f"{rate:.0f}/s", result)
     check(result)
 
@@ -193,6 +210,7 @@ def test_largest_rate(largest: tuple[float, list[Probe]], local: Session, benchm
 def test_overload(
     fastapi_settings: ServerSettings,
     bodies: list[bytes],
+    expected: ExpectedAnswers,
     local: Session,
     tmp_path: Path,
     benchmark: Any,
@@ -200,7 +218,7 @@ def test_overload(
     """Twice the sustainable rate: excess requests are refused at once, others are not delayed."""
     settings = replace(fastapi_settings, max_wait_ms=AGE_CAP_MS)
     with running(settings, tmp_path / "server.log", workers=WORKERS) as server:
-        load = partial(open_loop.measure, server.address, PATH, bodies)
+        load = partial(open_loop.measure, server.address, PATH, bodies, expected=expected)
         sustained, _ = largest_rate(lambda rate: load(rate=rate, seconds=2), START_RATE, nearly_all)
         if not sustained:
             pytest.fail(f"a hundredth is refused even at {START_RATE}/s", pytrace=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.fastapi import NAME, VARIANT
+from fixtures.fastapi import NAME, PROVIDER, VARIANT
 from fixtures.peers import Peer
 from fixtures.served import (
     CLOSED_SECONDS,
@@ -16,6 +16,7 @@ from fixtures.served import (
     by_concurrency,
     check,
     facts,
+    measured,
     note_ratio,
     note_result,
     skip_without,
@@ -23,14 +24,17 @@ from fixtures.served import (
 from fixtures.triton import INT8_TOPK, SERVED
 from ssept.errors import LoadError
 from ssept.metrics import IntArray
+from ssept.providers import budget
 from ssept.providers.session import Session
 from ssept.serving.interface import MODEL
 from ssept.serving.launch.ssept_serve import SseptServer
 from ssept.serving.load import loadgen, open_loop, wrk
+from ssept.serving.load.answers import ExpectedAnswers
 from ssept.serving.load.bodies import predict_bodies
 from ssept.serving.load.max_rate import largest_rate, within
 from ssept.serving.load.result import Result
 from ssept.serving.triton import perf_analyzer
+from ssept.variants import BASELINE
 
 CEILING_START = 20_000  # requests a second, to look for what the clients can do
 pytestmark = [pytest.mark.cell(VARIANT, NAME), pytest.mark.usefixtures("fastapi_alive")]
@@ -43,6 +47,8 @@ def test_against_baseline(
     baseline_server: Peer,
     bodies: list[bytes],
     asked: tuple[IntArray, list[IntArray]],
+    expected: ExpectedAnswers,
+    baseline: Session,
     local: Session,
     benchmark: Any,
 ) -> None:
@@ -52,10 +58,15 @@ def test_against_baseline(
         NAME: (fastapi_server.url + PATH, bodies),
         "baseline": (baseline_server.url + PATH, predict_bodies(*asked)),
     }
+    exact = budget(BASELINE, PROVIDER)
+    right = {
+        NAME: expected,
+        "baseline": ExpectedAnswers.of_predictions("baseline", baseline, *asked, exact),
+    }
     results: dict[str, list[Result]] = {name: [] for name in loads}
 
     def rate(name: str) -> float:
-        results[name].append(wrk.measure(*loads[name], concurrency, CLOSED_SECONDS))
+        results[name].append(wrk.measure(*loads[name], concurrency, CLOSED_SECONDS, right[name]))
         return results[name][-1].rate
 
     load = f"{concurrency} at a time"
@@ -85,13 +96,14 @@ def test_against_triton(
     figures: dict[str, list[perf_analyzer.Figures]] = {name: [] for name in loads}
 
     repeated: list[str] = []
+    allowed = budget(VARIANT, PROVIDER)
 
     def rate(name: str) -> float:
         try:
-            figures[name].append(perf_analyzer.measure(loads[name]))
+            figures[name].append(measured(loads[name], local, allowed))
         except LoadError as error:  # it stops at the first request that is refused
             repeated.append(str(error))
-            figures[name].append(perf_analyzer.measure(loads[name]))
+            figures[name].append(measured(loads[name], local, allowed))
         return figures[name][-1].inferences_per_s
 
     load = f"{concurrency} at a time, batch 1"

@@ -1,6 +1,5 @@
 """Latency of every cell at each batch size, beside the baseline in the same loop."""
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 
 from fixtures.cells import Cell
 from ssept.data.dataset import Dataset, left_padded
+from ssept.measure.calls import INPUTS
 from ssept.measure.latency import paired_latency
 from ssept.providers.session import Session
 
@@ -18,20 +18,19 @@ REAL_BATCHES = 64
 def test_latency(
     cell: Cell,
     batch_size: int,
-    baseline: Session,
+    baseline_cell: Cell,
     timed_call: Callable[[Session, Any, Any], Any],
     price_per_hour: float | None,
     pytestconfig: pytest.Config,
     benchmark: Any,
 ) -> None:
-    session = cell.load()
-    model = session.artifact.model
+    model = cell.load().artifact.model
     length = pytestconfig.getoption("--length") or model.max_length
-    user, sequence = model.random_inputs(batch_size, length)
+    inputs = model.random_batches(INPUTS, batch_size, length)
     latency = paired_latency(
         benchmark,
-        lambda: timed_call(session, user, sequence),
-        lambda: timed_call(baseline, user, sequence),
+        cell.checked(timed_call, inputs),
+        baseline_cell.checked(timed_call, inputs),
         rounds=pytestconfig.getoption("--rounds"),
         max_seconds=pytestconfig.getoption("--cell-seconds"),
         batch_size=batch_size,
@@ -51,7 +50,7 @@ def test_latency(
 def test_real_lengths(
     cell: Cell,
     batch_size: int,
-    baseline: Session,
+    baseline_cell: Cell,
     dataset: Dataset,
     timed_call: Callable[[Session, Any, Any], Any],
     price_per_hour: float | None,
@@ -61,23 +60,13 @@ def test_real_lengths(
     """The same with the histories of real users, each batch only as long as its longest."""
     session = cell.load()
     batches = real_batches(dataset, batch_size, session.artifact.model.max_length)
-    for user, sequence in batches:  # some providers compile for each new shape
-        timed_call(session, user, sequence)
-        timed_call(baseline, user, sequence)
-    turn = itertools.cycle(batches)
-    current = [next(turn)]
-
-    def advance() -> None:
-        current[0] = next(turn)
-
     latency = paired_latency(
         benchmark,
-        lambda: timed_call(session, *current[0]),
-        lambda: timed_call(baseline, *current[0]),
+        cell.checked(timed_call, batches),
+        baseline_cell.checked(timed_call, batches),
         rounds=pytestconfig.getoption("--rounds"),
         max_seconds=pytestconfig.getoption("--cell-seconds"),
         batch_size=batch_size,
-        advance=advance,
     )
     benchmark.extra_info |= (
         cell.facts()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fixtures.cells import Cell
+from ssept.measure.calls import INPUTS
 from ssept.providers.session import Session
 
 PARTS = 6
@@ -23,15 +24,17 @@ def test_sustained(
     seconds = pytestconfig.getoption("--sustained")
     if not seconds:
         pytest.skip("--sustained=SECONDS is not given")
-    session = baseline_cell.load()
-    sequence = np.ones((1, session.artifact.model.max_length), dtype=np.int64)
+    model = baseline_cell.load().artifact.model
+    call = baseline_cell.checked(timed_call, model.random_batches(INPUTS, 1))
     times = []
 
     def sustain() -> None:
         end = time.perf_counter() + seconds
         while (start := time.perf_counter()) < end:
-            timed_call(session, sequence[:, 0], sequence)
+            call()
             times.append(time.perf_counter() - start)
+            call.check()
+            call.take(call.other_place())
 
     benchmark.pedantic(sustain, rounds=1)
     medians = [float(np.median(part)) * 1e3 for part in np.array_split(times, PARTS)]

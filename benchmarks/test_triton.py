@@ -8,17 +8,17 @@ import numpy.typing as npt
 import pytest
 
 from fixtures.failures import reported
-from fixtures.served import described, note_load, note_ratio
+from fixtures.served import described, measured, note_load, note_ratio
 from fixtures.triton import ALL, ALONE, HEAD, INT8_TOPK, PLAIN, PROVIDER, SERVED, TOPK, TWO
 from fixtures.variants import Artifacts
 from ssept.data.dataset import Dataset, left_padded
 from ssept.evaluation import accuracy, full_ranks
 from ssept.metrics import IntArray
-from ssept.providers import PROVIDERS
+from ssept.providers import PROVIDERS, budget
 from ssept.providers.session import Session
 from ssept.serving.interface import DEFAULT_K, MODEL
 from ssept.serving.triton.client import PROTOCOLS, Client
-from ssept.serving.triton.perf_analyzer import Load, measure
+from ssept.serving.triton.perf_analyzer import Figures, Load
 from ssept.serving.triton.server import TritonServer
 
 USERS = 256
@@ -122,16 +122,16 @@ def test_load(
     benchmark: Any,
 ) -> None:
     load = Load(url(triton_server, protocol), MODEL, protocol, batch, concurrency)
-    figures = benchmark.pedantic(measure, (load,), rounds=1)
+    figures = benchmark.pedantic(checked, (load, artifacts), rounds=1)
     note_load(benchmark, facts(artifacts, load), load, asdict(figures))
 
 
 def test_request_rate(triton_server: TritonServer, artifacts: Artifacts, benchmark: Any) -> None:
     """Latency at half the throughput, requests being sent on time whether answered or not."""
     closed = Load(triton_server.http, MODEL, concurrency=CONCURRENCY)
-    rate = round(RATE_SHARE * measure(closed).inferences_per_s)
+    rate = round(RATE_SHARE * checked(closed, artifacts).inferences_per_s)
     load = replace(closed, request_rate=rate)
-    figures = benchmark.pedantic(measure, (load,), rounds=1)
+    figures = benchmark.pedantic(checked, (load, artifacts), rounds=1)
     note_load(benchmark, facts(artifacts, load), load, asdict(figures))
 
 
@@ -144,7 +144,7 @@ def test_ratio(
     load = Load(triton_server.http, served, batch=batch, concurrency=CONCURRENCY)
 
     def rate(model: str) -> float:
-        return measure(replace(load, model=model)).inferences_per_s
+        return checked(replace(load, model=model), artifacts).inferences_per_s
 
     model = facts(artifacts, load)
     note_ratio(benchmark, model, described(load), rate, served=served, against=against)
@@ -155,9 +155,15 @@ def test_gpu(triton_server: TritonServer, artifacts: Artifacts, benchmark: Any) 
     if not triton_server.gpu_metrics():
         pytest.skip("the server sees no GPU")
     load = Load(triton_server.http, MODEL, concurrency=CONCURRENCY)
-    figures = benchmark.pedantic(measure, (load,), rounds=1)
+    figures = benchmark.pedantic(checked, (load, artifacts), rounds=1)
     gpus = triton_server.gpu_metrics()
     note_load(benchmark, facts(artifacts, load), load, asdict(figures) | {"gpu": gpus})
+
+
+def checked(load: Load, artifacts: Artifacts) -> Figures:
+    """Measure a load whose answers are compared with those of the same file in this process."""
+    variant = SERVED[load.model].variant
+    return measured(load, PROVIDERS["cpu"].load(artifacts.get(variant), 1), budget(variant, "cpu"))
 
 
 def url(server: TritonServer, protocol: str) -> str:

@@ -54,6 +54,10 @@ class LoadError(SseptError):
     """A load test without figures that could be used: requests failed, or it gave none."""
 
 
+class AnswerError(SseptError):
+    """A timed call, or a request under load, was not answered as the same one was alone."""
+
+
 def printable(text: str) -> str:
     """Escape what a terminal cannot print, or would obey."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -49,9 +49,19 @@ class Model:
             batch: sequences.
             length: items in each; None for the longest sequence.
         """
+        return self.random_batches(1, batch, length)[0]
+
+    def random_batches(
+        self, count: int, batch: int, length: int | None = None
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Draw several inputs, the first as in `random_inputs`: other sequences of the same users.
+
+        So an answer that is kept for a user, or for all, is wrong for most of them.
+        """
         random = np.random.default_rng(SEED)
         users = random.integers(0, self.users + 1, batch)
-        return users, random.integers(1, self.items + 1, (batch, length or self.max_length))
+        size = (count, batch, length or self.max_length)
+        return [(users, sequences) for sequences in random.integers(1, self.items + 1, size)]
 
 
 @dataclass(frozen=True, kw_only=True)

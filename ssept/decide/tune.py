@@ -12,6 +12,7 @@ import optuna
 from ssept.artifacts import Artifact
 from ssept.errors import ProviderError
 from ssept.estimate import Estimate
+from ssept.measure.calls import CheckedCall, checked_recommend
 from ssept.measure.latency import paired_times
 from ssept.measure.settings import Settings, Value
 from ssept.measure.statistics import paired_ratio
@@ -111,20 +112,18 @@ class Tuner:
 
     def speedup(self, choice: Settings, seconds: float, least_pairs: int = LEAST_PAIRS) -> Estimate:
         """Return the sequences per second of these settings, relative to the default's."""
-        session = self.load(choice)
-        batches = {
-            size: self.artifact.model.random_inputs(size)
-            for size in {choice.batch, self.default.batch}
-        }
         cell_ns, default_ns = paired_times(
-            lambda: session.recommend(*batches[choice.batch], TOP_K),
-            lambda: self.reference.recommend(*batches[self.default.batch], TOP_K),
+            self._checked(self.load(choice), choice),
+            self._checked(self.reference, self.default),
             seconds=seconds,
             least_pairs=least_pairs,
         )
         ratio = paired_ratio(default_ns, cell_ns, confidence=CONFIDENCE)
         scale = choice.batch / self.default.batch
         return ratio.map(lambda end: end * scale)
+
+    def _checked(self, session: Session, choice: Settings) -> CheckedCall:
+        return checked_recommend(session, choice.batch, TOP_K, self.provider)
 
     def objective(self, trial: optuna.Trial, space: Space) -> float:
         """Measure one point for a short time; a point seen before keeps its first figure."""

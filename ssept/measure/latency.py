@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ssept.estimate import Estimate
+from ssept.measure.calls import CheckedCall
 from ssept.measure.statistics import MINIMUM_SAMPLES, paired_ratio, percentile
 
 Call = Callable[[], Any]
 Nanoseconds = npt.NDArray[np.float64]
 
 PERCENTILES = (50, 95, 99)
-WARMUP_CALLS = 10
 SECONDS_PER_HOUR = 3600
 
 
@@ -75,46 +75,48 @@ class PairedLoop:
 
     Each timed call follows an untimed one of the same session, so that it finds its own weights
     in the caches and not the other session's. Swapping the order takes out what the first place
-    or the second does to a time.
+    or the second does to a time. The untimed call has another input: an answer that is kept from
+    it is the wrong one. Answers are compared outside of the timed sections.
     """
 
-    def __init__(self, cell: Call, baseline: Call, advance: Call | None = None) -> None:
+    def __init__(self, cell: CheckedCall, baseline: CheckedCall) -> None:
         self._cell = cell
         self._baseline = baseline
-        self._advance = advance
         self.baseline_ns: list[int] = []
         self._turn = 0
+        self._place = cell.other_place()
 
     def setup(self) -> None:
         """Prepare a timed call of the cell."""
         if self._turn % 2 == 0:
             self._time_baseline()
         self._cell()
+        self._cell.take(self._place)
 
     def teardown(self) -> None:
         """Finish a timed call of the cell."""
+        self._cell.check()
         if self._turn % 2 == 1:
             self._time_baseline()
         self._turn += 1
-        if self._advance:
-            self._advance()
+        self._place = self._cell.other_place()
 
     def _time_baseline(self) -> None:
         self._baseline()
+        self._baseline.take(self._place)
         start = time.perf_counter_ns()
         self._baseline()
         self.baseline_ns.append(time.perf_counter_ns() - start)
+        self._baseline.check()
 
 
 def paired_latency(
     benchmark: Benchmark,
-    cell: Call,
-    baseline: Call,
+    cell: CheckedCall,
+    baseline: CheckedCall,
     *,
     rounds: int,
     batch_size: int,
-    warmup: int = WARMUP_CALLS,
-    advance: Call | None = None,
     max_seconds: float = math.inf,
 ) -> Latency:
     """Time `rounds` calls of `cell`, each paired with one of `baseline`.
@@ -123,26 +125,25 @@ def paired_latency(
 
     Args:
         benchmark: pytest-benchmark's fixture, which keeps the cell's times.
-        cell, baseline: one call each, inputs already made.
+        cell, baseline: one call each, with the same inputs.
         rounds: timed calls.
         batch_size: sequences in a call, for the FPS.
-        warmup: untimed calls of each before the first timed one.
-        advance: called after each pair, to change the inputs of both.
         max_seconds: of the timed loop.
+
+    Raises:
+        AnswerError: a timed call was answered differently than before the load.
     """
-    for _ in range(warmup):  # providers compile for each new shape in its first calls
-        pair_s = _timed_pair_s(cell, baseline)
-    affordable = max_seconds / (2 * pair_s)  # each timed call follows an untimed one
+    affordable = max_seconds / (2 * _timed_pair_s(cell, baseline))  # half of all calls are timed
     if affordable < rounds:
         rounds = min(rounds, max(MINIMUM_SAMPLES[95], int(affordable)))
-    loop = PairedLoop(cell, baseline, advance)
+    loop = PairedLoop(cell, baseline)
     with collection_off():
         benchmark.pedantic(cell, setup=loop.setup, teardown=loop.teardown, rounds=rounds)
     cell_ns = np.asarray(benchmark.stats.stats.data) * 1e9
     return summarize(cell_ns, np.asarray(loop.baseline_ns, dtype=np.float64), batch_size)
 
 
-def _timed_pair_s(cell: Call, baseline: Call) -> float:
+def _timed_pair_s(cell: CheckedCall, baseline: CheckedCall) -> float:
     """Call both once; returns the seconds that it took."""
     start = time.perf_counter()
     cell()
@@ -151,22 +152,21 @@ def _timed_pair_s(cell: Call, baseline: Call) -> float:
 
 
 def paired_times(
-    cell: Call, baseline: Call, *, seconds: float, least_pairs: int = 40, warmup: int = WARMUP_CALLS
+    cell: CheckedCall, baseline: CheckedCall, *, seconds: float, least_pairs: int = 40
 ) -> tuple[Nanoseconds, Nanoseconds]:
     """Time `cell` and `baseline`, paired as in `paired_latency`, without pytest.
 
     Args:
-        cell, baseline: one call each, inputs already made.
+        cell, baseline: one call each, with as many inputs as the other.
         seconds: measure at least this long,
         least_pairs: and at least this number of pairs.
-        warmup: untimed calls of each before the first timed one.
 
     Returns:
         float64[n] each, nanoseconds, in the order of measuring.
+
+    Raises:
+        AnswerError: a timed call was answered differently than before the load.
     """
-    for _ in range(warmup):
-        cell()
-        baseline()
     loop = PairedLoop(cell, baseline)
     cell_ns: list[int] = []
     with collection_off():

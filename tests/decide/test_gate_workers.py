@@ -22,6 +22,7 @@ from ssept.decide.gate.suite import Suite, run_suite
 
 ENGINE = """
 import os, signal, sys, time
+import numpy as np
 from types import SimpleNamespace
 
 class FallbackError(Exception):
@@ -37,7 +38,10 @@ class Session:
     def recommend(self, user, sequence, k):
         Session.calls += 1
         sum(range(5000))
+        best = [[sum(row) % 97] for row in sequence.tolist()]
+        answer = np.array(best), np.array(best, np.float32)
         {recommend}
+        return answer
 
 def load(source, variant, provider, threads):
     {load}
@@ -120,6 +124,28 @@ def test_a_cell_whose_worker_fails_is_not_measured_and_the_others_are(
     assert found[bad.id].verdict == Verdict.UNMEASURED
     assert found[bad.id].why == f"head: {why}"
     assert found[good.id].verdict != Verdict.UNMEASURED, found[good.id].why
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("if Session.calls > 12: answer = answer[0] + 1, answer[1]", "has items"),
+        ("if Session.calls == 14: answer = answer[0], answer[1] * 2", "has items"),
+        ("if Session.calls == 14: answer[1][0] = np.nan", "a score is NaN"),
+        ("Session.last, answer = answer, getattr(Session, 'last', answer)", "has items"),
+        ("answer = Session.first = getattr(Session, 'first', answer)", "have the same answer"),
+        ("answer[1][:] = np.nan", "a score is NaN"),
+    ],
+    ids=["after calls", "once", "NaN once", "of the call before", "cached", "NaN"],
+)
+def test_a_cell_with_a_wrong_answer_is_not_measured(
+    tmp_path: Path, model: Path, statement: str, why: str
+) -> None:
+    head = side(tmp_path / "head", recommend=statement)
+    found = compared(side(tmp_path / "base"), head, model)[CELL.id]
+    assert found.verdict == Verdict.UNMEASURED
+    assert found.why.startswith("head: AnswerError: ")
+    assert why in found.why
 
 
 @pytest.mark.parametrize(

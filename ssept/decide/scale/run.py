@@ -17,6 +17,7 @@ from ssept.decide.scale.points import Point
 from ssept.decide.scale.random_models import models
 from ssept.decide.scale.roofline import Ceilings, Product, Work, least_time
 from ssept.errors import SseptError
+from ssept.measure.calls import CheckedCall, checked_recommend
 from ssept.measure.latency import paired_times
 from ssept.measure.statistics import paired_ratio
 from ssept.providers import PROVIDERS, applicable
@@ -170,8 +171,8 @@ class _Timing:
         try:
             session = self._load(cell)
             cell_ns, baseline_ns = paired_times(
-                lambda: session.recommend(*self._call),
-                lambda: self._baseline.recommend(*self._call),
+                self._checked(session, cell),
+                self._checked(self._baseline, REFERENCE),
                 seconds=self._plan.seconds,
             )
         except SseptError as error:
@@ -185,6 +186,9 @@ class _Timing:
             "median_ms": float(np.median(cell_ns)) * MS_PER_NS,
             "baseline_ms": float(np.median(baseline_ns)) * MS_PER_NS,
         }
+
+    def _checked(self, session: Session, cell: ScaleCell) -> CheckedCall:
+        return checked_recommend(session, self.point.batch, TOP_K, cell.provider)
 
     def finish(self) -> None:
         """Look at the ceilings again, and put the least times beside the measured ones."""

@@ -18,6 +18,7 @@ from ssept.decide.user_accuracy import CONFIDENCE as NDCG_CONFIDENCE
 from ssept.decide.user_accuracy import TOP_K, chosen_cases, user_ndcg
 from ssept.errors import SseptError
 from ssept.estimate import Estimate
+from ssept.measure.calls import checked_recommend
 from ssept.measure.latency import paired_times
 from ssept.measure.statistics import paired_ratio
 from ssept.metrics import FloatArray, bootstrap_relative_change
@@ -125,11 +126,13 @@ class MeasuredSets:
         """Time fresh sessions in pairs, float64[n] each; the loading order alternates."""
         order = (cell, baseline) if turn % 2 else (baseline, cell)
         sessions = {artifact.path: self._load(artifact) for artifact in order}
-        timed, other = sessions[cell.path], sessions[baseline.path]
-        user, sequence = self._plan.model.random_inputs(batch)
+        timed, other = (
+            checked_recommend(sessions[of.path], batch, TOP_K, self._plan.provider)
+            for of in (cell, baseline)
+        )
         return paired_times(
-            lambda: timed.recommend(user, sequence, TOP_K),
-            lambda: other.recommend(user, sequence, TOP_K),
+            timed,
+            other,
             seconds=self._plan.seconds / SESSIONS,
             least_pairs=LEAST_PAIRS,
         )

@@ -5,6 +5,7 @@ requests made beforehand, and of an answer only the status and its end are read.
 """
 
 import operator
+import random
 import re
 import select
 import socket
@@ -20,6 +21,7 @@ from ssept.errors import LoadError
 CLOSED, UNSENT = -1, -2  # in the place of a status
 KINDS = {CLOSED: "closed without an answer", UNSENT: "no connection was free"}
 OK = 200
+SAMPLE = 1000  # answers of a load that are kept
 CONNECT_SECONDS = 5
 PATIENCE_SECONDS = 10
 CHUNK_BYTES = 1 << 16
@@ -31,11 +33,15 @@ CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 class Log:
     """Times and status of each request, by its number; `time.perf_counter`, seconds.
 
+    Answers are kept of a random sample, chosen so that no server can know it, and of any request
+    whose answer has what JSON writes for NaN.
+
     Attributes:
         asked: when it was to be sent, by the one who sends.
         sent: when a connection was free and it was written.
         ended: when its answer was there.
         status: the answer's, or one of `KINDS`.
+        answers: the kept ones with a good status, as they were sent.
     """
 
     def __init__(self, requests: int) -> None:
@@ -43,6 +49,16 @@ class Log:
         self.sent = array("d", bytes(8 * requests))
         self.ended = array("d", bytes(8 * requests))
         self.status = array("h", bytes(2 * requests))
+        self.answers: dict[int, bytes] = {}
+        chosen = random.SystemRandom().sample(range(requests), min(requests, SAMPLE))
+        self._sample = frozenset(chosen)
+
+    def keep(self, number: int, answer: bytes) -> None:
+        """Keep an answer if it is to be looked at afterwards."""
+        if number in self._sample or (
+            (b"null" in answer or b"NaN" in answer) and len(self.answers) < 2 * SAMPLE
+        ):
+            self.answers[number] = answer
 
     def errors(self) -> dict[str, int]:
         """Count the failed requests by kind."""
@@ -184,9 +200,9 @@ class Connections:
         if status != OK and CLOSES.search(data, 0, data.index(HEAD_END)):
             self._lost(connection, status)
         else:
-            self._over(connection, status)
+            self._over(connection, status, data)
 
-    def _over(self, connection: _Connection, status: int) -> None:
+    def _over(self, connection: _Connection, status: int, answer: bytes = b"") -> None:
         """Note a request's end, and use its connection again."""
         number = connection.number
         now = time.perf_counter()
@@ -200,6 +216,8 @@ class Connections:
             self._note(number, status)
         if following is not None:
             self._write(connection, following, now)
+        if number is not None and status == OK:
+            self._log.keep(number, answer)
 
     def _note(self, number: int, status: int) -> None:
         self._log.status[number] = status

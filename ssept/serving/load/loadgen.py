@@ -19,6 +19,7 @@ import numpy as np
 
 from ssept.errors import LoadError
 from ssept.measure.statistics import MINIMUM_SAMPLES
+from ssept.serving.load.answers import ExpectedAnswers
 from ssept.serving.load.connections import CLOSED, OK, Connections, Log
 from ssept.serving.load.open_loop import CONNECTIONS, POLL_SECONDS
 from ssept.serving.load.result import Percentiles, Result
@@ -43,6 +44,7 @@ def measure(
     rate: float,
     seconds: float,
     connections: int = CONNECTIONS,
+    expected: ExpectedAnswers | None = None,
 ) -> Result:
     """Post the bodies in turn at the times that LoadGen chooses.
 
@@ -53,8 +55,10 @@ def measure(
         rate: requests a second, on average.
         seconds: how long, about.
         connections: how many are kept. A request that finds none free waits for one.
+        expected: what the bodies have to be answered with; a sample is compared after the load.
 
     Raises:
+        AnswerError: an answer is wrong.
         LoadError: LoadGen is not there; the server cannot be reached, or does not answer any more.
     """
     if reason := unavailable():
@@ -66,6 +70,8 @@ def measure(
     with Connections(address, path, bodies, connections, log, system.complete) as sender:
         figures = system.load(sender, rate)
     cpu = time.process_time() - cpu
+    if expected:
+        expected.check_predictions(log.answers.items())
     asked, ended = np.frombuffer(log.asked), np.frombuffer(log.ended)
     took = float(ended.max() - asked.min())
     latencies = [

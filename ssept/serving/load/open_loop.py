@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ssept.serving.load.answers import ExpectedAnswers
 from ssept.serving.load.connections import OK, Connections, Log
 from ssept.serving.load.result import Percentiles, Result
 
@@ -29,6 +30,7 @@ def measure(
     rate: float,
     seconds: float,
     connections: int = CONNECTIONS,
+    expected: ExpectedAnswers | None = None,
 ) -> Result:
     """Post the bodies in turn at the times of a Poisson process.
 
@@ -40,8 +42,10 @@ def measure(
         seconds: how long.
         connections: how many are kept. A request that finds none free waits for one, at the latest
             until the time is over.
+        expected: what the bodies have to be answered with; a sample is compared after the load.
 
     Raises:
+        AnswerError: an answer is wrong.
         LoadError: the server cannot be reached, or does not answer any more.
     """
     planned = _arrivals(rate, seconds)
@@ -58,6 +62,8 @@ def measure(
         finally:
             if collecting:
                 gc.enable()
+    if expected:
+        expected.check_predictions(log.answers.items())
     late = np.frombuffer(log.asked) - (start + planned)
     latencies = 1e3 * (np.frombuffer(log.ended) - (start + planned))
     good = np.frombuffer(log.status, np.int16) == OK

@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from ssept.children import finished, last_words
 from ssept.errors import LoadError
 from ssept.measure.statistics import MINIMUM_SAMPLES
+from ssept.serving.load.answers import ExpectedAnswers, witness_of_predictions
 from ssept.serving.load.result import Percentiles, Result
 
 SCRIPT = Path(__file__).with_name("predict.lua")
@@ -29,7 +31,13 @@ def unavailable() -> str | None:
     return None if shutil.which("wrk") else "wrk is not installed: apt-get install wrk"
 
 
-def measure(url: str, bodies: Sequence[bytes], concurrency: int, seconds: int) -> Result:
+def measure(
+    url: str,
+    bodies: Sequence[bytes],
+    concurrency: int,
+    seconds: int,
+    expected: ExpectedAnswers | None = None,
+) -> Result:
     """Post the bodies in turn over `concurrency` connections, with one thread of wrk.
 
     Args:
@@ -37,8 +45,11 @@ def measure(url: str, bodies: Sequence[bytes], concurrency: int, seconds: int) -
         bodies: of one line each.
         concurrency: requests under way at any time.
         seconds: how long.
+        expected: what the bodies have to be answered with. wrk keeps no answers: a witness asks
+            beside it.
 
     Raises:
+        AnswerError: an answer to the witness is wrong.
         LoadError: wrk is not there or fails, as it does where nothing listens.
     """
     if reason := unavailable():
@@ -49,11 +60,15 @@ def measure(url: str, bodies: Sequence[bytes], concurrency: int, seconds: int) -
         amount = ["-t1", f"-c{concurrency}", f"-d{seconds}s"]
         command = ["wrk", *amount, "-s", str(SCRIPT), url, "--", file.name]
         before = _children_cpu()
+        witness = witness_of_predictions(url, bodies, concurrency)
         try:
-            done = finished(command, timeout=seconds + PATIENCE_SECONDS)
+            with witness if expected else nullcontext():
+                done = finished(command, timeout=seconds + PATIENCE_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise LoadError(f"{url}: wrk did not end within {error.timeout:g} s") from error
         cpu = _children_cpu() - before
+    if expected:
+        expected.check_predictions(witness.answers)
     try:
         found = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError) as error:

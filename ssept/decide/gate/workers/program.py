@@ -8,9 +8,10 @@ input, and dies with the process that started it.
 
 import ctypes
 import gc
-import importlib
+import importlib.util
 import json
 import os
+import secrets
 import signal
 import statistics
 import sys
@@ -26,6 +27,8 @@ WARMUP_CALLS = 10
 LEAST_WARMUP_CALLS = 3
 WARMUP_SECONDS = 0.02
 SEED = 0
+# What compares answers needs nothing of ssept, and so does not depend on the side's revision.
+ANSWERS = Path(__file__).parents[3] / "measure" / "answers.py"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CUSTOM = "custom"
 # A unit of extra work. So small an array stays in the first-level cache, and drives nothing of
@@ -37,16 +40,24 @@ LEAST_CALIBRATION_ROUNDS = 5
 CALIBRATION_SECONDS = 0.1
 
 
-class LoadedCell:
-    """A loaded session with the inputs of one batch size."""
+class AnswerError(Exception):
+    """A timed call was answered differently than the same input was before."""
 
-    def __init__(self, session: Any, batch: int, extra_work: float) -> None:
-        """Make seeded inputs, warm the session up, and calibrate the extra work.
+
+class LoadedCell:
+    """A loaded session with some inputs of one batch size, and their answers."""
+
+    def __init__(self, session: Any, batch: int, max_error: float, extra_work: float) -> None:
+        """Make seeded inputs, warm the session up with them, and calibrate the extra work.
 
         Args:
             session: of ssept.
             batch: sequences in a call.
+            max_error: the largest difference that the provider's arithmetic makes to a score.
             extra_work: work to do after each timed call, as a share of the call's median time.
+
+        Raises:
+            AnswerError: an answer has NaN, or all are the same.
         """
         import numpy as np
 
@@ -54,16 +65,57 @@ class LoadedCell:
         random = np.random.default_rng(SEED)
         self._session = session
         self._user = random.integers(0, model.users + 1, batch)
-        self._sequence = random.integers(1, model.items + 1, (batch, model.max_length))
+        shape = (WARMUP_CALLS, batch, model.max_length)
+        self._sequences = random.integers(1, model.items + 1, shape)
         self._unit = np.ones(WORK_ELEMENTS).cumsum
-        warmup = _repeats(LEAST_WARMUP_CALLS, WARMUP_CALLS, WARMUP_SECONDS)
-        self.call_ns = min(self._timed_ns(0) for _ in warmup)
+        self._max_error = max_error
+        self._compare = _comparison()
+        self.call_ns = self._learn()
         self.units = self._calibrated(extra_work) if extra_work else 0
 
     def times_ns(self, calls: int) -> list[int]:
-        """Time calls after an untimed one, which brings the weights into the caches."""
+        """Time calls after an untimed one, which brings the weights into the caches.
+
+        Raises:
+            AnswerError: one was answered differently than the same input before.
+        """
         self._call()
-        return [self._timed_ns(self.units) for _ in range(calls)]
+        answers = [self._kept()]
+        times = []
+        for _ in range(calls):
+            self._take_another()
+            times.append(self._timed_ns(self.units))
+            answers.append(self._kept())
+        for place, answer in answers:
+            if why := self._compare.difference(answer, self._expected[place], self._max_error):
+                raise AnswerError(f"a timed call was answered differently than before: {why}")
+        return times
+
+    def _learn(self) -> int:
+        """Call each input once; returns the time of the fastest call."""
+        self._expected: list[Any] = []
+        times = []
+        for place in _repeats(LEAST_WARMUP_CALLS, WARMUP_CALLS, WARMUP_SECONDS):
+            self._sequence = self._sequences[place]
+            times.append(self._timed_ns(0))
+            self._place = place
+            self._expected.append(self._kept()[1])
+        for answer in self._expected:
+            if why := self._compare.difference(answer, answer):
+                raise AnswerError(why)
+        if self._compare.all_equal(self._expected):
+            raise AnswerError(f"{len(times)} different inputs have the same answer")
+        return min(times)
+
+    def _kept(self) -> tuple[int, Any]:
+        """Copy the last answer; with the place of its input."""
+        return self._place, self._compare.copied(self._answer)
+
+    def _take_another(self) -> None:
+        """Choose another input for the next call, at random."""
+        count = len(self._expected)
+        self._place = (self._place + 1 + secrets.randbelow(count - 1)) % count
+        self._sequence = self._sequences[self._place]
 
     def _timed_ns(self, units: int) -> int:
         start = time.perf_counter_ns()
@@ -72,7 +124,7 @@ class LoadedCell:
         return time.perf_counter_ns() - start
 
     def _call(self) -> None:
-        self._session.recommend(self._user, self._sequence, TOP_K)
+        self._answer = self._session.recommend(self._user, self._sequence, TOP_K)
 
     def _work(self, units: int) -> None:
         for _ in range(units):
@@ -88,6 +140,16 @@ class LoadedCell:
             self._work(UNITS_PER_TIMING)
             units.append(time.perf_counter_ns() - start)
         return round(share * UNITS_PER_TIMING * statistics.median(calls) / statistics.median(units))
+
+
+def _comparison() -> Any:
+    """Return this revision's module that compares answers."""
+    spec = importlib.util.spec_from_file_location("answers", ANSWERS)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _repeats(least: int, most: int, seconds: float) -> Iterator[int]:
@@ -161,7 +223,10 @@ class Worker:
     ) -> dict[str, Any]:
         """Load a cell; returns the time of a call and the units of extra work in it."""
         session = self._session(source, variant, provider, threads)
-        ready = self._cells[cell] = LoadedCell(session, batch, extra_work)
+        from ssept.providers import PROVIDERS
+
+        max_error = getattr(PROVIDERS[provider], "max_score_error", 0.0)
+        ready = self._cells[cell] = LoadedCell(session, batch, max_error, extra_work)
         return {"call_ns": ready.call_ns, "units": ready.units}
 
     def time(self, cell: str, calls: int) -> dict[str, Any]:
