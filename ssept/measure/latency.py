@@ -138,7 +138,9 @@ def paired_latency(
     loop = PairedLoop(cell, baseline, advance)
     with collection_off():
         benchmark.pedantic(cell, setup=loop.setup, teardown=loop.teardown, rounds=rounds)
-    cell_ns = np.asarray(benchmark.stats.stats.data) * 1e9
+    # --benchmark-disable calls the cell once, untimed: a warm-up's time stands in, never saved.
+    times_s = benchmark.stats.stats.data if benchmark.stats else [pair_s]
+    cell_ns = np.asarray(times_s) * 1e9
     return summarize(cell_ns, np.asarray(loop.baseline_ns, dtype=np.float64), batch_size)
 
 
