@@ -1,13 +1,14 @@
 """Switches of pytest and its plugins: a cell is measured once and saved, or nothing starts."""
 
 import json
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from ssept.cli import main
-from tests.helpers.matrix import ROOT, Run, run_matrix
+from tests.helpers.matrix import ROOT, Run, command, environment, run_matrix
 
 SLOW = pytest.mark.slow
 TEST = "benchmarks/test_latency.py::test_latency"
@@ -56,7 +57,13 @@ def test_many_at_once_measure_as_without_them(tmp_path: Path, options: list[str]
         *("--benchmark-min-rounds=9", "--benchmark-max-time=0.1", "--benchmark-disable-gc"),
         *("--benchmark-warmup=on --benchmark-warmup-iterations=3", "--benchmark-sort=name"),
         *("--benchmark-only --benchmark-skip", "--benchmark-timer=time.perf_counter"),
-        *("-p no:terminal", "-p no:cacheprovider", "-p no:xdist", "-p no:logging", "-p no:junitxml"),
+        *(
+            "-p no:terminal",
+            "-p no:cacheprovider",
+            "-p no:xdist",
+            "-p no:logging",
+            "-p no:junitxml",
+        ),
         *("-p xdist.looponfail", "-n 0", "-n0 --tx=2*popen", "--numprocesses=0 --dist=each"),
         *("--lf", "--ff", "--nf", "--sw", "-x", "--maxfail=1", "--deselect=elsewhere.py"),
         *("-q", "-qq", "-vv", "--no-header", "--no-summary", "-rA", "--tb=no", "--tb=native", "-s"),
@@ -83,9 +90,7 @@ def test_a_cell_is_measured_once(tmp_path: Path, options: list[str], switches: s
         pytest.param("--help", marks=SLOW),
     ],
 )
-def test_nothing_is_measured_nor_saved(
-    tmp_path: Path, options: list[str], switches: str
-) -> None:
+def test_nothing_is_measured_nor_saved(tmp_path: Path, options: list[str], switches: str) -> None:
     run = switched(tmp_path / "results", options, *switches.split())
     assert run.code == 0, run.output
     assert "model variants on" not in run.output or "skipped:" in run.output
@@ -116,7 +121,6 @@ PARALLEL = "one process at a time"
                 *("--dist=load", "--dist loadfile", "--dist=each --tx=popen", "--looponfail"),
             )
         ),
-        ("-p no:benchmark", "pytest-benchmark"),
         ("--benchmark-compare", "`ssept compare"),
         pytest.param("--benchmark-compare=0001", "`ssept compare", marks=SLOW),
         pytest.param("--benchmark-compare-fail=min:5%", "`ssept compare", marks=SLOW),
@@ -129,9 +133,14 @@ PARALLEL = "one process at a time"
 def test_what_cannot_be_measured_is_refused(
     tmp_path: Path, options: list[str], switches: str, message: str
 ) -> None:
-    if "no:benchmark" in switches:  # then its options are unknown
-        pytest.skip("see below")
     assert_refused(switched(tmp_path / "results", options, *switches.split()), message)
+
+
+def test_pytest_benchmark_is_needed(tmp_path: Path, options: list[str]) -> None:
+    words = command(tmp_path, *options, "-p", "no:benchmark")
+    own = [word for word in words if not word.startswith("--benchmark")]
+    done = subprocess.run(own, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert_refused(Run(done.returncode, done.stdout + done.stderr, tmp_path), "-p no:benchmark")
 
 
 @SLOW
@@ -196,7 +205,5 @@ def test_other_plugins_leave_the_cells_alone(
 @SLOW
 @plugin("pytest_rerunfailures")
 def test_a_cell_that_is_run_again_has_one_outcome(tmp_path: Path, options: list[str]) -> None:
-    run = switched(
-        tmp_path / "results", ["-p", "tests.helpers.toy_flaky", *options], "--reruns=1"
-    )
+    run = switched(tmp_path / "results", ["-p", "tests.helpers.toy_flaky", *options], "--reruns=1")
     assert_measured_once(run)

@@ -14,6 +14,7 @@ from typing import Any
 from ssept.children import command
 from ssept.decide.gate.sides.side import Side
 from ssept.errors import GateError
+from ssept.measure.machine import bind
 
 WORKER = Path(__file__).with_name("program.py")
 END_SECONDS = 10.0
@@ -60,9 +61,9 @@ class WorkerHandle:
             file.close()
 
     def pin(self, cpus: set[int]) -> None:
-        """Let all the threads that it has by now run on these CPUs only."""
+        """Let all the threads that it has by now run on these CPUs only, where the system can."""
         for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), cpus)
+            bind(int(thread.name), cpus)
 
     def ask(self, do: str, seconds: float, **request: Any) -> dict[str, Any]:
         """Send a request and wait for its answer.
