@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import refusing
-from tests.helpers.matrix import command, environment
+from tests.helpers.matrix import ROOT, command, environment
 
+CELLS = ROOT / "benchmarks"
 SSEPT = [sys.executable, "-m", "ssept.cli"]
 NO_CALLS = "sched_setaffinity=EPERM,pidfd_open=ENOSYS,perf_event_open=EPERM"
 UNKNOWN_USER = (
@@ -92,7 +93,7 @@ def test_cells(
 ) -> None:
     own = ["--data-dir", str(small_folder), "--checkpoint", str(small_checkpoint)]
     few = ["--rounds=45", "--batch-sizes=1", "--variants=onnx", "--providers=cpu"]
-    words = command(folder / "results", *own, *few, "-k", "test_edge or test_latency")
+    words = command(folder / "results", *own, *few, "-k", "test_edge or test_latency", CELLS)
     done = run([*wrapper, *words], variables, folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list((folder / "results").rglob("*.json"))) == 1
@@ -109,7 +110,7 @@ def test_a_read_only_or_full_folder_of_results_is_named(
     results.mkdir()
     own = ["--data-dir", str(small_folder), "--checkpoint", str(small_checkpoint)]
     few = ["--rounds=45", "--batch-sizes=1", "--variants=onnx", "--providers=cpu"]
-    words = command(results, *own, *few, "-k", "test_latency")
+    words = command(results, *own, *few, "-k", "test_latency", CELLS)
     for options, code, message in (
         ("ro,size=1m", 4, f"{results}: Read-only file system"),
         ("size=4k,nr_inodes=3", 1, "No space left on device"),
