@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "fixtures.options",
+    "fixtures.preconditions",
     "fixtures.selection",
     "fixtures.variants",
     "fixtures.data",

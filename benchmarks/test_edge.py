@@ -10,18 +10,18 @@ import pytest
 from fixtures.cells import Cell
 from ssept.measure.calls import INPUTS
 from ssept.measure.latency import paired_latency
+from ssept.measure.machine import bind
 from ssept.providers.session import Session
 
 
 @pytest.fixture
 def one_core() -> Iterator[None]:
     """Keep this process on its first allowed core; what it starts meanwhile inherits that."""
-    if not hasattr(os, "sched_setaffinity"):
-        pytest.skip("this system cannot bind a process to one core")
     allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(allowed)})
+    if refused := bind(0, {min(allowed)}):
+        pytest.skip(f"this system does not bind a process to one core: {refused}")
     yield
-    os.sched_setaffinity(0, allowed)
+    bind(0, allowed)
 
 
 @pytest.mark.usefixtures("one_core")

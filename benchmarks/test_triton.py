@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fixtures.failures import reported
 from fixtures.served import described, measured, note_load, note_ratio
 from fixtures.triton import ALL, ALONE, HEAD, INT8_TOPK, PLAIN, PROVIDER, SERVED, TOPK, TWO
 from fixtures.variants import Artifacts
@@ -39,9 +38,8 @@ pytestmark = pytest.mark.cell(HEAD, PROVIDER)
 
 @pytest.fixture(autouse=True)
 def alive(triton_server: TritonServer) -> None:
-    """One clear message for each test where the server has ended."""
-    with reported():
-        triton_server.check()
+    """Fail each test with one clear message where the server has ended."""
+    triton_server.check()
 
 
 @pytest.fixture(scope="session")

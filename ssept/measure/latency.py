@@ -133,13 +133,16 @@ def paired_latency(
     Raises:
         AnswerError: a timed call was answered differently than before the load.
     """
-    affordable = max_seconds / (2 * _timed_pair_s(cell, baseline))  # half of all calls are timed
+    pair_s = _timed_pair_s(cell, baseline)
+    affordable = max_seconds / (2 * pair_s)  # half of all calls are timed
     if affordable < rounds:
         rounds = min(rounds, max(MINIMUM_SAMPLES[95], int(affordable)))
     loop = PairedLoop(cell, baseline)
     with collection_off():
         benchmark.pedantic(cell, setup=loop.setup, teardown=loop.teardown, rounds=rounds)
-    cell_ns = np.asarray(benchmark.stats.stats.data) * 1e9
+    # --benchmark-disable calls the cell once, untimed: a warm-up's time stands in, never saved.
+    times_s = benchmark.stats.stats.data if benchmark.stats else [pair_s]
+    cell_ns = np.asarray(times_s) * 1e9
     return summarize(cell_ns, np.asarray(loop.baseline_ns, dtype=np.float64), batch_size)
 
 

@@ -1,8 +1,10 @@
 """The machine and the environment fingerprint, on which a saved time depends."""
 
+import errno
 import os
 import platform
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
@@ -158,6 +160,22 @@ def read_machine() -> Machine:
         memory_bytes=psutil.virtual_memory().total,
         nvidia=Path("/proc/driver/nvidia").exists() or shutil.which("nvidia-smi") is not None,
     )
+
+
+def bind(process: int, cpus: Collection[int]) -> str | None:
+    """Let a process or thread run on these CPUs only; 0 is the calling one.
+
+    Returns:
+        Why it is not bound: a container's seccomp profile may refuse the call, and an emulator
+        may lack it.
+    """
+    try:
+        os.sched_setaffinity(process, cpus)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSYS):
+            raise
+        return f"sched_setaffinity: {error.strerror}"
+    return None
 
 
 def parse_cpuinfo(text: str) -> Cpu:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,8 @@ def saved_run(*facts: dict[str, Any]) -> MatrixRun:
     return run
 
 
-def command(results: Path, *options: str | Path) -> list[str]:
-    """The matrix with few rounds, saved under `results`."""
+def command(results: Path, *options: str | Path, lean: bool = True) -> list[str]:
+    """The matrix, saved under `results`; lean: without plugins that a test seldom needs."""
     return [
         sys.executable,
         "-m",
@@ -70,9 +71,7 @@ def command(results: Path, *options: str | Path) -> list[str]:
         str(ROOT / "pyproject.toml"),
         "-p",
         "fixtures.options",
-        "-p",
-        "no:cacheprovider",
-        "-pno:xdist",
+        *(("-p", "no:cacheprovider", "-pno:xdist") if lean else ()),
         "-pno:schemathesis",  # whose import takes longer than all else
         f"--benchmark-storage=file://{results}",
         *map(str, options),
@@ -86,12 +85,18 @@ def environment() -> dict[str, str]:
     }
 
 
-def run_matrix(results: Path, *options: str | Path) -> Run:
-    """Run the matrix to its end."""
+def run_matrix(
+    results: Path,
+    *options: str | Path,
+    lean: bool = True,
+    folder: Path = ROOT,
+    variables: Mapping[str, str] | None = None,
+) -> Run:
+    """Run the matrix to its end, in a folder, with more environment variables."""
     done = subprocess.run(
-        command(results, *options),
-        cwd=ROOT,
-        env=environment(),
+        command(results, *options, lean=lean),
+        cwd=folder,
+        env=environment() | (variables or {}),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

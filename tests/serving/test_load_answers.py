@@ -19,7 +19,7 @@ from ssept.serving.load import loadgen, open_loop, wrk
 from ssept.serving.load.answers import ExpectedAnswers, Witness
 from ssept.serving.load.bodies import TOP_K, predict_bodies
 from ssept.serving.load.result import Result
-from ssept.serving.settings import Settings
+from ssept.serving.settings import ServerSettings
 from tests.helpers.serving import ITEMS, USERS, item_id, live, user_id, write_checkpoint
 
 QUESTIONS = 12
@@ -247,7 +247,7 @@ def test_a_swapped_answer_of_our_server_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = write_checkpoint(tmp_path / "small.safetensors")
-    settings = Settings(model=checkpoint, variants=("fused_topk",))
+    settings = ServerSettings(model=checkpoint, variants=("fused_topk",))
     session = ssept.load(checkpoint, "fused_topk")
     random = np.random.default_rng(0)
     users = np.arange(1, USERS + 1)
@@ -266,7 +266,7 @@ def test_a_swapped_answer_of_our_server_is_found(
     with live(settings) as server:
         load = ("127.0.0.1", server.port), "/predict", bodies, 200, 0.5, 16
         assert open_loop.measure(*load, expected=answers).errors == {}
-        engine = server.app.service.models.default
+        engine = server.app.registry.models.default
         monkeypatch.setattr(engine.batcher, "_run", partial(delayed, engine))
         with pytest.raises(AnswerError, match=r"fastapi: .* it is the answer to another request"):
             open_loop.measure(*load, expected=answers)

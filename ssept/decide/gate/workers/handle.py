@@ -8,13 +8,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ssept.children import command, last_words
 from ssept.decide.gate.sides.side import Side
 from ssept.errors import GateError, one_line
+from ssept.measure.machine import bind
 
 WORKER = Path(__file__).with_name("program.py")
 END_SECONDS = 10.0
@@ -62,19 +63,16 @@ class WorkerHandle:
             file.close()
 
     def pin(self, cpus: set[int]) -> None:
-        """Let all the threads that it has by now run on these CPUs only.
+        """Let all the threads that it has by now run on these CPUs only, where the system can.
 
         Raises:
-            WorkerError: the worker died, or the system refuses.
+            WorkerError: the worker died.
         """
         try:
             for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
-                with suppress(ProcessLookupError):  # it has ended
-                    os.sched_setaffinity(int(thread.name), cpus)
+                bind(int(thread.name), cpus)
         except FileNotFoundError as error:
             raise WorkerError(f"{self.role}: {self._ending()}") from error
-        except OSError as error:
-            raise WorkerError(f"{self.role}: sched_setaffinity: {error.strerror}") from error
 
     def ask(self, do: str, seconds: float, **request: Any) -> dict[str, Any]:
         """Send a request and wait for its answer.

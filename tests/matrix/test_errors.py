@@ -1,0 +1,62 @@
+"""An error that a user can fix is one line, wherever in a measured test it is met."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.matrix import Run, run_matrix
+from tests.helpers.toy_raising import MESSAGE
+
+SLOW = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def options(small_folder: Path, small_checkpoint: Path) -> list[str]:
+    chosen = ["--data-dir", str(small_folder), "--checkpoint", str(small_checkpoint)]
+    return [*chosen, "--rounds=45", "--batch-sizes=1", "--variants=onnx", "--providers=cpu"]
+
+
+def failing(place: str, test: str, results: Path, options: list[str], *more: str) -> Run:
+    plugin = ("-p", "tests.helpers.toy_raising")
+    variables = {"SSEPT_TEST_RAISE": place}
+    return run_matrix(results, *plugin, *options, "-k", test, *more, variables=variables)
+
+
+@pytest.mark.parametrize(
+    ("place", "test"),
+    [
+        ("ssept.providers.session:Session.recommend", "test_latency[onnx-cpu-b001]"),
+        pytest.param("ssept.evaluation:both_ranks", "test_accuracy", marks=SLOW),
+        pytest.param("ssept.providers.session:Session.scores", "test_budget", marks=SLOW),
+        pytest.param("ssept.data.dataset:Dataset.cases", "test_throughput", marks=SLOW),
+        pytest.param("ssept.measure.cold_start:cold_start", "test_footprint", marks=SLOW),
+        pytest.param("fixtures.cells:Cell.facts", "test_edge", marks=SLOW),
+        pytest.param("fixtures.variants:Artifacts.get", "test_concurrency", marks=SLOW),
+        pytest.param("ssept.providers:load", "test_agreement", marks=SLOW),
+        pytest.param(
+            "fixtures.fastapi:running",
+            "test_fastapi.py and test_answers",
+            marks=SLOW,
+        ),
+    ],
+)
+def test_it_is_shown_and_saved_as_its_message(
+    tmp_path: Path, options: list[str], place: str, test: str
+) -> None:
+    run = failing(place, test.partition("[")[0], tmp_path, options, "--fastapi")
+    assert run.code == 1, run.output
+    assert MESSAGE in run.output
+    for unwanted in ("Traceback", "KeyError", "toy_raising.py", "ProviderError", "def test_"):
+        assert unwanted not in run.output
+    lines = run.output.splitlines()
+    assert len(lines) < 40
+    assert MESSAGE in map(str.strip, lines)
+    assert any(line.endswith(f": {MESSAGE}") for line in lines)  # of our own table
+
+
+def test_tb_brings_the_traceback_back(tmp_path: Path, options: list[str]) -> None:
+    place = "ssept.providers.session:Session.recommend"
+    run = failing(place, "test_latency", tmp_path, options, "--tb=short")
+    assert run.code == 1
+    assert "toy_raising.py" in run.output
+    assert "KeyError: 'the cause'" in run.output

@@ -1,0 +1,209 @@
+"""Switches of pytest and its plugins: a cell is measured once and saved, or nothing starts."""
+
+import json
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from ssept.cli import main
+from tests.helpers.matrix import ROOT, Run, command, environment, run_matrix
+
+SLOW = pytest.mark.slow
+TEST = "benchmarks/test_latency.py::test_latency"
+
+
+@pytest.fixture
+def options(small_folder: Path, small_checkpoint: Path, tmp_path: Path) -> list[str]:
+    """One small cell; what pytest keeps between runs is the test's own."""
+    chosen = ["--data-dir", str(small_folder), "--checkpoint", str(small_checkpoint)]
+    cache = f"cache_dir={tmp_path / 'pytest_cache'}"
+    small = ["--rounds=45", "--batch-sizes=1", "--variants=onnx", "--providers=cpu"]
+    return [*chosen, *small, "-o", cache, str(ROOT / TEST)]
+
+
+def switched(results: Path, options: list[str], *switches: str, **how: object) -> Run:
+    return run_matrix(results, *options, *switches, lean=False, **how)  # type: ignore[arg-type]
+
+
+def assert_measured_once(run: Run) -> None:
+    assert run.code == 0, run.output
+    assert list(run.cells("latency")) == ["test_latency[onnx-cpu-b001]"]
+    assert [each["outcome"] for each in run.saved["ssept"]["outcomes"]] == ["measured"]
+    (path,) = run.results.rglob("*.json")
+    assert main(["report", str(path)]) == 0
+
+
+def assert_refused(run: Run, message: str) -> None:
+    assert run.code == 4, run.output
+    assert message in run.output
+    assert len(run.output.strip().splitlines()) == 1
+    assert not list(run.results.rglob("*.json"))
+
+
+def test_many_at_once_measure_as_without_them(tmp_path: Path, options: list[str]) -> None:
+    switches = "--benchmark-only --benchmark-autosave --benchmark-min-rounds=1 --lf --sw -x -v"
+    more = "--benchmark-warmup=on --no-header --tb=short --durations=2 -n 0 --dist=load"
+    assert_measured_once(switched(tmp_path / "r", options, *switches.split(), *more.split()))
+
+
+@SLOW
+@pytest.mark.parametrize(
+    "switches",
+    [
+        *("--benchmark-only", "--benchmark-autosave", "--benchmark-save=mine"),
+        *("--benchmark-disable --benchmark-enable", "--benchmark-save-data", "--benchmark-verbose"),
+        *("--benchmark-min-rounds=9", "--benchmark-max-time=0.1", "--benchmark-disable-gc"),
+        *("--benchmark-warmup=on --benchmark-warmup-iterations=3", "--benchmark-sort=name"),
+        *("--benchmark-only --benchmark-skip", "--benchmark-timer=time.perf_counter"),
+        *(
+            "-p no:terminal",
+            "-p no:cacheprovider",
+            "-p no:xdist",
+            "-p no:logging",
+            "-p no:junitxml",
+        ),
+        *("-p xdist.looponfail", "-n 0", "-n0 --tx=2*popen", "--numprocesses=0 --dist=each"),
+        *("--lf", "--ff", "--nf", "--sw", "-x", "--maxfail=1", "--deselect=elsewhere.py"),
+        *("-q", "-qq", "-vv", "--no-header", "--no-summary", "-rA", "--tb=no", "--tb=native", "-s"),
+        *("--import-mode=prepend", "--import-mode=append", "--color=yes", "--setup-show"),
+        *("-W ignore", "--durations=0", "--full-trace", "--capture=sys", "-k latency", "-m cell"),
+    ],
+)
+def test_a_cell_is_measured_once(tmp_path: Path, options: list[str], switches: str) -> None:
+    assert_measured_once(switched(tmp_path / "results", options, *switches.split()))
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        "--benchmark-disable",
+        pytest.param("--benchmark-disable --benchmark-autosave", marks=SLOW),
+        pytest.param("--benchmark-skip --benchmark-save=mine", marks=SLOW),
+        pytest.param("--co", marks=SLOW),
+        pytest.param("--collect-only -q", marks=SLOW),
+        pytest.param("--setup-only", marks=SLOW),
+        pytest.param("--setup-plan", marks=SLOW),
+        pytest.param("--fixtures", marks=SLOW),
+        pytest.param("--markers", marks=SLOW),
+        pytest.param("--help", marks=SLOW),
+    ],
+)
+def test_nothing_is_measured_nor_saved(tmp_path: Path, options: list[str], switches: str) -> None:
+    run = switched(tmp_path / "results", options, *switches.split())
+    assert run.code == 0, run.output
+    assert "model variants on" not in run.output or "skipped:" in run.output
+    assert not list(run.results.rglob("*.json"))
+
+
+@SLOW
+def test_disabled_every_test_runs_once_and_passes(tmp_path: Path, options: list[str]) -> None:
+    run = switched(tmp_path / "results", [*options[:-1], "--benchmark-disable"])
+    assert run.code == 0, run.output
+    assert not list(run.results.rglob("*.json"))
+
+
+PARALLEL = "one process at a time"
+
+
+@pytest.mark.parametrize(
+    ("switches", "message"),
+    [
+        ("-n 2", PARALLEL),
+        ("--tx 2*popen --dist load", PARALLEL),
+        ("-f", PARALLEL),
+        *(
+            pytest.param(switches, PARALLEL, marks=SLOW)
+            for switches in (
+                *("-n2", "-n=2", "-nauto", "-n auto", "-n logical", "--numprocesses=2"),
+                *("-n 1", "-n 2 --maxprocesses=1", "-d --tx=2*popen", "-d", "--tx popen"),
+                *("--dist=load", "--dist loadfile", "--dist=each --tx=popen", "--looponfail"),
+            )
+        ),
+        ("--benchmark-compare", "`ssept compare"),
+        pytest.param("--benchmark-compare=0001", "`ssept compare", marks=SLOW),
+        pytest.param("--benchmark-compare-fail=min:5%", "`ssept compare", marks=SLOW),
+        ("--benchmark-storage=elasticsearch+http://host/index", "expected a folder"),
+        ("--benchmark-storage=/proc/no/such", "/proc/no/such: No such file or directory"),
+        pytest.param("--benchmark-storage=file:///dev/null/x", "Not a directory", marks=SLOW),
+        pytest.param("--benchmark-json=/proc/no/such/x.json", "--benchmark-json", marks=SLOW),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    tmp_path: Path, options: list[str], switches: str, message: str
+) -> None:
+    assert_refused(switched(tmp_path / "results", options, *switches.split()), message)
+
+
+def test_pytest_benchmark_is_needed(tmp_path: Path, options: list[str]) -> None:
+    words = command(tmp_path, *options, "-p", "no:benchmark")
+    own = [word for word in words if not word.startswith("--benchmark")]
+    done = subprocess.run(own, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert_refused(Run(done.returncode, done.stdout + done.stderr, tmp_path), "-p no:benchmark")
+
+
+@SLOW
+@pytest.mark.parametrize("where", ["test", "folder", "root", "inside", "variable", "module"])
+def test_it_is_refused_wherever_the_tests_are_named(
+    tmp_path: Path, options: list[str], where: str
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(ROOT)
+    chosen, test = options[:-1], options[-1]
+    tests = {"test": f"{link / TEST}[onnx-cpu-b001]", "folder": str(link / "benchmarks")}
+    named = tests.get(where, {"root": str(link), "variable": test}.get(where))
+    if where == "module":
+        chosen += ["--pyargs", "benchmarks.test_latency"]
+    run = switched(
+        tmp_path / "results",
+        [*chosen, *([named] if named else [])],
+        *(() if where == "variable" else ("-n", "2")),
+        folder=link / "benchmarks" if where == "inside" else link,
+        variables={"PYTEST_ADDOPTS": "--dist=load -n=2"} if where == "variable" else {},
+    )
+    assert_refused(run, PARALLEL)
+
+
+def test_a_run_has_the_name_that_is_given(tmp_path: Path, options: list[str]) -> None:
+    copy = tmp_path / "copy" / "run.json"
+    run = switched(
+        tmp_path / "r", options, "--benchmark-save=mine", f"--benchmark-json={copy}", "-m", "cell"
+    )
+    assert_measured_once(run)
+    (path,) = run.results.rglob("*.json")
+    assert path.name == "0001_mine.json"
+    copied = json.loads(copy.read_text())
+    assert copied["ssept"] == run.saved["ssept"]
+    assert len(copied["benchmarks"][0]["stats"]["data"]) == 45
+    assert main(["report", str(copy)]) == 0
+
+
+def plugin(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed")
+
+
+@SLOW
+@pytest.mark.parametrize(
+    "switches",
+    [
+        pytest.param("-p randomly -p no:xdist", marks=plugin("pytest_randomly")),
+        pytest.param("--reruns=2", marks=plugin("pytest_rerunfailures")),
+        pytest.param("--html=FOLDER/report.html", marks=plugin("pytest_html")),
+        pytest.param("--cov=ssept --cov-report=xml:FOLDER/c.xml", marks=plugin("pytest_cov")),
+        pytest.param("--timeout=300", marks=plugin("pytest_timeout")),
+    ],
+)
+def test_other_plugins_leave_the_cells_alone(
+    tmp_path: Path, options: list[str], switches: str
+) -> None:
+    words = switches.replace("FOLDER", str(tmp_path)).split()
+    variables = {"COVERAGE_FILE": str(tmp_path / "coverage")}
+    assert_measured_once(switched(tmp_path / "results", options, *words, variables=variables))
+
+
+@SLOW
+@plugin("pytest_rerunfailures")
+def test_a_cell_that_is_run_again_has_one_outcome(tmp_path: Path, options: list[str]) -> None:
+    run = switched(tmp_path / "results", ["-p", "tests.helpers.toy_flaky", *options], "--reruns=1")
+    assert_measured_once(run)
