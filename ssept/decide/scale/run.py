@@ -17,10 +17,10 @@ from ssept.decide.scale.points import Point
 from ssept.decide.scale.random_models import models
 from ssept.decide.scale.roofline import Ceilings, Product, Work, least_time
 from ssept.errors import SseptError
-from ssept.measure.latency import paired_times
-from ssept.measure.statistics import paired_ratio
+from ssept.measure.latency import Call, session_times
+from ssept.measure.statistics import session_ratio
 from ssept.providers import PROVIDERS, applicable
-from ssept.providers.session import Ids, Session
+from ssept.providers.session import Ids
 from ssept.variants import BASELINE, VARIANTS
 from ssept.variants.parallel import Result
 
@@ -159,7 +159,6 @@ class _Timing:
         sizes = [work.bytes for work in self._works.values() if isinstance(work, Work)]
         self._ceilings = Ceilings(peaks, sizes, plan.threads)
         self._ceilings.look()
-        self._baseline = self._load(REFERENCE)
 
     @property
     def _call(self) -> tuple[Ids, Ids, int]:
@@ -168,20 +167,21 @@ class _Timing:
     def measure(self, cell: ScaleCell) -> None:
         """Time a cell against the baseline, or note why it cannot be."""
         try:
-            session = self._load(cell)
-            cell_ns, baseline_ns = paired_times(
-                lambda: session.recommend(*self._call),
-                lambda: self._baseline.recommend(*self._call),
+            times = session_times(
+                lambda: self._fresh(cell),
+                lambda: self._fresh(REFERENCE),
                 seconds=self._plan.seconds,
             )
         except SseptError as error:
             self.unmeasured[f"{cell.name} at {self.point}"] = str(error)
             return
+        baseline_ns, cell_ns = (np.concatenate(side) for side in zip(*times, strict=True))
         self.cells[cell.name] = {
             **asdict(cell),
-            "size_bytes": session.artifact.size_bytes,
+            "size_bytes": self._artifact(cell).size_bytes,
+            "sessions": len(times),
             "pairs": len(cell_ns),
-            "speedup": asdict(paired_ratio(baseline_ns, cell_ns)),
+            "speedup": asdict(session_ratio(times)),
             "median_ms": float(np.median(cell_ns)) * MS_PER_NS,
             "baseline_ms": float(np.median(baseline_ns)) * MS_PER_NS,
         }
@@ -192,8 +192,10 @@ class _Timing:
         for facts in self.cells.values():
             facts["least"] = self._least(ScaleCell(facts["variant"], facts["provider"]))
 
-    def _load(self, cell: ScaleCell) -> Session:
-        return PROVIDERS[cell.provider].load(self._artifact(cell), self._plan.threads)
+    def _fresh(self, cell: ScaleCell) -> Call:
+        """Start a session; return a call of it."""
+        session = PROVIDERS[cell.provider].load(self._artifact(cell), self._plan.threads)
+        return lambda: session.recommend(*self._call)
 
     def _artifact(self, cell: ScaleCell) -> Artifact:
         result = self._built[cell.variant]
