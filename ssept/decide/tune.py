@@ -10,26 +10,27 @@ from typing import Any
 import optuna
 
 from ssept.artifacts import Artifact
-from ssept.errors import ProviderError
+from ssept.errors import AnswerError, ProviderError
 from ssept.estimate import Estimate
 from ssept.measure.calls import CheckedCall, checked_recommend
-from ssept.measure.latency import paired_times
+from ssept.measure.latency import SESSIONS, paired_times, session_times
 from ssept.measure.settings import Settings, Value
-from ssept.measure.statistics import paired_ratio
+from ssept.measure.statistics import paired_log_ratio, session_ratio
 from ssept.providers import PROVIDERS
 from ssept.providers.session import Session
 
 TOP_K = 10
 SEED = 0
-# A first look is short and may err; the best few are then measured again, with fresh sessions.
+# A first look is short, at one session, and may err. The best few are then timed over fresh
+# sessions, and the fastest of them once more: what made it the winner may have been luck, and only
+# the figure of a measurement that did not choose it is reported.
 LOOK_SECONDS = 0.6
 LOOK_PAIRS = 20
 FINALISTS = 3
 GRID_LIMIT = 48
-LEAST_PAIRS = 100  # 20 blocks: the shared level below needs more than 10 to bound a ratio
 SEARCH_SHARE = 0.5
-# Finalists are several chances of a false winner: the level is shared among them (Bonferroni).
-CONFIDENCE = 1 - 0.01 / FINALISTS
+FINAL_SESSIONS = 5
+LEAST_GAIN = 1.01  # less is not worth other settings than everybody's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +40,9 @@ class Tuned:
     Attributes:
         variant, provider: what was tuned.
         default: the settings that it was compared with.
-        choice: the winner, or the default where nothing was faster beyond noise.
-        speedup: of the best finalist over the default, in sequences a second; the interval's
-            level is shared among the finalists.
+        choice: the winner, or the default where nothing was faster by `LEAST_GAIN` for certain.
+        speedup: of the best finalist over the default, in sequences a second, from fresh sessions
+            that were not used to choose it, with a 99 % interval.
         kept_default: whether the choice is the default.
         tried: how many settings were looked at.
         refused: settings that the provider refused, with the reason.
@@ -110,20 +111,32 @@ class Tuner:
         """Start a session with these settings."""
         return PROVIDERS[self.provider].load(self.artifact, choice.threads, choice.options)
 
-    def speedup(self, choice: Settings, seconds: float, least_pairs: int = LEAST_PAIRS) -> Estimate:
-        """Return the sequences per second of these settings, relative to the default's."""
-        cell_ns, default_ns = paired_times(
-            self._checked(self.load(choice), choice),
-            self._checked(self.reference, self.default),
-            seconds=seconds,
-            least_pairs=least_pairs,
-        )
-        ratio = paired_ratio(default_ns, cell_ns, confidence=CONFIDENCE)
-        scale = choice.batch / self.default.batch
-        return ratio.map(lambda end: end * scale)
-
-    def _checked(self, session: Session, choice: Settings) -> CheckedCall:
+    def call(self, session: Session, choice: Settings) -> CheckedCall:
+        """Return a call of a session, with inputs of the batch size."""
         return checked_recommend(session, choice.batch, TOP_K, self.provider)
+
+    def look(self, choice: Settings) -> float:
+        """Return the sequences per second relative to the default's, of one session."""
+        cell_ns, default_ns = paired_times(
+            self.call(self.load(choice), choice),
+            self.call(self.reference, self.default),
+            seconds=LOOK_SECONDS,
+            least_pairs=LOOK_PAIRS,
+        )
+        return math.exp(paired_log_ratio(default_ns, cell_ns)) * self._scale(choice)
+
+    def speedup(self, choice: Settings, seconds: float, sessions: int = SESSIONS) -> Estimate:
+        """Return the sequences per second relative to the default's, over fresh sessions."""
+        times = session_times(
+            lambda: self.call(self.load(choice), choice),
+            lambda: self.call(self.load(self.default), self.default),
+            seconds=seconds,
+            sessions=sessions,
+        )
+        return session_ratio(times).map(lambda end: end * self._scale(choice))
+
+    def _scale(self, choice: Settings) -> float:
+        return choice.batch / self.default.batch
 
     def objective(self, trial: optuna.Trial, space: Space) -> float:
         """Measure one point for a short time; a point seen before keeps its first figure."""
@@ -131,8 +144,8 @@ class Tuner:
         key = repr(choice)
         if key not in self.seen:
             try:
-                self.seen[key] = self.speedup(choice, LOOK_SECONDS, LOOK_PAIRS).value
-            except ProviderError as error:
+                self.seen[key] = self.look(choice)
+            except (AnswerError, ProviderError) as error:
                 self.seen[key] = 0.0
                 self.refused.append(f"{choice}: {error}")
         trial.set_user_attr("choice", asdict(choice))
@@ -144,8 +157,8 @@ def tune(
 ) -> Tuned:
     """Search the space for `budget_s` seconds and confirm the best against the default.
 
-    The winner replaces the default only if its interval lies above 1: otherwise the difference is
-    within noise, and the default stays.
+    The winner replaces the default only if its interval lies above `LEAST_GAIN`: otherwise the
+    difference is within noise or too small, and the default stays.
 
     Raises:
         ProviderError: the provider cannot run the artifact with its default settings.
@@ -167,14 +180,16 @@ def tune(
     )
     ranked = sorted(study.trials, key=lambda trial: trial.value or 0.0, reverse=True)
     finalists = _distinct(Settings(**trial.user_attrs["choice"]) for trial in ranked if trial.value)
-    share_s = budget_s * (1 - SEARCH_SHARE) / FINALISTS
-    confirmed = [
-        (tuner.speedup(choice, share_s), choice) for choice in finalists if choice != default
-    ]
-    speedup, choice = max(
-        confirmed, key=lambda pair: pair[0].low, default=(Estimate(1.0, 1.0, 1.0), default)
+    final_s = budget_s * (1 - SEARCH_SHARE) / 2
+    choice = max(
+        (each for each in finalists if each != default),
+        key=lambda each: tuner.speedup(each, final_s / FINALISTS, FINAL_SESSIONS).value,
+        default=default,
     )
-    kept = not speedup.low > 1
+    speedup = Estimate(1.0, 1.0, 1.0)
+    if choice != default:
+        speedup = tuner.speedup(choice, final_s)
+    kept = not speedup.low > LEAST_GAIN
     return Tuned(
         variant=artifact.variant,
         provider=provider,

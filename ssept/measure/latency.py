@@ -19,6 +19,8 @@ Call = Callable[[], Any]
 Nanoseconds = npt.NDArray[np.float64]
 
 PERCENTILES = (50, 95, 99)
+SESSIONS = 12  # pairs of fresh sessions: a 99 % interval needs 8, one at 99.9 % 11
+LEAST_SESSION_PAIRS = 10
 SECONDS_PER_HOUR = 3600
 
 
@@ -181,6 +183,38 @@ def paired_times(
             cell_ns.append(time.perf_counter_ns() - start)
             loop.teardown()
     return np.asarray(cell_ns, dtype=np.float64), np.asarray(loop.baseline_ns, dtype=np.float64)
+
+
+def session_times(
+    cell: Callable[[], CheckedCall],
+    baseline: Callable[[], CheckedCall],
+    *,
+    seconds: float,
+    sessions: int = SESSIONS,
+    least_pairs: int = LEAST_SESSION_PAIRS,
+) -> list[tuple[Nanoseconds, Nanoseconds]]:
+    """Time fresh sessions of both sides, pair by pair; `session_ratio` takes what it returns.
+
+    Args:
+        cell, baseline: start a fresh session; return a call of it.
+        seconds: of the timed calls of all sessions together, at least.
+        sessions: pairs of sessions.
+        least_pairs: timed calls of each session, at least.
+
+    Returns:
+        The times of the baseline and of the cell of each pair of sessions, as `paired_times`.
+    """
+    times = []
+    for number in range(sessions):
+        if number % 2:  # what is loaded first may find the better place
+            timed, other = cell(), baseline()
+        else:
+            other, timed = baseline(), cell()
+        cell_ns, baseline_ns = paired_times(
+            timed, other, seconds=seconds / sessions, least_pairs=least_pairs
+        )
+        times.append((baseline_ns, cell_ns))
+    return times
 
 
 @contextlib.contextmanager

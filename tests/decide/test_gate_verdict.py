@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ssept.decide.gate.accuracy import judge_accuracy
+from ssept.decide.gate.accuracy import hold_level, judge_accuracy
 from ssept.decide.gate.findings import Verdict
 from ssept.decide.gate.plan import GatePlan
 from ssept.decide.gate.sequential_test import Trials, holm
@@ -162,3 +162,35 @@ def test_accuracy_counts_what_is_sure_and_matters(
     ndcg: tuple[np.ndarray, np.ndarray], verdict: Verdict
 ) -> None:
     assert judge_accuracy("a", *ndcg, tolerance=0.005).verdict == verdict
+
+
+def lossy(rng: np.random.Generator, count: int, loss: float) -> tuple[np.ndarray, np.ndarray]:
+    """NDCG of users, most of them without a hit; each hit is lost with a probability."""
+    rank = rng.geometric(0.1, count)
+    base = np.where(rank <= 10, 1 / np.log2(rank + 1), 0.0)
+    return base, np.where(rng.random(count) < loss, 0.0, base)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("times", "least", "most"), [(0, 0, 0), (1, 0, 3), (2, 55, 60)])
+def test_a_loss_is_called_only_beyond_its_tolerance(times: float, least: int, most: int) -> None:
+    """None, exactly the tolerance (1 % of alarms), and twice the tolerance."""
+    rng = np.random.default_rng(8)
+    found = [judge_accuracy("a", *lossy(rng, 6000, times * 0.03), 0.03).verdict for _ in range(60)]
+    assert least <= found.count(Verdict.REGRESSED) <= most
+    assert found.count(Verdict.FINE) <= (60, 3, 0)[int(times)]
+
+
+def test_the_level_is_shared_among_all_that_were_compared() -> None:
+    rng = np.random.default_rng(9)
+    close = judge_accuracy("close", *lossy(rng, 6000, 0.036), 0.03)
+    assert close.verdict is Verdict.REGRESSED
+    assert 1e-4 < close.details["p"] < 0.01
+    assert hold_level([close]) == [close]
+    others = [judge_accuracy(f"{n}", *lossy(rng, 600, 0.0), 0.03) for n in range(99)]
+    held = hold_level([close, *others])
+    assert held[0].verdict is Verdict.INCONCLUSIVE
+    assert "among 100 comparisons" in held[0].why
+    assert held[1:] == others
+    sure = judge_accuracy("sure", *lossy(rng, 6000, 0.5), 0.03)
+    assert hold_level([sure, *others])[0].verdict is Verdict.REGRESSED

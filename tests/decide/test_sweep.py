@@ -282,7 +282,7 @@ def test_the_file_says_what_was_chosen_and_where(run: Run, checkpoint: Path) -> 
 def test_a_finished_sweep_measures_nothing(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("paired_times", "user_ndcg"):
+    for name in ("session_times", "user_ndcg"):
         monkeypatch.setattr(f"ssept.decide.sweep.measure.{name}", None)
     path = tmp_path / "sweep.json"
     path.write_bytes(run.file.read_bytes())

@@ -15,8 +15,10 @@ from ssept.measure.statistics import (
     MINIMUM_SAMPLES,
     block_medians,
     hodges_lehmann,
+    paired_log_ratio,
     paired_ratio,
     percentile,
+    session_ratio,
 )
 
 FloatArray = NDArray[np.float64]
@@ -278,3 +280,57 @@ def test_times_that_make_no_pairs_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         paired_ratio(np.array(baseline), np.array(other))
+
+
+# Sessions
+
+
+def sessions_of(
+    rng: np.random.Generator, count: int, pairs: int, faster: float = 1.0, spread: float = 0.004
+) -> list[tuple[FloatArray, FloatArray]]:
+    """Pairs of sessions, each with a speed of its own, and two humps by the order of the calls."""
+    found = []
+    for _ in range(count):
+        own = np.exp(rng.normal(0, spread))
+        hump = np.exp(np.where(np.arange(pairs) % 2, 0.003, -0.003))
+        times = 2e5 * (1 + rng.lognormal(-5, 1, (2, pairs)))
+        found.append((times[0] * hump, times[1] / faster * own))
+    return found
+
+
+def test_an_interval_over_sessions_covers_what_calls_of_one_session_do_not() -> None:
+    """Sessions of the same file differ by 0.4 %: more calls of one only make it surer of itself."""
+    rng = np.random.default_rng(5)
+    missed = {"one": 0, "sessions": 0}
+    for _ in range(300):
+        sessions = sessions_of(rng, 12, 50)
+        over = session_ratio(sessions)
+        (one,) = sessions_of(rng, 1, 600)
+        within = paired_ratio(*one)
+        missed["one"] += not within.low <= 1 <= within.high
+        missed["sessions"] += not over.low <= 1 <= over.high
+    assert missed["sessions"] <= 9 < 100 < missed["one"]
+
+
+def test_a_ratio_over_sessions_finds_a_speed_up() -> None:
+    found = session_ratio(sessions_of(np.random.default_rng(6), 12, 50, faster=1.1))
+    assert 1.08 < found.low < 1.1 < found.high < 1.12
+
+
+@pytest.mark.parametrize(("count", "ends"), [(1, False), (7, False), (8, True)])
+def test_a_few_sessions_set_no_bound(count: int, ends: bool) -> None:
+    found = session_ratio(sessions_of(np.random.default_rng(7), count, 20))
+    assert (found.low > 0 and found.high < np.inf) == ends
+
+
+def test_two_humps_by_the_order_of_calls_do_not_move_a_session_s_number() -> None:
+    odd = np.where(np.arange(21) % 2, 1.1, 1.0)
+    assert paired_log_ratio(odd, np.ones(21)) == pytest.approx(np.log(1.1) / 2)
+    assert paired_log_ratio(odd[:1], np.ones(1)) == 0
+
+
+def test_sessions_without_pairs_are_refused() -> None:
+    with pytest.raises(ValueError, match="no pairs"):
+        session_ratio([(np.array([]), np.array([]))])
+    with pytest.raises(ValueError, match="all finite"):
+        session_ratio([])

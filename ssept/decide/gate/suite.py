@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ssept.data.dataset import Dataset
-from ssept.decide.gate.accuracy import compare_accuracy, compare_size
+from ssept.decide.gate.accuracy import compare_accuracy, compare_size, hold_level
 from ssept.decide.gate.budgets import Budgets
 from ssept.decide.gate.cells import GateCell
 from ssept.decide.gate.findings import Finding, GateResult, Measure, Verdict, interval
@@ -96,11 +96,18 @@ def _compare(
         result.findings.append(compare_size(each, models, allowed))
     if suite.dataset:
         cases = chosen_cases(suite.dataset, suite.users)
-        for each in prepared.models:
-            allowed = tolerance(Measure.NDCG, "-".join(each))
-            result.findings.append(
-                compare_accuracy(prepared, each, suite.dataset, cases, allowed, suite.plan)
+        findings = [
+            compare_accuracy(
+                prepared,
+                each,
+                suite.dataset,
+                cases,
+                tolerance(Measure.NDCG, "-".join(each)),
+                suite.plan,
             )
+            for each in prepared.models
+        ]
+        result.findings += hold_level(findings)
     tolerances = {cell.id: tolerance(Measure.LATENCY, cell.id) for cell in suite.cells}
     timing = Timing(prepared, suite.cells, tolerances, suite.plan)
     try:

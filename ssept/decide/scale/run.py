@@ -18,10 +18,10 @@ from ssept.decide.scale.random_models import models
 from ssept.decide.scale.roofline import Ceilings, Product, Work, least_time
 from ssept.errors import SseptError
 from ssept.measure.calls import CheckedCall, checked_recommend
-from ssept.measure.latency import paired_times
-from ssept.measure.statistics import paired_ratio
+from ssept.measure.latency import session_times
+from ssept.measure.statistics import session_ratio
 from ssept.providers import PROVIDERS, applicable
-from ssept.providers.session import Ids, Session
+from ssept.providers.session import Ids
 from ssept.variants import BASELINE, VARIANTS
 from ssept.variants.parallel import Result
 
@@ -160,7 +160,6 @@ class _Timing:
         sizes = [work.bytes for work in self._works.values() if isinstance(work, Work)]
         self._ceilings = Ceilings(peaks, sizes, plan.threads)
         self._ceilings.look()
-        self._baseline = self._load(REFERENCE)
 
     @property
     def _call(self) -> tuple[Ids, Ids, int]:
@@ -169,26 +168,24 @@ class _Timing:
     def measure(self, cell: ScaleCell) -> None:
         """Time a cell against the baseline, or note why it cannot be."""
         try:
-            session = self._load(cell)
-            cell_ns, baseline_ns = paired_times(
-                self._checked(session, cell),
-                self._checked(self._baseline, REFERENCE),
+            times = session_times(
+                lambda: self._fresh(cell),
+                lambda: self._fresh(REFERENCE),
                 seconds=self._plan.seconds,
             )
         except SseptError as error:
             self.unmeasured[f"{cell.name} at {self.point}"] = str(error)
             return
+        baseline_ns, cell_ns = (np.concatenate(side) for side in zip(*times, strict=True))
         self.cells[cell.name] = {
             **asdict(cell),
-            "size_bytes": session.artifact.size_bytes,
+            "size_bytes": self._artifact(cell).size_bytes,
+            "sessions": len(times),
             "pairs": len(cell_ns),
-            "speedup": asdict(paired_ratio(baseline_ns, cell_ns)),
+            "speedup": asdict(session_ratio(times)),
             "median_ms": float(np.median(cell_ns)) * MS_PER_NS,
             "baseline_ms": float(np.median(baseline_ns)) * MS_PER_NS,
         }
-
-    def _checked(self, session: Session, cell: ScaleCell) -> CheckedCall:
-        return checked_recommend(session, self.point.batch, TOP_K, cell.provider)
 
     def finish(self) -> None:
         """Look at the ceilings again, and put the least times beside the measured ones."""
@@ -196,8 +193,10 @@ class _Timing:
         for facts in self.cells.values():
             facts["least"] = self._least(ScaleCell(facts["variant"], facts["provider"]))
 
-    def _load(self, cell: ScaleCell) -> Session:
-        return PROVIDERS[cell.provider].load(self._artifact(cell), self._plan.threads)
+    def _fresh(self, cell: ScaleCell) -> CheckedCall:
+        """Start a session; return a call of it."""
+        session = PROVIDERS[cell.provider].load(self._artifact(cell), self._plan.threads)
+        return checked_recommend(session, self.point.batch, TOP_K, cell.provider)
 
     def _artifact(self, cell: ScaleCell) -> Artifact:
         result = self._built[cell.variant]

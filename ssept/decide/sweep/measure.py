@@ -1,5 +1,6 @@
 """Measurements of sets of layers in INT8, with temporary files."""
 
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,18 +19,15 @@ from ssept.decide.user_accuracy import CONFIDENCE as NDCG_CONFIDENCE
 from ssept.decide.user_accuracy import TOP_K, chosen_cases, user_ndcg
 from ssept.errors import SseptError
 from ssept.estimate import Estimate
-from ssept.measure.calls import checked_recommend
-from ssept.measure.latency import paired_times
-from ssept.measure.statistics import paired_ratio
+from ssept.measure.calls import CheckedCall, checked_recommend
+from ssept.measure.latency import SESSIONS, session_times
+from ssept.measure.statistics import session_ratio
 from ssept.metrics import FloatArray, bootstrap_relative_change
 from ssept.providers import PROVIDERS
 from ssept.providers.session import Session
 from ssept.variants import CUSTOM
 
 MS_PER_NS = 1e-6
-# Where a session's memory lies is a part of its speed, so that a ratio is taken over some.
-SESSIONS = 5
-LEAST_PAIRS = 24  # with each of them: 120 pairs, 24 blocks, enough for the level below
 ERROR = 0.01  # shared among the layers (Bonferroni), since the best of a round is looked for
 
 
@@ -104,6 +102,11 @@ class MeasuredSets:
     def _confidence(self) -> float:
         return 1 - ERROR / len(self.layers)
 
+    @property
+    def _sessions(self) -> int:
+        """The pairs of sessions of a ratio: without 2 / 2**n <= error no interval has an end."""
+        return max(SESSIONS, math.ceil(math.log2(2 * len(self.layers) / ERROR)))
+
     def _timed(self, int8: LayerSet, against: LayerSet) -> Record:
         with self._built(int8) as cell, self._built(against) as baseline:
             return {
@@ -111,31 +114,23 @@ class MeasuredSets:
             }
 
     def _ratio(self, cell: Artifact, baseline: Artifact, batch: int) -> Record:
-        stretches = [self._stretch(cell, baseline, batch, turn) for turn in range(SESSIONS)]
-        cell_ns, baseline_ns = (np.concatenate(times) for times in zip(*stretches, strict=True))
+        def fresh(artifact: Artifact) -> CheckedCall:
+            return checked_recommend(self._load(artifact), batch, TOP_K, self._plan.provider)
+
+        times = session_times(
+            lambda: fresh(cell),
+            lambda: fresh(baseline),
+            seconds=self._plan.seconds,
+            sessions=self._sessions,
+        )
+        baseline_ns, cell_ns = (np.concatenate(side) for side in zip(*times, strict=True))
         return {
-            "ratio": asdict(paired_ratio(baseline_ns, cell_ns, confidence=self._confidence)),
+            "ratio": asdict(session_ratio(times, self._confidence)),
+            "sessions": len(times),
             "pairs": len(cell_ns),
             "median_ms": float(np.median(cell_ns)) * MS_PER_NS,
             "against_ms": float(np.median(baseline_ns)) * MS_PER_NS,
         }
-
-    def _stretch(
-        self, cell: Artifact, baseline: Artifact, batch: int, turn: int
-    ) -> tuple[FloatArray, FloatArray]:
-        """Time fresh sessions in pairs, float64[n] each; the loading order alternates."""
-        order = (cell, baseline) if turn % 2 else (baseline, cell)
-        sessions = {artifact.path: self._load(artifact) for artifact in order}
-        timed, other = (
-            checked_recommend(sessions[of.path], batch, TOP_K, self._plan.provider)
-            for of in (cell, baseline)
-        )
-        return paired_times(
-            timed,
-            other,
-            seconds=self._plan.seconds / SESSIONS,
-            least_pairs=LEAST_PAIRS,
-        )
 
     # Accuracy
 
