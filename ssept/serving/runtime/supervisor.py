@@ -26,7 +26,7 @@ from ssept.signals import handled
 LOG = logging.getLogger("ssept.serving")
 STEADY_SECONDS = 60  # a worker that has answered for so long was sound
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 30.0
-MOST_FAILURES = 6  # of each place in a row; their pauses take 8 s
+MOST_FAILURES = 5  # of each place in a row; the pauses between them take 4 s
 KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 
 
