@@ -27,6 +27,7 @@ LOG = logging.getLogger("ssept.serving")
 STEADY_SECONDS = 60  # a worker that has answered for so long was sound
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 30.0
 MOST_FAILURES = 5  # of each place in a row; the pauses between them take 4 s
+PATIENCE_SECONDS = 4  # that clients wait for a worker that starts, before they get 503
 KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 
 
@@ -117,6 +118,7 @@ class Supervisor:
         self._substitute = Substitute(listener, self._selector)
         self._parent, self._own_end = os.pipe()  # which only the end of this process closes
         self._was_ready = self._ending = False
+        self._silent_since: float | None = None  # when the last worker that answered ended
         self._failure = ""
 
     def run(self) -> None:
@@ -132,8 +134,8 @@ class Supervisor:
                 signals, selectors.EVENT_READ, lambda: self._receive(signals.recv(1)[0])
             )
             while self._workers or not self._ending:
-                pause = self._fill()
-                for key, _ in self._selector.select(pause):
+                self._fill()
+                for key, _ in self._selector.select(self._pause()):
                     key.data()
         if self._failure:
             raise ServerError(self._failure)
@@ -142,15 +144,22 @@ class Supervisor:
     def _workers(self) -> list[WorkerProcess]:
         return [place.worker for place in self._places if place.worker]
 
-    def _fill(self) -> float | None:
-        """Start the missing workers whose time it is; returns the seconds until the next's."""
+    def _fill(self) -> None:
+        """Start the missing workers whose time it is."""
+        for place in self._places:
+            if not self._ending and not place.worker and place.next_start <= time.monotonic():
+                self._start(place)
+
+    def _pause(self) -> float | None:
+        """Return the seconds until there is something to do without being told; None for never."""
         if self._ending:
             return None
         now = time.monotonic()
-        for place in self._places:
-            if place.worker is None and place.next_start <= now:
-                self._start(place)
-        times = [place.next_start for place in self._places if place.worker is None]
+        times = [place.next_start for place in self._places if not place.worker]
+        if self._silent_since is not None:
+            until = self._silent_since + PATIENCE_SECONDS
+            self._substitute.switch(now >= until)
+            times += [until] if now < until else []
         return max(min(times) - now, 0) if times else None
 
     def _start(self, place: Place) -> None:
@@ -182,6 +191,7 @@ class Supervisor:
         assert worker is not None
         if os.read(worker.pipe, 1):
             worker.answers_since = time.monotonic()
+            self._silent_since = None
             self._substitute.switch(False)
             if not self._was_ready and all(one.answers for one in self._places):
                 self._was_ready = True
@@ -206,7 +216,8 @@ class Supervisor:
             self._end()
             return
         LOG.error("%s; another one starts", what)
-        self._substitute.switch(not answered)
+        if not answered and self._silent_since is None:
+            self._silent_since = time.monotonic()
 
     def _receive(self, number: int) -> None:
         if number == signal.SIGHUP:
