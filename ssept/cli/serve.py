@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -132,11 +133,15 @@ def _serve(arguments: argparse.Namespace) -> None:
             uvicorn_server.serve(*given)
         else:
             supervisor.serve(*given, arguments.workers)
-        print("stopped")
+        _say("stopped")
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    """Print a line at once; a terminal or a reader that is gone is no reason to end."""
+    try:
+        print(line, flush=True)
+    except OSError:  # what could not be written would be tried again at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _default(field: str) -> str:

@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from ssept.errors import SseptError
 from ssept.serving.core.gauges import RegistryCollector
 from ssept.serving.core.registry import LoadedModels, ModelRegistry
+from ssept.serving.core.worker_memory import WorkerMemory
 from ssept.serving.http_api import health, page, predict, v2
 from ssept.serving.http_api.asgi import (
     CLOSE,
@@ -50,16 +51,21 @@ class Application:
     registry: ModelRegistry
 
     def __init__(
-        self, settings: ServerSettings | None = None, models: LoadedModels | None = None
+        self,
+        settings: ServerSettings | None = None,
+        models: LoadedModels | None = None,
+        memory: WorkerMemory | None = None,
     ) -> None:
         """Prepare it.
 
         Args:
             settings: None to read them from the environment at the start.
             models: the first models; None to load them at the start.
+            memory: where it counts, shared with other workers; None for memory of its own.
         """
         self._settings = settings
         self._models = models
+        self._memory = memory
         self._direct: Direct = {}
         self._refusals: dict[bytes, tuple[str, bytes]] = {}
         self._answer: Handler = self._run
@@ -111,7 +117,7 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _start(self, settings: ServerSettings) -> None:
-        self.registry = ModelRegistry(settings)
+        self.registry = ModelRegistry(settings, self._memory)
         models, self._models = self._models, None  # a reload is to free them
         await self.registry.start(models)
         self.registry.telemetry.register(RegistryCollector(self.registry))

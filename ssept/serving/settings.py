@@ -18,7 +18,8 @@ from ssept.variants import CUSTOM, VARIANTS
 
 DATA_VARIABLE = "MOVIELENS_DATA_DIR"
 DEFAULT_MODEL = shipped_checkpoint()
-LARGEST = 10**9  # of any number; what is larger is a slip
+LARGEST = 10**9  # of any other number; what is larger is a slip
+MOST = {"threads": 1024, "sessions": 256, "max_batch": 4096}  # all of which it starts, or runs
 ANY = "*"  # host or web origin
 HOST = re.compile(r"([^\s:/?#@,\[\]]+|\[[0-9a-f:.]+\])(?::[0-9]*)?", re.IGNORECASE)  # and a port
 
@@ -146,9 +147,10 @@ def _value(name: str, variable: str, text: str) -> object:
         number = type(default)(text)
     except ValueError:
         number = 0
-    if not 0 < number <= LARGEST:
+    most = MOST.get(name, LARGEST)
+    if not 0 < number <= most:
         kind = "whole number" if isinstance(default, int) else "number"
-        raise ServerError(f"{variable} is {text!r}; expected a {kind} above 0, at most {LARGEST:,}")
+        raise ServerError(f"{variable} is {text!r}; expected a {kind} above 0, at most {most:,}")
     return number
 
 

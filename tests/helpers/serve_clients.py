@@ -30,11 +30,13 @@ class Counts:
         statuses: of those that got a whole answer, by HTTP status.
         lost: what went wrong with requests that were sent whole and got none.
         closing: answers that said that the connection ends, though the client had not asked for it.
+        seconds: how long a client waits for an answer; None for ever.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
     closing: int = 0
+    seconds: float | None = None
 
     @property
     def answered(self) -> int:
@@ -87,8 +89,8 @@ class Client:
                     return  # before it was sent whole
             writer.write(request[cut:] if self.halves else request)
             try:
-                status, closing = await read_answer(reader)
-            except (OSError, EOFError) as error:
+                status, closing = await asyncio.wait_for(read_answer(reader), counts.seconds)
+            except (OSError, EOFError, asyncio.TimeoutError) as error:
                 counts.lost.append(repr(error))
                 return
             counts.statuses[status] += 1
@@ -130,9 +132,11 @@ BUSY = (
 
 
 @contextmanager
-def load(port: int, clients: tuple[Client, ...] = BUSY) -> Iterator[Counts]:
-    """Clients at work in a thread, until the block ends."""
-    counts = Counts()
+def load(
+    port: int, clients: tuple[Client, ...] = BUSY, seconds: float | None = None
+) -> Iterator[Counts]:
+    """Clients at work in a thread, until the block ends; each waits so long for an answer."""
+    counts = Counts(seconds=seconds)
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
 

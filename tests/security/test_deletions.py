@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ssept.errors import SseptError
 from ssept.files.owned import MARK, mark
-from ssept.serving.core.call_statistics import BYTES, CallStatistics
 from ssept.serving.launch import watchdog
 from tests.helpers.matrix import ROOT
 
@@ -148,14 +146,3 @@ def test_a_watchdog_deletes_the_folder_of_its_server_only(tmp_path: Path, made: 
         process.communicate(json.dumps(request) + "\n")
     assert folder.exists() == (not made)
     assert made or (folder / "notes.txt").exists()
-
-
-def test_statistics_cut_no_file_and_follow_no_link(tmp_path: Path) -> None:
-    file = tmp_path / f"onnx-{os.getpid()}.statistics"
-    file.write_bytes(b"\0" * (BYTES + 8))
-    CallStatistics("onnx", tmp_path)
-    assert file.stat().st_size == BYTES + 8
-    file.rename(tmp_path / "mine")
-    file.symlink_to(tmp_path / "mine")
-    with pytest.raises(SseptError, match="is a link"):
-        CallStatistics("onnx", tmp_path)

@@ -159,3 +159,20 @@ def test_raw_data_are_prepared(small: Dataset, small_checkpoint: Path, tmp_path:
     assert catalog.history(5).tolist() == [1, 2, 3]
     assert catalog.data is not None
     assert catalog.data.genres == ["", "Drama|War", ""]
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "artifacts"])
+def test_a_model_without_a_map_of_ids_is_served_with_the_catalogs_and_says_so(
+    small: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    catalog = catalog_of(tmp_path / name, model_of(small))
+    assert catalog.items == {item: item for item in range(1, small.items + 1)}
+    (said,) = caplog.messages
+    assert said.startswith(f"{tmp_path / name}: has no map of ids: ")
+
+
+def test_a_checkpoint_has_a_map_of_ids(
+    small: Dataset, small_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    catalog_of(small_checkpoint, model_of(small))
+    assert not caplog.messages

@@ -252,3 +252,22 @@ def test_the_matrix_measures_the_server_only_if_told(
     assert run.code == 0, run.output
     assert "--fastapi is not given" in run.output
     assert "passed" not in run.output
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_variables_of_other_servers_change_nothing(
+    tmp_path: Path, small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    for name in ("WEB_CONCURRENCY", "PORT", "UVICORN_PORT", "UVICORN_WORKERS", "UVICORN_APP"):
+        monkeypatch.setenv(name, "nonsense")
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "/missing")
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("HOME")
+    settings = ServerSettings(model=small_checkpoint)
+    with running(settings, tmp_path / "log", workers=workers) as server:
+        with socket.create_connection(server.address, 30) as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            with client.makefile("rb") as file:
+                assert file.read().startswith(b"HTTP/1.1 200 ")
+        assert "Traceback" not in server.log.read_text()

@@ -18,6 +18,7 @@ import pytest
 
 from ssept.data.dataset import Dataset
 from ssept.errors import ServerError
+from ssept.serving.launch import supervised
 from ssept.serving.launch.ssept_serve import SseptServer, running
 from ssept.serving.runtime.sockets import listen_at, refuse_new
 from ssept.serving.settings import ServerSettings
@@ -215,12 +216,8 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path, small_checkpoint: Path) 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, small_checkpoint: Path) -> None:
     with small_server(small_checkpoint, tmp_path / "log", workers=2) as server:
         processes = processes_of(server.pid)
-        environment = processes[1].environ()
-        folder = Path(environment["PROMETHEUS_MULTIPROC_DIR"])
-        assert folder.is_dir()
         os.kill(server.pid, signal.SIGKILL)
         assert not psutil.wait_procs(processes, WAIT_SECONDS)[1]
-        assert not folder.exists()
         assert refused(server.port)
 
 
@@ -253,6 +250,45 @@ def test_it_ends_with_its_owner(tmp_path: Path, small_checkpoint: Path, what: st
             owner.kill()  # no chance to clean up
     assert owner.returncode == (-signal.SIGKILL if "read" in what else 3)
     assert not psutil.wait_procs([watchdog, *processes], WAIT_SECONDS)[1]
+
+
+@WORKERS
+def test_it_ends_with_its_watchdog(tmp_path: Path, small_checkpoint: Path, workers: int) -> None:
+    with small_server(small_checkpoint, tmp_path / "log", workers) as server:
+        processes = processes_of(server.pid)
+        watchdog = processes[0].parent()
+        assert watchdog
+        watchdog.kill()
+        assert "ssept serve: was stopped, because its watchdog was killed: " in ended(server)
+    assert not [one for one in processes if one.is_running()]
+    assert refused(server.port)
+
+
+WATCHDOG = """
+import errno, os, runpy
+def refused(*_):
+    raise OSError(errno.EPERM, "Operation not permitted")
+os.pidfd_open = refused
+runpy.run_path({path!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("what", ["its own end", "stop", "owner"])
+def test_the_watchdog_does_without_file_descriptors_of_processes(
+    tmp_path: Path, small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    program = tmp_path / "watchdog.py"
+    program.write_text(WATCHDOG.format(path=str(supervised.WATCHDOG)))
+    monkeypatch.setattr(supervised, "WATCHDOG", program)
+    with small_server(small_checkpoint, tmp_path / "log") as server:
+        processes = processes_of(server.pid)
+        if what == "its own end":
+            os.kill(server.pid, signal.SIGKILL)
+            assert "was ended by signal 9" in ended(server)
+        elif what == "owner":
+            server._watchdog.stdin.close()  # as the system does
+            assert not psutil.wait_procs(processes, WAIT_SECONDS)[1]
+    assert not [one for one in processes if one.is_running()]
 
 
 def test_what_waits_to_be_accepted_stays_when_new_connections_are_refused() -> None:

@@ -136,6 +136,40 @@ def test_a_request_is_one_call_also_if_it_is_longer_than_the_cap() -> None:
     go(main)
 
 
+def test_a_request_that_was_accepted_is_not_refused_for_its_own_parts() -> None:
+    async def main() -> None:
+        session = Fake()
+        async with batcher(session, max_batch=1, max_wait=0.05, seconds=0.04) as made:
+            jobs = [submit(made)]
+            jobs += [made.submit([user], [np.array([1])], 1, first=jobs[0]) for user in (2, 3, 4)]
+            with pytest.raises(OverloadedError):
+                submit(made, 5)  # another request, which would wait for these
+            await session.is_called()
+            await asyncio.sleep(0.1)  # twice the age cap
+            session.may_work.set()
+            assert await wait_for(*jobs) == [[1], [2], [3], [4]]
+
+    go(main)
+
+
+def test_parts_of_a_request_that_waited_too_long_are_refused_with_it() -> None:
+    async def main() -> None:
+        session = Fake()
+        async with batcher(session, max_wait=0.05) as made:
+            before = submit(made)
+            await session.is_called()
+            first = submit(made, 2)
+            rest = made.submit([3], [np.array([1])], 1, first=first)
+            await asyncio.sleep(0.1)
+            session.may_work.set()
+            assert await wait_for(before) == [[1]]
+            found = await wait_for(first, rest)
+            assert [type(one) for one in found] == [OverloadedError] * 2
+        assert session.sizes == [1]
+
+    go(main)
+
+
 def test_all_scores_and_the_best_are_never_in_one_call() -> None:
     async def main() -> None:
         session = Fake()

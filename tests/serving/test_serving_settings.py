@@ -99,6 +99,9 @@ def test_a_time_that_is_none_is_refused(variable: str, text: str) -> None:
     ("variables", "message"),
     [
         ({"SSEPT_PROVIDER": "cpuu"}, "^SSEPT_PROVIDER: no provider 'cpuu'; there are .*cpu"),
+        ({"SSEPT_THREADS": "1025"}, "^SSEPT_THREADS is '1025'; .*, at most 1,024$"),
+        ({"SSEPT_SESSIONS": "1000000"}, "^SSEPT_SESSIONS is .*, at most 256$"),
+        ({"SSEPT_MAX_BATCH": "1000000000"}, "^SSEPT_MAX_BATCH is .*, at most 4,096$"),
         ({"SSEPT_VARIANT": "fused,fuzed"}, "^SSEPT_VARIANT: no variant 'fuzed'; there are .*fused"),
         ({"SSEPT_VARIANT": "custom"}, "^SSEPT_VARIANT: no variant 'custom'"),
         ({"SSEPT_VARIANT": " , "}, "^SSEPT_VARIANT names no variant"),

@@ -1,5 +1,6 @@
 """What Prometheus is told: valid, true, with few labels, and summed over worker processes."""
 
+import errno
 import json
 import os
 import subprocess
@@ -15,6 +16,9 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
+from ssept.errors import ServerError
+from ssept.serving.core.telemetry import TELEMETRY_BYTES, Telemetry
+from ssept.serving.core.worker_memory import WorkerMemory, allocated
 from ssept.serving.settings import ServerSettings
 from tests.helpers.serving import Live, item_id, live, user_id, write_checkpoint
 
@@ -114,42 +118,99 @@ def test_nothing_is_lost_among_threads(server: Live) -> None:
     assert server.counted("ssept_requests_total", route="/predict", status="200") == 200
 
 
-WORKER = """
+def test_workers_are_summed_and_one_that_is_replaced_counts_on() -> None:
+    size = 2 * TELEMETRY_BYTES
+    with allocated(size) as descriptor:
+        parts = [WorkerMemory(TELEMETRY_BYTES, place, 2, descriptor) for place in (0, 1, 1)]
+        for memory, answers in zip(parts, (3, 4, 5), strict=True):
+            telemetry = Telemetry(memory)
+            telemetry.answered("/first", 200, 0.001)
+            telemetry.answered(f"/place/{memory.place}", 200, 0.01)
+            for _ in range(answers):
+                telemetry.answered("/predict", 200, 0.0042)
+            telemetry.answered("/predict", 503, 100)
+        text = telemetry.exposition("")[0].decode()
+    found = {family.name: family for family in text_string_to_metric_families(text)}
+    requests = {
+        tuple(sample.labels.values()): sample.value for sample in found["ssept_requests"].samples
+    }
+    assert requests == {
+        ("/first", "200"): 3,
+        ("/place/0", "200"): 1,
+        ("/place/1", "200"): 2,
+        ("/predict", "200"): 12,
+        ("/predict", "503"): 3,
+    }
+    seconds = {
+        (sample.name.rpartition("_")[2], sample.labels.get("le")): sample.value
+        for sample in found["ssept_request_seconds"].samples
+        if sample.labels["route"] == "/predict"
+    }
+    assert seconds["bucket", "0.003"] == 0
+    assert seconds["bucket", "0.005"] == seconds["bucket", "2.0"] == 12
+    assert seconds["bucket", "+Inf"] == seconds["count", None] == 15
+    assert seconds["sum", None] == pytest.approx(300 + 12 * 0.0042)
+
+
+def test_a_value_on_the_bound_of_a_bucket_is_in_it() -> None:
+    telemetry = Telemetry(WorkerMemory(TELEMETRY_BYTES))
+    telemetry.answered("/", 200, 0.001)
+    assert b'le="0.0005",route="/"} 0.0' in telemetry.exposition("")[0]
+    assert b'le="0.001",route="/"} 1.0' in telemetry.exposition("")[0]
+
+
+def test_there_is_memory_for_counters_where_memfd_create_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "memfd_create", refused)
+    with allocated(8 * TELEMETRY_BYTES) as descriptor:
+        assert os.fstat(descriptor).st_blocks * 512 >= 8 * TELEMETRY_BYTES  # none is missing later
+        Telemetry(WorkerMemory(TELEMETRY_BYTES, 7, 8, descriptor)).answered("/", 200, 1)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with (
+        pytest.raises(ServerError, match=r"^no room for 99 bytes.*: No space left.*TMPDIR"),
+        allocated(99),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("folder", ["missing", "stale"])
+def test_the_variable_of_another_program_changes_nothing(
+    tmp_path: Path, settings: ServerSettings, folder: str
+) -> None:
+    variables = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / folder)}
+    (tmp_path / "stale").mkdir()
+    if folder == "stale":
+        program = "from prometheus_client import Counter; Counter('ssept_requests', '').inc(5)"
+        subprocess.run([sys.executable, "-c", program], env=variables, check=True)
+        assert [*(tmp_path / "stale").iterdir()]
+    found = sorted((tmp_path / "stale").iterdir())
+    done = subprocess.run(
+        [sys.executable, "-c", SERVED, str(settings.model)],
+        env=variables,
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert json.loads(done.stdout) == 3
+    assert sorted((tmp_path / "stale").iterdir()) == found
+
+
+SERVED = """
 import json, sys
 from pathlib import Path
 from tests.helpers.serving import live, ITEMS, item_id, user_id
 from ssept.serving.settings import ServerSettings
 with live(ServerSettings(model=Path(sys.argv[1]))) as server:
     body = {"user_id": user_id(1), "sequence": [item_id(2)]}
-    for _ in range(int(sys.argv[2])):
+    for _ in range(3):
         assert server.post("/predict", body).status == 200
-    print(json.dumps(server.ask("GET", "/metrics").body.decode()))
+    print(json.dumps(server.counted("ssept_requests_total")))
 """
-
-
-def test_workers_are_summed(settings: ServerSettings, tmp_path: Path) -> None:
-    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", WORKER, str(settings.model), str(count)],
-            env=environment,
-            cwd=Path(__file__).parents[2],
-            stdout=subprocess.PIPE,
-            check=True,
-        ).stdout
-        for count in (3, 4)
-    ]
-    found = {family.name: family for family in text_string_to_metric_families(json.loads(said[-1]))}
-    counted = {
-        sample.labels["route"]: sample.value
-        for sample in found["ssept_requests"].samples
-        if sample.name == "ssept_requests_total"
-    }
-    assert counted == {"/predict": 7, "/metrics": 1}
-    (total,) = (
-        sample.value
-        for sample in found["ssept_request_seconds"].samples
-        if sample.name.endswith("_count") and sample.labels["route"] == "/predict"
-    )
-    assert total == 7
-    assert len(found["ssept_model_info"].samples) == 1

@@ -101,6 +101,16 @@ def wait_for_load(server: TritonServer) -> None:
                 return
 
 
+def test_its_watchdog_killed_it_ends_and_leaves_nothing(tmp_path: Path) -> None:
+    with running(repository(tmp_path / "models"), tmp_path / "log", free_ports()) as server:
+        watchdog, *processes = kept(server.pid)
+        name = name_of(server.pid)
+        watchdog.kill()
+        with pytest.raises(ServerError, match="was stopped, because its watchdog was killed"):
+            server.wait()
+    assert_gone(processes, name)
+
+
 OWNER = """
 import sys
 from pathlib import Path

@@ -3,6 +3,7 @@
 Titles and histories need the data; with them the page can show both.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from ssept.serving.catalog.histories import Histories, read_histories
 from ssept.serving.catalog.titles import Titles
 from ssept.serving.settings import DATA_VARIABLE
 
+LOG = logging.getLogger("ssept.serving")
 UNKNOWN_USER = 0  # its embedding is the mean of the trained users'
 NOTHING = np.empty(0, np.int64)
 
@@ -104,6 +106,12 @@ def catalog_of(source: Path, model: Model, data: Path | None = None) -> Catalog:
         return Catalog(known.histories.user_ids, known.histories.item_ids, known)
     if checkpoint:
         return Catalog(*read_ids(source))
+    LOG.warning(
+        "%s: has no map of ids: requests and answers have those of the catalog, 1 to %d; serve the "
+        "checkpoint, or give its data, for those of the data set",
+        source,
+        model.items,
+    )
     return Catalog(np.arange(1, model.users + 1), np.arange(1, model.items + 1))
 
 

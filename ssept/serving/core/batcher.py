@@ -35,6 +35,8 @@ class Job:
         exclude: n arrays of int64, items to leave out; None for nothing.
         answer: ids int64[n, k] and scores float32[n, k]; for all scores, float32[n, items + 1]
             alone.
+        first: the first job of the same request; None for itself.
+        taken: whether it is in a call, or was.
         arrived: on the clock of `time.perf_counter`, seconds.
         started, ended: when its call began and ended, on the same clock.
     """
@@ -44,6 +46,8 @@ class Job:
     k: int | None
     exclude: Sequence[npt.NDArray[np.int64]] | None
     answer: "asyncio.Future[Any]"
+    first: "Job | None" = None
+    taken: bool = False
     arrived: float = field(default_factory=time.perf_counter)
     started: float = 0.0
     ended: float = 0.0
@@ -153,15 +157,18 @@ class Batcher:
         sequences: Sequence[npt.NDArray[np.int64]] | Ids,
         k: int | None,
         exclude: Sequence[npt.NDArray[np.int64]] | None = None,
+        first: Job | None = None,
     ) -> Job:
-        """Queue a request; await its `answer`.
+        """Queue a request, or with its first job another part of it; await its `answer`.
+
+        A request that was accepted is accepted whole: its parts wait for one another.
 
         Raises:
             OverloadedError: it would wait too long.
         """
-        if self.is_full:
+        if first is None and self.is_full:
             raise OverloadedError
-        job = Job(users, sequences, k, exclude, self._loop.create_future())
+        job = Job(users, sequences, k, exclude, self._loop.create_future(), first)
         self._waiting.append(job)
         self._rows += len(sequences)
         # Not at once: what has been read from other connections by now belongs to the batch.
@@ -217,7 +224,7 @@ class Batcher:
             job = self._waiting[0]
             count = len(job.sequences)
             gone = job.answer.done()  # its client has gone, or its deadline has passed
-            if gone or job.arrived < oldest:
+            if gone or (job.arrived < oldest and not (job.first and job.first.taken)):
                 self._waiting.popleft()
                 self._rows -= count
                 if not gone:
@@ -228,6 +235,7 @@ class Batcher:
                 break
             self._waiting.popleft()
             self._rows -= count
+            job.taken = True
             jobs.append(job)
             rows += count
         return jobs

@@ -1,23 +1,21 @@
 """Counts and times of a variant's calls, for the Open Inference Protocol's statistics."""
 
-import mmap
-import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ssept.files.owned import open_plain
 from ssept.serving.core.batcher import Job
+from ssept.serving.core.worker_memory import WorkerMemory
 
 # Places of the numbers, all float64. Sequences of a call and its seconds follow, for each size.
 LAST, SEQUENCES, REQUESTS, FAILED, SUCCESS_S, FAIL_S, QUEUE_S, INFER_S = range(8)
 SIZES = 8
 LARGEST = 4095  # sequences in a call; more count as this
-BYTES = 8 * (SIZES + 2 * (LARGEST + 1))
+NUMBERS = SIZES + 2 * (LARGEST + 1)
+STATISTICS_BYTES = 8 * NUMBERS
 
 
 class CallStatistics:
@@ -28,26 +26,10 @@ class CallStatistics:
     event loop has the answer, without reading the request and sending the answer.
     """
 
-    def __init__(self, variant: str, shared: Path | None = None) -> None:
-        """Set all counts to 0.
-
-        Args:
-            variant: its name.
-            shared: a folder where each of several workers has a file of its own, so that any of
-                them can sum them; it stays when a worker has ended.
-        """
-        self._pattern = f"{variant}-*.statistics"
-        self._shared = shared
-        if shared is None:
-            self._memory = mmap.mmap(-1, BYTES)
-        else:
-            file = shared / self._pattern.replace("*", str(os.getpid()))
-            # One of an ended worker of the same process id is counted on.
-            with os.fdopen(open_plain(file, os.O_RDWR | os.O_CREAT), "r+b") as opened:
-                if os.fstat(opened.fileno()).st_size < BYTES:
-                    opened.truncate(BYTES)  # which cuts nothing: it grows
-                self._memory = mmap.mmap(opened.fileno(), BYTES)
-        self._own = memoryview(self._memory).cast("d")
+    def __init__(self, memory: WorkerMemory) -> None:
+        """Count in the next piece of a worker's memory."""
+        own, self._every = memory.take(np.dtype(np.float64), NUMBERS)
+        self._own = own.cast("d")
 
     def record(self, jobs: Sequence[Job], seconds: float) -> None:
         """Count a call that has just ended."""
@@ -95,12 +77,7 @@ class CallStatistics:
 
     def _sum(self) -> tuple[float, npt.NDArray[np.float64]]:
         """Return the time of the last call, and the sums over all workers."""
-        if self._shared is None:
-            every = np.array(self._own)[None]
-        else:
-            files = self._shared.glob(self._pattern)
-            every = np.stack([np.fromfile(file, np.float64, BYTES // 8) for file in files])
-        return float(every[:, LAST].max()), every.sum(axis=0)
+        return float(self._every[:, LAST].max()), self._every.sum(axis=0)
 
 
 def _compute(count: float, seconds: float) -> dict[str, dict[str, int]]:

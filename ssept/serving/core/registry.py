@@ -2,17 +2,16 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ssept.errors import SseptError
 from ssept.serving.catalog.catalog import Catalog, catalog_of
 from ssept.serving.core.batcher import Job, Observer
-from ssept.serving.core.call_statistics import CallStatistics
+from ssept.serving.core.call_statistics import STATISTICS_BYTES, CallStatistics
 from ssept.serving.core.engine import Engine
-from ssept.serving.core.telemetry import METRICS_VARIABLE, Telemetry
+from ssept.serving.core.telemetry import TELEMETRY_BYTES, Telemetry
+from ssept.serving.core.worker_memory import WorkerMemory
 from ssept.serving.settings import ServerSettings
 
 LOG = logging.getLogger("ssept.serving")
@@ -52,6 +51,11 @@ def load_models(settings: ServerSettings) -> LoadedModels:
     return LoadedModels(engines, catalog_of(settings.model, model, settings.data))
 
 
+def counted_bytes(settings: ServerSettings) -> int:
+    """Return the size of what a worker counts."""
+    return TELEMETRY_BYTES + len(settings.variants) * STATISTICS_BYTES
+
+
 class ModelRegistry:
     """The models of a server, which a reload replaces while requests are answered.
 
@@ -65,14 +69,11 @@ class ModelRegistry:
 
     models: LoadedModels
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, memory: WorkerMemory | None = None) -> None:
         self.settings = settings
-        self.telemetry = Telemetry()
-        folder = os.environ.get(METRICS_VARIABLE)
-        shared = Path(folder) if folder else None
-        self.statistics = {
-            variant: CallStatistics(variant, shared) for variant in settings.variants
-        }
+        memory = memory or WorkerMemory(counted_bytes(settings))
+        self.telemetry = Telemetry(memory)
+        self.statistics = {variant: CallStatistics(memory) for variant in settings.variants}
         self.draining = False
         self._loaded = False
         self._reloading = asyncio.Lock()

@@ -111,9 +111,11 @@ async def predict_batch(registry: ModelRegistry, scope: Scope, receive: Receive,
         for index, request in enumerate(requests)
     ]
     jobs: list[Job] = []
+    firsts: dict[Engine, Job] = {}
     try:
         for request, asked in zip(requests, all_asked, strict=True):
-            jobs.append(_submit(registry, request, asked))
+            jobs.append(_submit(registry, request, asked, firsts.get(asked[0])))
+            firsts.setdefault(asked[0], jobs[-1])
         answers = await asyncio.gather(*(job.answer for job in jobs))
     except OverloadedError:
         raise overloaded(registry.telemetry, "age") from None
@@ -203,10 +205,12 @@ def _known_items(models: LoadedModels, sequence: Sequence[int], place: Place) ->
         raise _wrong(where, "unknown_item", message, sequence[index]) from None
 
 
-def _submit(registry: ModelRegistry, request: PredictRequest, asked: Asked) -> Job:
+def _submit(
+    registry: ModelRegistry, request: PredictRequest, asked: Asked, first: Job | None = None
+) -> Job:
     engine, user, items, exclude = asked
     try:
-        return engine.batcher.submit([user], [items], request.top_k, exclude)
+        return engine.batcher.submit([user], [items], request.top_k, exclude, first)
     except OverloadedError:
         raise overloaded(registry.telemetry, "queue") from None
 

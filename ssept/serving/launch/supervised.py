@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 import urllib.request
@@ -13,10 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import psutil
+
 from ssept.children import isolated
 from ssept.errors import ServerError
+from ssept.serving.launch import watchdog
 
-WATCHDOG = Path(__file__).with_name("watchdog.py")
+WATCHDOG = Path(watchdog.__file__)
 ADDRESS = "127.0.0.1"
 POLL_SECONDS = 0.05
 HTTP_SECONDS = 5
@@ -63,7 +67,7 @@ class SupervisedProcess(ABC):
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         self._program = program
-        request = {
+        self._request = {
             "command": [*command],
             "variables": {**variables},
             "log": str(log),
@@ -84,7 +88,7 @@ class SupervisedProcess(ABC):
         assert self._watchdog.stdin is not None
         assert self._watchdog.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # it may have failed already
-            self._watchdog.stdin.write(json.dumps(request) + "\n")
+            self._watchdog.stdin.write(json.dumps(self._request) + "\n")
             self._watchdog.stdin.flush()
         pid = self._watchdog.stdout.readline()
         if not pid:
@@ -99,9 +103,12 @@ class SupervisedProcess(ABC):
         """
         if self._watchdog.poll() is not None:
             status = self._status
-            how = (
-                f"was ended by signal {status[1:]}" if status[:1] == "-" else f"ended with {status}"
-            )
+            if not status:
+                how = "was stopped, because its watchdog was killed"
+            elif status[0] == "-":
+                how = f"was ended by signal {status[1:]}"
+            else:
+                how = f"ended with {status}"
             raise ServerError(f"{self._program}: {how}: {self._reasons()}")
 
     def wait(self) -> None:
@@ -146,9 +153,19 @@ class SupervisedProcess(ABC):
         """Stop the server; returns when its processes and its files are gone."""
         assert self._watchdog.stdin is not None
         assert self._watchdog.stdout is not None
-        self._watchdog.stdin.close()
-        self._watchdog.wait()
+        with contextlib.suppress(BrokenPipeError):  # what it has not read, if it was killed
+            self._watchdog.stdin.close()
+        if self._watchdog.wait() < 0:
+            self._finish()
         self._watchdog.stdout.close()
+
+    def _finish(self) -> None:
+        """Do what a watchdog that was killed has left; the system has told the server to stop."""
+        with contextlib.suppress(psutil.Error):
+            psutil.Process(self.pid).wait(watchdog.STOP_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        watchdog.clear(self._request)
 
     @abstractmethod
     def _is_ready(self) -> bool:

@@ -29,10 +29,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of linux/prctl.h
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 MARK = ".made-by-ssept"  # of ssept.files.owned, which this program cannot import
 STOP_SECONDS = 15  # the server takes 4 to 5 of them
+LOOK_MS = 200  # where the system gives no file descriptors of processes
 
 
 def main() -> None:
@@ -40,8 +41,8 @@ def main() -> None:
     request = json.loads(sys.stdin.readline())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and by that through `finally`
     # What the server's own processes leave behind becomes this one's to wait for.
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    owner = os.pidfd_open(request["owner"])
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     with Path(request["log"]).open("wb") as log:
         server = subprocess.Popen(  # noqa: S603
             request["command"],
@@ -52,20 +53,32 @@ def main() -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # If this process is killed, it cannot stop the server. It has one thread alone.
+            preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0),
         )
     try:
         _say(server.pid)
-        poll = select.poll()
-        for end in (owner, os.pidfd_open(server.pid), sys.stdin.fileno()):
-            poll.register(end, select.POLLIN)
-        if os.getppid() == request["owner"]:  # else it was gone before it could be watched
-            poll.poll()
+        _wait(server, request["owner"])
         ended_by_itself = server.poll() is not None
     finally:
         _stop(server)
-        _clear(request)
+        clear(request)
     if ended_by_itself:
         _say(server.returncode)
+
+
+def _wait(server: "subprocess.Popen[bytes]", owner: int) -> None:
+    """Return when the server or its owner has ended, or standard input has."""
+    poll = select.poll()
+    poll.register(sys.stdin, select.POLLIN)
+    pause = None
+    try:
+        for pid in (owner, server.pid):
+            poll.register(os.pidfd_open(pid), select.POLLIN)
+    except OSError:  # a sandbox refuses it, or the process is gone
+        pause = LOOK_MS
+    while os.getppid() == owner and server.poll() is None and not poll.poll(pause):
+        pass
 
 
 def _say(number: int) -> None:
@@ -87,7 +100,7 @@ def _stop(server: "subprocess.Popen[bytes]") -> None:
             os.wait()
 
 
-def _clear(request: dict[str, Any]) -> None:
+def clear(request: dict[str, Any]) -> None:
     """Delete what the server leaves when it is killed."""
     for command in request["afterwards"]:
         subprocess.run(command, capture_output=True, check=False)  # noqa: S603

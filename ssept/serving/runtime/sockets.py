@@ -2,12 +2,14 @@
 
 import contextlib
 import ctypes
+import logging
 import select
 import socket
 import struct
 
 from ssept.errors import ServerError
 
+LOG = logging.getLogger("ssept.serving")
 UNREAD_MS = 10_000  # a client that reads nothing of its answer for so long is disconnected
 SO_ATTACH_FILTER = 26  # of linux/socket.h
 BPF_RET = 0x06  # of linux/bpf_common.h
@@ -30,14 +32,22 @@ def listen_at(host: str, port: int) -> socket.socket:
             )
             listener = stack.enter_context(socket.socket(family, kind))
             # Connections inherit it; the system ends one that makes no progress for so long.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
+            _set_option(listener, socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", UNREAD_MS)
             if port:  # connections of a server that has ended do not count
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                _set_option(listener, socket.SOL_SOCKET, "SO_REUSEADDR", 1)
             listener.bind(address)
         except OSError as error:
             raise address_error(f"{host}:{port}", error) from error
         stack.pop_all()
         return listener
+
+
+def _set_option(listener: socket.socket, level: int, name: str, value: int) -> None:
+    """Set an option; a sandbox that refuses it has a server all the same, and a warning."""
+    try:
+        listener.setsockopt(level, getattr(socket, name), value)
+    except OSError as error:
+        LOG.warning("this system refuses %s: %s", name, error.strerror)
 
 
 def address_error(place: str, error: OSError) -> ServerError:

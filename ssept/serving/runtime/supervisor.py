@@ -1,41 +1,34 @@
-"""The supervisor: it starts, replaces and stops several server processes on one address.
-
-`python -m ssept.serving.runtime.supervisor LISTENER STARTED PARENT ACCESS_LOG` runs a worker:
-LISTENER and STARTED are inherited file descriptors, PARENT is the supervisor's process id.
-"""
+"""The supervisor: it starts, replaces and stops several server processes on one address."""
 
 import contextlib
-import ctypes
 import logging
 import os
 import selectors
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
-
-from prometheus_client import multiprocess
+from functools import partial
 
 from ssept.children import command
-from ssept.errors import ServerError, SseptError
-from ssept.files.owned import mark, remove
-from ssept.serving.core.registry import load_models
-from ssept.serving.core.telemetry import METRICS_VARIABLE
+from ssept.errors import ServerError
+from ssept.serving.core.registry import counted_bytes, load_models
+from ssept.serving.core.worker_memory import allocated
+from ssept.serving.runtime.cpus import cpus_of_workers
 from ssept.serving.runtime.sockets import refuse_new
+from ssept.serving.runtime.substitute import Substitute
 from ssept.serving.runtime.uvicorn_server import configure_logging, describe
-from ssept.serving.runtime.uvicorn_server import serve as answer
-from ssept.serving.settings import ServerSettings, from_environment
+from ssept.serving.settings import ServerSettings
 from ssept.signals import handled
 
 LOG = logging.getLogger("ssept.serving")
-RETRY_SECONDS = 5
-PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+STEADY_SECONDS = 60  # a worker that has answered for so long was sound
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 30.0
+MOST_FAILURES = 5  # of each place in a row; the pauses between them take 4 s
+PATIENCE_SECONDS = 4  # that clients wait for a worker that starts, before they get 503
+KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 
 
 @dataclass(eq=False)
@@ -43,126 +36,194 @@ class WorkerProcess:
     """A server process, ready or still starting.
 
     Attributes:
-        place: its number, which decides its CPUs.
-        ended: a file descriptor that is readable once it has ended.
-        started: a file descriptor that is readable once it answers.
-        answers: whether it answers.
+        pipe: a file descriptor that is readable once it answers, and ends with it.
+        answers_since: on the clock of `time.monotonic`; None while it starts.
     """
 
     process: "subprocess.Popen[bytes]"
-    place: int
-    ended: int
-    started: int
-    answers: bool = False
+    pipe: int
+    answers_since: float | None = None
+
+
+@dataclass(eq=False)
+class Place:
+    """The place of a worker.
+
+    Attributes:
+        number: which one.
+        cpus: its worker's; none to let the kernel choose.
+        worker: None before it is started.
+        failures: of its workers in a row.
+        next_start: on the clock of `time.monotonic`; none starts before.
+    """
+
+    number: int
+    cpus: list[int]
+    worker: WorkerProcess | None = None
+    failures: int = 0
+    next_start: float = 0.0
+
+    @property
+    def answers(self) -> bool:
+        """Whether its worker answers."""
+        return self.worker is not None and self.worker.answers_since is not None
+
+    def count(self, status: int) -> None:
+        """Count the end of its worker, and decide when another one starts.
+
+        To kill a worker that answers is somebody's right, and no fault of the worker.
+        """
+        since = self.worker.answers_since if self.worker else None
+        steady = since is not None and time.monotonic() - since > STEADY_SECONDS
+        if since is not None and status in KILLED:
+            self.failures = 0
+        else:
+            self.failures = 1 if steady else self.failures + 1
+            pause = FIRST_PAUSE_SECONDS * 2 ** min(self.failures - 1, 10)
+            self.next_start = time.monotonic() + min(pause, LONGEST_PAUSE_SECONDS)
+        self.worker = None
 
 
 class Supervisor:
     """Supervises a fixed number of workers.
 
-    A worker that ends by itself is replaced. SIGTERM and SIGINT stop all workers, a second signal
-    stops them at once; SIGHUP makes each worker reload its models.
+    A worker that ends by itself is replaced: again and again with growing pauses while others
+    answer, and up to MOST_FAILURES times while none does. SIGTERM and SIGINT stop all workers, a
+    second signal stops them at once; SIGHUP makes each worker reload its models.
     """
 
     def __init__(
-        self, listener: socket.socket, count: int, access_log: bool, ready: Callable[[], None]
+        self,
+        listener: socket.socket,
+        count: int,
+        memory: int,
+        access_log: bool,
+        ready: Callable[[], None],
     ) -> None:
         """Prepare it.
 
         Args:
             listener: of `ssept.serving.runtime.sockets.listen_at`.
             count: how many workers.
+            memory: a descriptor of `allocated`, for what they count.
             access_log: whether they log each request.
             ready: called once, when all of them answer.
         """
         self._listener = listener
-        self._count = count
+        self._memory = memory
         self._access_log = access_log
         self._ready = ready
-        self._workers: set[WorkerProcess] = set()
+        self._places = [Place(*one) for one in enumerate(cpus_of_workers(count))]
         self._selector = selectors.DefaultSelector()
-        self._was_ready = self._ending = self._failed = False
-        self._next_start = 0.0  # on the clock of `time.monotonic`, seconds
+        self._substitute = Substitute(listener, self._selector)
+        self._parent, self._own_end = os.pipe()  # which only the end of this process closes
+        self._was_ready = self._ending = False
+        self._silent_since: float | None = None  # when the last worker that answered ended
+        self._failure = ""
 
     def run(self) -> None:
         """Start the workers; returns when they have ended after SIGTERM or SIGINT.
 
         Raises:
-            ServerError: a worker ended before all workers were ready; its error is in the log.
+            ServerError: a worker ended before all workers were ready, or none stays; the error of
+                the worker is in the log.
         """
         configure_logging(self._access_log)
-        with self._selector, _signals() as signals, _metrics_folder():
+        with self._selector, _signals() as signals:
             self._selector.register(
                 signals, selectors.EVENT_READ, lambda: self._receive(signals.recv(1)[0])
             )
             while self._workers or not self._ending:
                 self._fill()
-                missing = not self._ending and len(self._workers) < self._count
-                for key, _ in self._selector.select(RETRY_SECONDS if missing else None):
+                for key, _ in self._selector.select(self._pause()):
                     key.data()
-        if self._failed:
-            raise ServerError("a worker did not start, see above; the others were stopped")
+        if self._failure:
+            raise ServerError(self._failure)
+
+    @property
+    def _workers(self) -> list[WorkerProcess]:
+        return [place.worker for place in self._places if place.worker]
 
     def _fill(self) -> None:
-        """Start the missing workers, unless the last one has just failed to start."""
-        if not self._ending and time.monotonic() >= self._next_start:
-            for _ in range(self._count - len(self._workers)):
-                self._start()
+        """Start the missing workers whose time it is."""
+        for place in self._places:
+            if not self._ending and not place.worker and place.next_start <= time.monotonic():
+                self._start(place)
 
-    def _start(self) -> None:
-        reader, writer = os.pipe()
-        arguments = (self._listener.fileno(), writer, os.getpid(), int(self._access_log))
-        process = subprocess.Popen(  # noqa: S603
-            command("ssept.serving.runtime.supervisor", *arguments),
-            pass_fds=(self._listener.fileno(), writer),
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for this process, which passes it on
-        )
-        os.close(writer)
-        place = min(set(range(self._count)) - {worker.place for worker in self._workers})
-        # Workers that the kernel moves between CPUs lose their caches and wait for one another.
-        if cpus := cpus_of(place, self._count):
-            os.sched_setaffinity(process.pid, cpus)
-        worker = WorkerProcess(process, place, os.pidfd_open(process.pid), reader)
-        self._workers.add(worker)
-        for descriptor, react in (
-            (worker.started, self._answers),
-            (worker.ended, self._ended),
-        ):
-            self._selector.register(
-                descriptor, selectors.EVENT_READ, lambda react=react: react(worker)
+    def _pause(self) -> float | None:
+        """Return the seconds until there is something to do without being told; None for never."""
+        if self._ending:
+            return None
+        now = time.monotonic()
+        times = [place.next_start for place in self._places if not place.worker]
+        if self._silent_since is not None:
+            until = self._silent_since + PATIENCE_SECONDS
+            self._substitute.switch(now >= until)
+            times += [until] if now < until else []
+        return max(min(times) - now, 0) if times else None
+
+    def _start(self, place: Place) -> None:
+        pipe, writer = os.pipe()
+        inherited = (self._listener.fileno(), writer, self._parent, self._memory)
+        others = (place.number, len(self._places), int(self._access_log))
+        try:
+            process = subprocess.Popen(  # noqa: S603
+                command("ssept.serving.runtime.worker", *inherited, *others),
+                pass_fds=inherited,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for this process, which passes it on
             )
+        except OSError as error:
+            os.close(pipe)
+            self._replace(place, error.errno or 1, f"a worker cannot be started: {error.strerror}")
+            return
+        finally:
+            os.close(writer)
+        if place.cpus:
+            with contextlib.suppress(OSError):  # a sandbox may refuse it; it costs a little speed
+                os.sched_setaffinity(process.pid, place.cpus)
+        place.worker = WorkerProcess(process, pipe)
+        self._selector.register(pipe, selectors.EVENT_READ, partial(self._read, place))
 
-    def _answers(self, worker: WorkerProcess) -> None:
-        worker.answers = bool(os.read(worker.started, 1))  # nothing if it has ended instead
-        self._selector.unregister(worker.started)
-        all_answer = len(self._workers) == self._count and all(one.answers for one in self._workers)
-        if all_answer and not self._was_ready:
-            self._was_ready = True
-            self._ready()
-
-    def _ended(self, worker: WorkerProcess) -> None:
-        for descriptor in (worker.started, worker.ended):
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(descriptor)
-            os.close(descriptor)
-        self._workers.remove(worker)
+    def _read(self, place: Place) -> None:
+        """React to a worker that answers from now on, or has ended."""
+        worker = place.worker
+        assert worker is not None
+        if os.read(worker.pipe, 1):
+            worker.answers_since = time.monotonic()
+            self._silent_since = None
+            self._substitute.switch(False)
+            if not self._was_ready and all(one.answers for one in self._places):
+                self._was_ready = True
+                self._ready()
+            return
+        self._selector.unregister(worker.pipe)
+        os.close(worker.pipe)
         status = worker.process.wait()
-        multiprocess.mark_process_dead(worker.process.pid)  # type: ignore[no-untyped-call]
+        self._replace(place, status, f"worker {worker.process.pid} ended with {status}")
+
+    def _replace(self, place: Place, status: int, what: str) -> None:
+        """Decide what follows the end of a worker."""
+        place.count(status)
         if self._ending:
             return
+        answered = any(one.answers for one in self._places)
         if not self._was_ready:
-            self._failed = True
+            self._failure = f"{what} before it answered, see above; the others were stopped"
+        elif not answered and all(one.failures >= MOST_FAILURES for one in self._places):
+            self._failure = f"{what}, as those before it, see above; no worker is left"
+        if self._failure:
             self._end()
             return
-        LOG.error("worker %d ended with %d; another one starts", worker.process.pid, status)
-        if not worker.answers:
-            self._next_start = time.monotonic() + RETRY_SECONDS
+        LOG.error("%s; another one starts", what)
+        if not answered and self._silent_since is None:
+            self._silent_since = time.monotonic()
 
     def _receive(self, number: int) -> None:
         if number == signal.SIGHUP:
-            for worker in self._workers:
-                if worker.answers:  # else it loads what is newest anyway
-                    worker.process.send_signal(signal.SIGHUP)
+            for place in self._places:
+                if place.worker and place.answers:  # else it loads what is newest anyway
+                    place.worker.process.send_signal(signal.SIGHUP)
         elif self._ending:
             for worker in self._workers:
                 worker.process.kill()
@@ -172,15 +233,9 @@ class Supervisor:
     def _end(self) -> None:
         self._ending = True
         refuse_new(self._listener)
+        self._substitute.switch(False)
         for worker in self._workers:
             worker.process.terminate()
-
-
-def cpus_of(place: int, count: int) -> list[int]:
-    """Return the CPUs of one of `count` workers; none if there are fewer CPUs than workers."""
-    cpus = sorted(os.sched_getaffinity(0))
-    each = len(cpus) // count
-    return cpus[place * each : (place + 1) * each]
 
 
 def serve(
@@ -197,7 +252,8 @@ def serve(
     """
     # Load them here first: models are built once, and an error is reported once.
     line = describe(settings, load_models(settings), listener)
-    Supervisor(listener, count, access_log, lambda: ready(line)).run()
+    with allocated(count * counted_bytes(settings)) as memory:
+        Supervisor(listener, count, memory, access_log, lambda: ready(line)).run()
 
 
 @contextlib.contextmanager
@@ -213,43 +269,3 @@ def _signals() -> Iterator[socket.socket]:
         signal.set_wakeup_fd(before)
         ours.close()
         pythons.close()
-
-
-@contextlib.contextmanager
-def _metrics_folder() -> Iterator[None]:
-    """Make the folder of the workers' counters, which any of them can sum."""
-    with tempfile.TemporaryDirectory(prefix="ssept-metrics-", ignore_cleanup_errors=True) as name:
-        mark(Path(name))
-        os.environ[METRICS_VARIABLE] = name
-        try:
-            yield
-        finally:
-            del os.environ[METRICS_VARIABLE]
-
-
-def main() -> int:
-    """Run a worker as the arguments describe it."""
-    listener, ready, parent, access_log = map(int, sys.argv[1:])
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
-    # A parent that is killed cannot stop its workers.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
-        return 1
-    try:
-        with socket.socket(fileno=listener) as one, os.fdopen(ready, "wb", 0) as parents:
-            answer(one, from_environment(), bool(access_log), lambda _: _report(parents), False)
-    except SseptError as error:
-        print(f"ssept: error: {error}", file=sys.stderr)
-        return 1
-    finally:
-        if os.getppid() != parent:
-            remove(Path(os.environ[METRICS_VARIABLE]))
-    return 0
-
-
-def _report(parent: IO[bytes]) -> None:
-    parent.write(b"1")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

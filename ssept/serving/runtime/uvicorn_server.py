@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ssept.serving.app import Application
 from ssept.serving.core.registry import LoadedModels, load_models
+from ssept.serving.core.worker_memory import WorkerMemory
 from ssept.serving.http_api.asgi import CLOSE
 from ssept.serving.runtime.http_protocol import LimitedProtocol, most_connections
 from ssept.serving.runtime.sockets import address_error, place_of, readable, refuse_new
@@ -136,7 +137,7 @@ def serve(
     settings: ServerSettings,
     access_log: bool,
     ready: Callable[[str], None],
-    own_listener: bool = True,
+    memory: WorkerMemory | None = None,
 ) -> None:
     """Load the models and answer until SIGTERM or SIGINT; called in the main thread.
 
@@ -145,13 +146,14 @@ def serve(
         settings: what is served, and how.
         access_log: whether each request is logged.
         ready: called with the start message when the server answers.
-        own_listener: whether no other process accepts from the same socket.
+        memory: shared with other workers, which accept from the same socket; None for a server of
+            one process.
 
     Raises:
         SseptError: the models cannot be loaded, or the address is taken after all.
     """
     configure_logging(access_log)
-    app, line = _application(settings, listener)
+    app, line = _application(settings, listener, memory)
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -161,12 +163,13 @@ def serve(
         lifespan="on",
         log_config=None,
         access_log=access_log,
+        workers=1,  # else it reads WEB_CONCURRENCY
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.deadline_ms / 1000) + GRACE_SECONDS,
     )
-    server = UvicornServer(config, app, own_listener, lambda: ready(line))
+    server = UvicornServer(config, app, memory is None, lambda: ready(line))
     gc.collect()
     gc.freeze()  # what lives as long as the server is not gone through again while it answers
     try:
@@ -175,10 +178,12 @@ def serve(
         raise address_error(place_of(listener), error) from error
 
 
-def _application(settings: ServerSettings, listener: socket.socket) -> tuple[Application, str]:
+def _application(
+    settings: ServerSettings, listener: socket.socket, memory: WorkerMemory | None
+) -> tuple[Application, str]:
     """Make the application, the only holder of its models; returns it with its start message."""
     models = load_models(settings)
-    app = Application(with_hosts(settings, listener), models)
+    app = Application(with_hosts(settings, listener), models, memory)
     return app, describe(settings, models, listener)
 
 

@@ -10,8 +10,15 @@ import numpy.typing as npt
 from ssept.artifacts import TOPK_IDS, TOPK_SCORES
 from ssept.errors import ServerError, SseptError
 from ssept.serving.interface import MODEL, SCORES, SEQ, USER_ID
+from ssept.serving.triton.addresses import is_local
 
 PROTOCOLS = ("http", "grpc")
+NO_LIMIT = (1 << 31) - 1  # bytes of a message, as tritonclient's own options have it
+DIRECT_CHANNEL = [
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_send_message_length", NO_LIMIT),
+    ("grpc.max_receive_message_length", NO_LIMIT),
+]
 
 
 class Client:
@@ -33,7 +40,9 @@ class Client:
             raise SseptError(f"{protocol} needs tritonclient: install the triton extra") from error
         self._where = f"{model} at {protocol} {url}"
         self._model = model
-        self._client = self._library.InferenceServerClient(url)
+        # gRPC would ask a proxy of the environment for it, even on this machine.
+        options = {"channel_args": DIRECT_CHANNEL} if protocol == "grpc" and is_local(url) else {}
+        self._client = self._library.InferenceServerClient(url, **options)
 
     def __enter__(self) -> "Client":
         return self

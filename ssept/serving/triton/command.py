@@ -2,7 +2,6 @@
 
 import csv
 import io
-import ipaddress
 import os
 import re
 import secrets
@@ -11,6 +10,7 @@ from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 
 from ssept.errors import ServerError
+from ssept.serving.triton.addresses import is_loopback
 from ssept.serving.triton.environment import tools
 
 IMAGE = "nvcr.io/nvidia/tritonserver:26.09-py3"  # 2.73.0, as the clients of the triton extra
@@ -71,7 +71,7 @@ def local(repository: Path, ports: Ports, address: str, folder: Path) -> Launch:
         ServerError: another machine could reach it at this address.
         SseptError: the environment cannot be made.
     """
-    if not _is_loopback(address):
+    if not is_loopback(address):
         raise ServerError(
             f"--address {address}: the tritonserver of PyPI is {RELEASE}, which has known faults: "
             "it listens on this machine alone, 127.0.0.1; for others run the container: --docker"
@@ -133,13 +133,6 @@ def container(repository: Path, ports: Ports, address: str, image: str, name: st
         afterwards=[removal],
         start_seconds=FETCH_SECONDS,
     )
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return address == "localhost" or ipaddress.ip_address(address).is_loopback
-    except ValueError:  # another name
-        return False
 
 
 def _line(*fields: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ssept.children import finished
 from ssept.errors import LoadError, one_line
+from ssept.serving.triton.addresses import is_local, without_proxies
 from ssept.serving.triton.environment import tools
 
 # Three windows of one second, which then count as stable: on a small machine the default, windows
@@ -18,6 +19,7 @@ from ssept.serving.triton.environment import tools
 WINDOWS = ("-p", "1000", "-r", "3", "-s", "999")
 TIMEOUT_SECONDS = 120
 LONGEST = 600  # characters of what it said, in an error
+DEFAULT_URL = "localhost:8000"  # of perf_analyzer
 PER_SECOND = "Inferences/Second"
 
 
@@ -101,7 +103,7 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         SseptError: its environment cannot be made.
     """
-    with _variables() as variables:
+    with _variables(_url(arguments)) as variables:
         command = [str(tools().perf_analyzer), *arguments]
         return subprocess.run(command, env=variables, check=False).returncode  # noqa: S603
 
@@ -113,13 +115,12 @@ def measure(load: Load) -> Figures:
         LoadError: a request failed, or there are no figures.
         SseptError: its environment cannot be made.
     """
-    with _variables() as variables, tempfile.TemporaryDirectory(prefix="ssept-") as folder:
+    with _variables(load.url) as variables, tempfile.TemporaryDirectory(prefix="ssept-") as folder:
         report = Path(folder) / "report.csv"
         own = ["-f", str(report), "--verbose-csv"]
         command = [str(tools().perf_analyzer), *load.arguments(), *own]
         try:
-            # libcurl would ask a proxy for this machine
-            done = finished(command, env=variables | {"no_proxy": "*"}, timeout=TIMEOUT_SECONDS)
+            done = finished(command, env=variables, timeout=TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise LoadError(f"{load}: perf_analyzer ran for {TIMEOUT_SECONDS} s") from error
         if done.returncode:  # it stops at the first request that fails
@@ -145,9 +146,18 @@ def read_report(path: Path) -> Figures:
     return figures
 
 
+def _url(arguments: Sequence[str]) -> str:
+    """Return the server that perf_analyzer's own arguments name."""
+    return dict(zip(arguments, [*arguments[1:], ""], strict=True)).get("-u", DEFAULT_URL)
+
+
 @contextlib.contextmanager
-def _variables() -> Iterator[dict[str, str]]:
-    """Yield the environment variables of perf_analyzer: they point to libraries that it needs."""
+def _variables(url: str) -> Iterator[dict[str, str]]:
+    """Yield the environment variables of perf_analyzer: they point to libraries that it needs.
+
+    libcurl and gRPC would ask a proxy for this machine too.
+    """
     with tempfile.TemporaryDirectory(prefix="ssept-") as folder:
         tools().link_libraries(Path(folder))
-        yield os.environ | {"LD_LIBRARY_PATH": folder}
+        variables = without_proxies(os.environ) if is_local(url) else dict(os.environ)
+        yield variables | {"LD_LIBRARY_PATH": folder}

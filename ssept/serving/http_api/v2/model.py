@@ -88,7 +88,8 @@ class V2Model:
         jobs: list[Job] = []
         try:
             for k in calls:
-                jobs.append(engine.batcher.submit(users, sequences, k))
+                first = jobs[0] if jobs else None
+                jobs.append(engine.batcher.submit(users, sequences, k, first=first))
             return [await job.answer for job in jobs]
         except OverloadedError:
             raise overloaded(
