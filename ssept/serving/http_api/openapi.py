@@ -30,11 +30,17 @@ class Invalid(BaseModel):
     detail: list[InvalidField]
 
 
+# What every route can answer, whatever it does: see `callers`.
+CALLERS = {
+    403: "A page of another site has sent the request",
+    421: "This server does not serve the host that the request names",
+}
 RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 # What every route with a body can answer when it refuses one.
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The request cannot be read"},
     413: {"model": Problem, "description": "The body is too long"},
+    415: {"model": Problem, "description": "The media type or the Content-Encoding is unknown"},
     503: {
         "model": Problem,
         "description": "The queue is full, or the deadline has passed: try again",

@@ -2,12 +2,16 @@
 
 import contextlib
 import ctypes
+import resource
 import select
 import socket
 import struct
+from pathlib import Path
 
 from ssept.errors import ServerError
 
+MOST_CONNECTIONS = 4096  # of a process
+SPARE_FILES = 32  # file descriptors that are for something else
 UNREAD_MS = 10_000  # a client that reads nothing of its answer for so long is disconnected
 SO_ATTACH_FILTER = 26  # of linux/socket.h
 BPF_RET = 0x06  # of linux/bpf_common.h
@@ -38,6 +42,15 @@ def listen_at(host: str, port: int) -> socket.socket:
             raise address_error(f"{host}:{port}", error) from error
         stack.pop_all()
         return listener
+
+
+def most_connections() -> int:
+    """Return how many connections leave enough file descriptors for everything else."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    in_use = len(list(Path("/dev/fd").iterdir()))
+    return max(1, min(MOST_CONNECTIONS, limit - in_use - SPARE_FILES))
 
 
 def address_error(place: str, error: OSError) -> ServerError:

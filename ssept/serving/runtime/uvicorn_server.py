@@ -21,8 +21,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ssept.serving.app import Application
 from ssept.serving.core.registry import LoadedModels, load_models
 from ssept.serving.http_api.asgi import CLOSE
-from ssept.serving.runtime.http_protocol import LimitedProtocol, most_connections
-from ssept.serving.runtime.sockets import address_error, place_of, readable, refuse_new
+from ssept.serving.runtime.http_protocol import LimitedProtocol
+from ssept.serving.runtime.sockets import (
+    address_error,
+    most_connections,
+    place_of,
+    readable,
+    refuse_new,
+)
 from ssept.serving.settings import ANY, ServerSettings
 
 LOG = logging.getLogger("ssept.serving")
