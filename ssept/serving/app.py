@@ -31,7 +31,7 @@ from ssept.serving.http_api.asgi import (
     whole,
 )
 from ssept.serving.http_api.callers import CallerPolicy
-from ssept.serving.http_api.openapi import CALLERS, Problem
+from ssept.serving.http_api.openapi import Problem, refused_callers
 from ssept.serving.http_api.overload import overload_error
 from ssept.serving.settings import ServerSettings, from_environment
 
@@ -233,9 +233,7 @@ def make_api(registry: ModelRegistry) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses={
-            status: {"model": Problem, "description": reason} for status, reason in CALLERS.items()
-        },
+        responses=refused_callers(Problem),
     )
     api.add_exception_handler(RefusedError, _refused)
     api.add_exception_handler(HTTPException, _unknown)

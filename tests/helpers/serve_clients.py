@@ -152,6 +152,7 @@ def load(port: int, clients: tuple[Client, ...] = BUSY) -> Iterator[Counts]:
 def refused(port: int) -> bool:
     """Whether nothing listens there."""
     with socket.socket() as one:
+        one.settimeout(0.2)  # while it shuts down, attempts are dropped at first
         return one.connect_ex((ADDRESS, port)) != 0
 
 

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ssept.serving.runtime.http_protocol import MOST_PIPELINED, LimitedProtocol
-from tests.helpers.wire import Echo, Outcome, by_h11, config, over_socket, played, served
+from tests.helpers.wire import REFUSED, Echo, Outcome, by_h11, config, over_socket, played, served
 
 STREAMS = int(os.environ.get("SSEPT_TEST_FUZZ", "3000"))
 SOME = 300
@@ -261,6 +261,9 @@ class Stream(NamedTuple):
     differs: set[str]
     kinds: set[str]
 
+    def __repr__(self) -> str:
+        return f"{[part[:200] for part in self.parts]}, half_closes={self.half_closes}"
+
 
 def stream_of(pieces: list[Piece], cut: int, ends: list[int], half_closes: bool) -> Stream:
     """Make a stream of pieces, without its last `cut` bytes, split at these places."""
@@ -335,6 +338,8 @@ def compare(count: int) -> Counter[str]:
 @pytest.mark.parametrize("kind", ODD)
 def test_every_odd_request_is_taken_as_the_table_says(kind: str) -> None:
     good = Piece(message("POST /a HTTP/1.1", "Content-Length: 1", body=b"b"))
+    odd = Piece(ODD[kind], kind)
+    check(stream_of([good, odd], 0, [len(good.content) + len(odd.content) // 2], False), Counter())
     for pieces in ([Piece(ODD[kind], kind)], [good, Piece(ODD[kind], kind), good]):
         for ends in ([], [7], range(40)):
             for half_closes in (False, True):
@@ -408,7 +413,10 @@ def broken(count: int) -> Counter[str]:
         found = asyncio.run(outcomes([content], False))
         ours = found["ours"]
         counted.update(["requests", *(name for name in ALL if found[name] == ours)])
-        assert ours in (found[H11], found[UVICORN])
+        allowed = [found[H11], found[UVICORN]]
+        if REFUSED in found[UVICORN].answers:  # h11 waits for the rest of what can be no request
+            allowed.append(Outcome((*found[H11].answers, REFUSED), True))
+        assert ours in allowed
 
     run()
     print(*(f"{number:6} {kind}" for kind, number in counted.most_common()), sep="\n")

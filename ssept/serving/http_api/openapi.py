@@ -30,11 +30,6 @@ class Invalid(BaseModel):
     detail: list[InvalidField]
 
 
-# What every route can answer, whatever it does: see `callers`.
-CALLERS = {
-    403: "A page of another site has sent the request",
-    421: "This server does not serve the host that the request names",
-}
 RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 # What every route with a body can answer when it refuses one.
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -47,6 +42,18 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         "headers": RETRY,
     },
 }
+
+
+def refused_callers(problem: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Describe what every route can answer, see `callers`; as JSON, whatever else it answers."""
+    content = {"application/json": {"schema": problem.model_json_schema()}}
+    return {
+        403: {"description": "A page of another site has sent the request", "content": content},
+        421: {
+            "description": "The host that is named is not served here",
+            "content": content,
+        },
+    }
 
 
 class _Handled(Response):

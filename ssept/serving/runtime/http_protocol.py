@@ -54,6 +54,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._coming = NOTHING
         self._other_bytes = 0  # of a head, or in a row within a body, that are no content
         self._read_bytes = 0  # at a time
+        self._begun_bytes = 0  # read before the others, behind a request
         self._waited_for: WeakSet[Any] = WeakSet()  # cycles that pipelined ones waited for
         self._timer: asyncio.TimerHandle | None = None
         self._input_ended = False
@@ -94,8 +95,9 @@ class LimitedProtocol(HttpToolsProtocol):
         return self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer, and let no request write an answer."""
+        """Stop the timers, and let no request write an answer."""
         self._stop_timer()
+        self._unset_keepalive_if_required()  # after a reset uvicorn lets it hold the connection
         self.transport.connection_lost()
         self.pipeline.clear()
         for cycle in self._waited_for:
@@ -105,13 +107,13 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read data; a head that is too long, or stays incomplete, closes the connection."""
-        self._read_bytes = len(data)
+        before, self._read_bytes = self._read_bytes, len(data)
         if self._input_ended or self.transport.is_closing():
             self.transport.discard(self._read_bytes)
             return
         if self._coming == NOTHING:
             self._stop_timer()
-            self._coming, self._other_bytes = HEAD, 0
+            self._coming, self._other_bytes, self._begun_bytes = HEAD, 0, before
         self._other_bytes += self._read_bytes
         self._unset_keepalive_if_required()
         self._parse(data)
@@ -151,10 +153,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Refuse the request at once, or pass it to the application."""
-        if (
-            self._other_bytes > MOST_HEAD_BYTES
-            or self._read_bytes > MOST_HEAD_BYTES  # of which the head may be any part
-        ) and self._head_bytes() > MOST_HEAD_BYTES:
+        # Each of them may be a part of the head; counting it exactly takes longer.
+        most = self._begun_bytes + self._other_bytes + self._read_bytes
+        if most > MOST_HEAD_BYTES and self._head_bytes() > MOST_HEAD_BYTES:
             self._refuse(431, TOO_LONG)
             raise StopError
         self._check_head()
