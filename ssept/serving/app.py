@@ -32,10 +32,12 @@ from ssept.serving.http_api.asgi import (
     whole,
 )
 from ssept.serving.http_api.callers import CallerPolicy
+from ssept.serving.http_api.openapi import Problem, refused_callers
 from ssept.serving.http_api.overload import overload_error
 from ssept.serving.settings import ServerSettings, from_environment
 
 LOG = logging.getLogger("ssept.serving")
+METHOD_NOT_ALLOWED = 405
 OTHER = "other"  # the route of all unknown paths in the metrics
 
 
@@ -144,6 +146,8 @@ class Application:
         start = time.perf_counter()
         found = self._direct.get((scope["method"], scope["path"]))
         route, handler = found or (None, self._api)
+        if route is None and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # the web server leaves the body out
         exchange = Exchange(send, self._seconds)
         try:
             self._callers.check(scope)
@@ -234,6 +238,8 @@ def make_api(registry: ModelRegistry) -> FastAPI:
         description="Recommendations by SSE-PT.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
+        responses=refused_callers(Problem),
     )
     api.add_exception_handler(RefusedError, _refused)
     api.add_exception_handler(HTTPException, _unknown)
@@ -253,6 +259,11 @@ async def _unknown(request: Request, error: Exception) -> Response:
     """Answer a request whose path or method is not served."""
     assert isinstance(error, HTTPException)
     headers = [(name.encode(), value.encode()) for name, value in (error.headers or {}).items()]
+    if error.status_code == METHOD_NOT_ALLOWED:
+        ((name, value),) = headers
+        allowed = {*value.split(b", ")}
+        allowed |= {b"HEAD"} if b"GET" in allowed else set()
+        headers = [(name, b", ".join(sorted(allowed)))]
     return await _refused(request, RefusedError(error.status_code, error.detail, headers))
 
 

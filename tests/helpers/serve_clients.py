@@ -156,6 +156,7 @@ def load(
 def refused(port: int) -> bool:
     """Whether nothing listens there."""
     with socket.socket() as one:
+        one.settimeout(0.2)  # while it shuts down, attempts are dropped at first
         return one.connect_ex((ADDRESS, port)) != 0
 
 

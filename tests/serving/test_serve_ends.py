@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import uvloop
 
 from ssept.data.dataset import Dataset
 from ssept.errors import ServerError
@@ -23,9 +24,10 @@ from ssept.serving.launch.ssept_serve import SseptServer, running
 from ssept.serving.runtime.sockets import listen_at, refuse_new
 from ssept.serving.settings import ServerSettings
 from tests.conftest import untrained
-from tests.helpers.serve_clients import ADDRESS, Counts, ask, load, refused, request_of
+from tests.helpers.serve_clients import ADDRESS, Client, Counts, ask, load, refused, request_of
+from tests.helpers.wire import served
 
-# SSEPT_TEST_TIMES=20 for the full promise.
+# SSEPT_TEST_TIMES=20 for the full promise, 300 for the storm.
 TIMES = range(int(os.environ.get("SSEPT_TEST_TIMES", "3")))
 WAIT_SECONDS = 60
 WORKERS = pytest.mark.parametrize("workers", [1, 2])
@@ -89,6 +91,27 @@ def test_told_to_end_under_load_it_answers_all_that_arrived(
     assert refused(server.port)
     assert not psutil.wait_procs(processes, WAIT_SECONDS)[1]
     assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.slow
+def test_told_to_end_in_a_storm_of_new_connections_it_resets_none() -> None:
+    storm = (*[Client(reuse=False)] * 30, *[Client()] * 5)
+    total = Counts()
+    for _ in TIMES:
+        with (
+            contextlib.closing(uvloop.new_event_loop()) as loop,
+            served(loop) as (port, task),
+            load(port, storm) as counts,
+        ):
+            loop.call_later(0.1, os.kill, os.getpid(), signal.SIGTERM)
+            loop.run_until_complete(task)
+            assert refused(port)
+        total.statuses += counts.statuses
+        total.lost += counts.lost
+    print(f"{len(TIMES)} SIGTERMs: {total}")
+    assert not total.lost
+    assert set(total.statuses) == {200}
+    assert total.answered > len(TIMES)
 
 
 def test_answers_while_it_ends_say_so_and_it_is_not_ready(

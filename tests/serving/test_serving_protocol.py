@@ -119,7 +119,7 @@ def test_pipelined_requests_are_answered_in_order() -> None:
 def test_a_head_that_is_too_long_ends_the_connection() -> None:
     async def main(app: Toy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(head(0)[:-2] + b"x-long: " + b"x" * protocol.MOST_HEAD_BYTES)
-        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
         assert app.asked == 0
 
     go(main)

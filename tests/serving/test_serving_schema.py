@@ -62,7 +62,7 @@ def test_the_direct_routes_are_described_with_all_their_answers(
     for path in ("/predict", "/predict/batch"):
         operation = description["paths"][path]["post"]
         answers = operation["responses"]
-        assert {"200", "400", "413", "415", "422", "503"} <= set(answers)
+        assert {"200", "400", "403", "413", "415", "421", "422", "503"} <= set(answers)
         for answer in answers.values():
             schema = answer["content"]["application/json"]["schema"]
             assert resolved(description, schema)["properties"]
@@ -70,6 +70,20 @@ def test_the_direct_routes_are_described_with_all_their_answers(
         assert operation["summary"]
         assert operation["requestBody"]["required"]
         assert operation["requestBody"]["content"]["application/json"]["examples"]
+
+
+def test_every_operation_is_described_with_what_refuses_callers(
+    server: Live, description: dict[str, Any]
+) -> None:
+    for path, _, operation in operations(description):
+        key = "error" if path.startswith("/v2") else "detail"
+        for status in ("403", "421"):
+            schema = operation["responses"][status]["content"]["application/json"]["schema"]
+            assert set(resolved(description, schema)["properties"]) == {key}
+    for headers, status in (({"Host": "evil.example"}, 421), ({"Origin": "http://e.example"}, 403)):
+        for path, key in (("/version", "detail"), ("/v2", "error")):
+            answer = server.ask("GET", path, headers=headers)
+            assert (answer.status, [*answer.json]) == (status, [key])
 
 
 def test_the_limits_of_the_server_are_in_the_description(description: dict[str, Any]) -> None:

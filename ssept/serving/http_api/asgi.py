@@ -1,5 +1,6 @@
 """Requests and answers in plain ASGI, for the paths under load."""
 
+import zlib
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any
@@ -21,6 +22,9 @@ JSON = (b"content-type", JSON_TYPE)
 RETRY_AFTER = (b"retry-after", b"1")  # seconds; the standard has no fractions
 NOSNIFF = (b"x-content-type-options", b"nosniff")  # no browser takes an answer for a page
 CLOSE = (b"connection", b"close")  # where the rest of a request is not read
+WINDOWS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # of zlib, which selects the format by it
+ENCODINGS = b"gzip, deflate"
+SHOWN_CHARACTERS = 80
 
 
 class RefusedError(Exception):
@@ -49,12 +53,12 @@ class GoneError(Exception):
 async def read_body(
     scope: Scope, receive: Receive, limit: int, media_type: bytes | None = None
 ) -> bytes:
-    """Read the whole body of a request.
+    """Read the whole body of a request; one in gzip or deflate is decompressed.
 
     Args:
         scope: of the request.
         receive: gives its parts.
-        limit: bytes.
+        limit: bytes, before and after.
         media_type: what its header may say that it is, if that is there; None for anything.
 
     Raises:
@@ -62,11 +66,23 @@ async def read_body(
             something else.
         GoneError: the client has gone.
     """
+    encoding = b""
     for name, value in scope["headers"]:
         if name == b"content-length":
             _check_length(value, limit)
         elif name == b"content-type" and media_type and value != media_type:
             _check_type(value, media_type)
+        elif name == b"content-encoding":
+            encoding = b"%s, %s" % (encoding, value) if encoding else value.lower()
+        elif name == b"transfer-encoding" and value.lower() != b"chunked":
+            raise RefusedError(501, "the only transfer-encoding is chunked", [CLOSE])
+    if encoding not in (b"", b"identity"):
+        _check_encoding(encoding)
+        return _decompressed(await _received(receive, limit), encoding, limit)
+    return await _received(receive, limit)
+
+
+async def _received(receive: Receive, limit: int) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body"):
@@ -101,6 +117,29 @@ def _check_length(value: bytes, limit: int) -> None:
 def _check_type(value: bytes, wanted: bytes) -> None:
     if value.partition(b";")[0].strip().lower() != wanted:
         raise RefusedError(415, f"the content-type must be {wanted.decode()}", [CLOSE])
+
+
+def _check_encoding(encoding: bytes) -> None:
+    if encoding not in WINDOWS:
+        shown = to_json(encoding.decode("latin-1")[:SHOWN_CHARACTERS]).decode()
+        message = f"Content-Encoding is {shown}; expected {ENCODINGS.decode()}"
+        raise RefusedError(415, message, [(b"accept-encoding", ENCODINGS), CLOSE])
+
+
+def _decompressed(body: bytes, encoding: bytes, limit: int) -> bytes:
+    """Decompress a body; no more than the limit is ever unpacked."""
+    unpack = zlib.decompressobj(WINDOWS[encoding])
+    named = encoding.decode()
+    try:
+        plain = unpack.decompress(body, limit + 1)
+    except zlib.error as error:
+        message = f"the body cannot be unpacked as {named}: {error}"
+        raise RefusedError(400, message) from None
+    if len(plain) > limit:
+        raise RefusedError(413, f"the body, once unpacked, is longer than {limit} bytes")
+    if not unpack.eof or unpack.unused_data:
+        raise RefusedError(400, f"the body is not one whole {named} stream")
+    return plain
 
 
 def _too_long(limit: int) -> RefusedError:

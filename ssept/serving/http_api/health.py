@@ -1,6 +1,5 @@
 """Routes for operators: liveness, readiness, version and metrics."""
 
-from collections.abc import Awaitable, Callable
 from importlib.metadata import version as version_of
 from typing import Annotated, Any
 
@@ -33,20 +32,29 @@ def router(registry: ModelRegistry) -> APIRouter:
         """Answer "it works"."""
         return "it works\n"
 
+    # One route answers both, so that the Allow header of a 405 has both; others describe them, for
+    # FastAPI describes no route of several methods well.
+    for methods, is_described in ((["GET", "POST"], False), (["GET"], True), (["POST"], True)):
+        routes.add_api_route(
+            "/test",
+            test,
+            methods=methods,
+            response_class=PlainTextResponse,
+            include_in_schema=is_described,
+        )
+
+    @routes.get("/health/live", response_class=PlainTextResponse)
     async def live() -> str:
         """Report whether the process answers."""
         return "alive\n"
 
+    @routes.get("/health/ready", response_class=PlainTextResponse, responses=ENDS)
     async def ready(response: Response) -> str:
         """Report whether the server is ready for requests: 503 while it shuts down."""
         if not registry.ready:
             response.status_code = 503
             return "not ready\n"
         return "ready\n"
-
-    _add(routes, "/test", test, "GET", "POST")
-    _add(routes, "/health/live", live, "GET")
-    _add(routes, "/health/ready", ready, "GET", responses=ENDS)
 
     @routes.get("/version")
     async def version() -> Version:
@@ -66,32 +74,3 @@ def router(registry: ModelRegistry) -> APIRouter:
         return Response(body, media_type=media_type)
 
     return routes
-
-
-def _add(
-    routes: APIRouter,
-    path: str,
-    endpoint: Callable[..., Awaitable[str]],
-    *methods: str,
-    responses: dict[int | str, dict[str, Any]] | None = None,
-) -> None:
-    """Add a route of plain text for these methods, and for HEAD.
-
-    One route answers all of them, so that the Allow header of a 405 has them all, and others
-    describe them, for FastAPI describes no route of several methods well.
-    """
-    routes.add_api_route(
-        path,
-        endpoint,
-        methods=[*methods, "HEAD"],
-        response_class=PlainTextResponse,
-        include_in_schema=False,
-    )
-    for method in methods:
-        routes.add_api_route(
-            path,
-            endpoint,
-            methods=[method],
-            response_class=PlainTextResponse,
-            responses=responses,
-        )

@@ -35,12 +35,25 @@ RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The request cannot be read"},
     413: {"model": Problem, "description": "The body is too long"},
+    415: {"model": Problem, "description": "The media type or the Content-Encoding is unknown"},
     503: {
         "model": Problem,
         "description": "The queue is full, or the deadline has passed: try again",
         "headers": RETRY,
     },
 }
+
+
+def refused_callers(problem: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Describe what every route can answer, see `callers`; as JSON, whatever else it answers."""
+    content = {"application/json": {"schema": problem.model_json_schema()}}
+    return {
+        403: {"description": "A page of another site has sent the request", "content": content},
+        421: {
+            "description": "The host that is named is not served here",
+            "content": content,
+        },
+    }
 
 
 class _Handled(Response):

@@ -124,11 +124,11 @@ def _add_files(routes: APIRouter) -> None:
         response.headers.update(HEADERS)
         return response
 
-    @routes.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @routes.get("/", include_in_schema=False)
     async def index(request: Request) -> Response:
         return await answer(INDEX, request)
 
-    @routes.api_route("/static/{name}", methods=["GET", "HEAD"], include_in_schema=False)
+    @routes.get("/static/{name}", include_in_schema=False)
     async def static(name: str, request: Request) -> Response:
         return await answer(name, request)
 

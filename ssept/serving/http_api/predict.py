@@ -26,7 +26,7 @@ from ssept.serving.http_api.asgi import (
     respond,
     to_json,
 )
-from ssept.serving.http_api.openapi import Invalid, Problem, describe
+from ssept.serving.http_api.openapi import Invalid, describe
 from ssept.serving.http_api.overload import overloaded
 from ssept.serving.http_api.predict_schema import (
     BatchPrediction,
@@ -61,7 +61,6 @@ def router(registry: ModelRegistry) -> APIRouter:
     routes = APIRouter(tags=["recommendations"])
     catalog, settings = registry.models.catalog, registry.settings
     wrong: dict[int | str, dict[str, Any]] = {
-        415: {"model": Problem, "description": "The content type is not application/json"},
         422: {"model": Invalid, "description": "A field is invalid, or an item is unknown"},
     }
     best: dict[int | str, dict[str, Any]] = {200: {"model": Prediction}}

@@ -2,33 +2,26 @@
 
 import asyncio
 import heapq
-import resource
-from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ssept.serving.app import Application
 from ssept.serving.http_api.asgi import CLOSE, RefusedError, whole
+from ssept.serving.runtime.heads import origin_form, without_upgrade
+from ssept.serving.runtime.lingering import LingeringTransport
 
 MOST_HEAD_BYTES = 1 << 16
 HEAD_SECONDS = 10
 MOST_PIPELINED = 64
-MOST_CONNECTIONS = 4096  # of a process
 AT_ONCE = 64  # the part of them that may be closed together is 1 / AT_ONCE
-SPARE_FILES = 32  # file descriptors that are for something else
 TOO_LONG = f"The head is longer than {MOST_HEAD_BYTES} bytes."
+NO_REQUEST = "The data are no valid HTTP request."
+VERSIONS = ("1.1", "1.0")
+NO_VERSION = "The version of HTTP is not served; expected 1.1 or 1.0."
 NOTHING, HEAD, BODY = range(3)  # of a request, that has begun to come
-
-
-def most_connections() -> int:
-    """Return how many connections leave enough file descriptors for everything else."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    in_use = len(list(Path("/dev/fd").iterdir()))
-    return max(1, min(MOST_CONNECTIONS, limit - in_use - SPARE_FILES))
 
 
 class StopError(Exception):
@@ -40,6 +33,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     Under overload most of the work would be to refuse requests: an ASGI scope, a task and messages
     for each of them. So a refused request gets its answer here, as soon as its head has been read.
+
+    However the input ends (the client closes its half, bad data, too many requests), the requests
+    that have arrived whole are answered first.
 
     The kernel disconnects a client that does not read its answer: see `sockets.listen_at`.
     """
@@ -58,13 +54,17 @@ class LimitedProtocol(HttpToolsProtocol):
         self._coming = NOTHING
         self._other_bytes = 0  # of a head, or in a row within a body, that are no content
         self._read_bytes = 0  # at a time
+        self._begun_bytes = 0  # read before the others, behind a request
         self._waited_for: WeakSet[Any] = WeakSet()  # cycles that pipelined ones waited for
         self._timer: asyncio.TimerHandle | None = None
+        self._input_ended = False
+        self._last = b""  # an answer behind all others
         self.url = b""
+        self.transport: LingeringTransport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the time limit of the first request."""
-        super().connection_made(transport)
+        super().connection_made(LingeringTransport(transport, self.loop))
         self._allow(HEAD_SECONDS)
         if len(self.connections) > self._most:
             self._make_room()
@@ -95,8 +95,10 @@ class LimitedProtocol(HttpToolsProtocol):
         return self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer, and let no request write an answer."""
+        """Stop the timers, and let no request write an answer."""
         self._stop_timer()
+        self._unset_keepalive_if_required()  # after a reset uvicorn lets it hold the connection
+        self.transport.connection_lost()
         self.pipeline.clear()
         for cycle in self._waited_for:
             cycle.disconnected = True
@@ -105,27 +107,61 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read data; a head that is too long, or stays incomplete, closes the connection."""
-        self._read_bytes = len(data)
+        before, self._read_bytes = self._read_bytes, len(data)
+        if self._input_ended or self.transport.is_closing():
+            self.transport.discard(self._read_bytes)
+            return
         if self._coming == NOTHING:
             self._stop_timer()
-            self._coming, self._other_bytes = HEAD, 0
+            self._coming, self._other_bytes, self._begun_bytes = HEAD, 0, before
         self._other_bytes += self._read_bytes
-        super().data_received(data)
-        if self._coming and not self.transport.is_closing():
+        self._unset_keepalive_if_required()
+        self._parse(data)
+        if self._coming and not self._input_ended and not self.transport.is_closing():
             if self._other_bytes > MOST_HEAD_BYTES:
-                self.send_400_response(TOO_LONG)
+                self._refuse(431, TOO_LONG)
             elif self._timer is None and (self._coming == HEAD or self._is_free):
                 self._allow(HEAD_SECONDS)
 
+    def _parse(self, data: bytes) -> None:
+        """Parse data.
+
+        The parser takes all that is behind the head of an Upgrade for another protocol. So it gets
+        that head again, without Upgrade.
+        """
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                method, version = self.parser.get_method(), self.parser.get_http_version()
+                head = without_upgrade(method, self.url, version, self.headers)
+                data = head + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                # As uvicorn does it: else it fails at what follows `Connection: close`.
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            except httptools.HttpParserError:
+                self._refuse(400, NO_REQUEST)
+                return
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer what has arrived whole, although the client closed its sending half."""
+        self.transport.eof_received()
+        if not self._input_ended and not self.transport.is_closing():
+            self._end_input()
+        return not self.transport.is_closing()  # whether it stays open
+
     def on_headers_complete(self) -> None:
         """Refuse the request at once, or pass it to the application."""
-        if (
-            self._other_bytes > MOST_HEAD_BYTES
-            or self._read_bytes > MOST_HEAD_BYTES  # of which the head may be any part
-        ) and self._head_bytes() > MOST_HEAD_BYTES:
-            self.send_400_response(TOO_LONG)
+        # Each of them may be a part of the head; counting it exactly takes longer.
+        most = self._begun_bytes + self._other_bytes + self._read_bytes
+        if most > MOST_HEAD_BYTES and self._head_bytes() > MOST_HEAD_BYTES:
+            self._refuse(431, TOO_LONG)
             raise StopError
-        self._coming, self._other_bytes = BODY, 0
+        self._check_head()
+        if self.parser.should_upgrade():
+            return  # it comes again
+        self._other_bytes = 0
         if self._timer is not None:
             self._stop_timer()
         before = self.cycle
@@ -135,16 +171,34 @@ class LimitedProtocol(HttpToolsProtocol):
             and not self.flow.write_paused
             and (answer := self._application.refusal(self.url, self.scope))  # type: ignore[arg-type]
         ):
+            self._coming = BODY
             self.cycle = REFUSED  # so that uvicorn passes over the body
             self.transport.write(answer)
             self.on_response_complete()
             return
         super().on_headers_complete()
+        self._coming = BODY
         if self.pipeline:
             self._waited_for.add(before)
             if len(self.pipeline) > MOST_PIPELINED:
-                self.transport.abort()
+                self._end_input()
                 raise StopError
+
+    def _check_head(self) -> None:
+        """Refuse versions, methods and targets that uvicorn would let through."""
+        version = self.parser.get_http_version()
+        if version not in VERSIONS:
+            self._refuse(505, NO_VERSION)
+            raise StopError
+        if self.parser.get_method() == b"CONNECT":  # only a proxy can do it
+            raise StopError
+        if version == "1.0":
+            self.expect_100_continue = False  # which HTTP/1.0 does not know
+        if not self.url.startswith((b"/", b"*")):
+            target = origin_form(self.url, self.headers)
+            if target is None:
+                raise StopError
+            self.url = target
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -153,27 +207,58 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Go on to the next request."""
+        if self.parser.should_upgrade():
+            return
         self._coming = NOTHING
         if self._timer is not None:
             self._stop_timer()
         super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse invalid data; without an answer if that could be taken for another request's."""
-        if self.transport.is_closing():
-            return
-        begun = self.cycle.response_started if self._coming == BODY else not self._is_free
-        if not begun and not self.pipeline:
+    def on_response_complete(self) -> None:
+        """Go on to the next answer; after the last one of an input that has ended, close."""
+        is_last = self._input_ended and not self.pipeline
+        super().on_response_complete()
+        if is_last:
+            self._finish()
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Refuse data, after the answers to requests before it."""
+        if not self._input_ended and not self.transport.is_closing():
             path = self.url.decode("latin-1")
-            self.transport.write(whole(RefusedError(400, msg, [CLOSE]), path))
+            self._end_input(whole(RefusedError(status, message, [CLOSE]), path))
+
+    def _end_input(self, last: bytes = b"") -> None:
+        """Take no more requests; write `last` after the answers to those that are whole."""
+        waits = not self._is_free
+        if self._coming == BODY:  # of a request that never becomes whole
+            if self.cycle.response_started:
+                last = b""  # that would be its second answer
+            elif self.pipeline:
+                self.pipeline.popleft()
+            else:
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+                waits = False
+        self._input_ended, self._last = True, last
+        if not waits:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._last and not self.transport.is_closing():
+            self.transport.write(self._last)
         self.transport.close()
+
+    def shutdown(self) -> None:
+        """Close the connection, after the answer to a request."""
+        waits = self._is_free and not self.transport.is_closing()
+        if waits and not self.transport.get_write_buffer_size():
+            self.transport.close_now()
+        else:
+            super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection; what its client has not read by now is lost."""
-        if self.transport.get_write_buffer_size():
-            self.transport.abort()
-        else:
-            self.transport.close()
+        self.transport.close_now()
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -188,10 +273,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(seconds, self._late, seconds)
 
     def _late(self, seconds: float) -> None:
-        if self._is_free:
-            self.timeout_keep_alive_handler()
-        else:
+        if not self._is_free:
             self._allow(seconds)
+        elif self._coming == BODY:
+            self.transport.close()  # its answer may still be on the way
+        else:
+            self.timeout_keep_alive_handler()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

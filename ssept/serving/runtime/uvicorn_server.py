@@ -22,13 +22,20 @@ from ssept.serving.app import Application
 from ssept.serving.core.registry import LoadedModels, load_models
 from ssept.serving.core.worker_memory import WorkerMemory
 from ssept.serving.http_api.asgi import CLOSE
-from ssept.serving.runtime.http_protocol import LimitedProtocol, most_connections
-from ssept.serving.runtime.sockets import address_error, place_of, readable, refuse_new
+from ssept.serving.runtime.http_protocol import LimitedProtocol
+from ssept.serving.runtime.sockets import (
+    address_error,
+    most_connections,
+    place_of,
+    readable,
+    refuse_new,
+)
 from ssept.serving.settings import ANY, ServerSettings
 
 LOG = logging.getLogger("ssept.serving")
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep theirs, so that they are not surprised
 LINGER_SECONDS = 0.5
+HANDSHAKE_SECONDS = 0.02
 GRACE_SECONDS = 2  # after the deadline of requests, for clients that are slow to read
 POLL_SECONDS = 0.01
 
@@ -84,13 +91,16 @@ class UvicornServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _accept_all(self, listeners: Sequence[socket.socket]) -> None:
-        """Wait until the loop has accepted every connection that the system has completed."""
+        """Wait until the loop has accepted every connection that the system has begun."""
         if self._own_listener:
             for listener in listeners:
                 refuse_new(listener)
         end = time.monotonic() + LINGER_SECONDS
-        while any(map(readable, listeners)) and time.monotonic() < end and not self.force_exit:
+        last = time.monotonic()  # when there was one
+        while time.monotonic() < min(last + HANDSHAKE_SECONDS, end) and not self.force_exit:
             await asyncio.sleep(0)
+            if any(map(readable, listeners)):
+                last = time.monotonic()
         for server in self.servers:
             server.close()
 

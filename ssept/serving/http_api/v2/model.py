@@ -15,7 +15,7 @@ from ssept.serving.core.registry import ModelRegistry
 from ssept.serving.http_api.asgi import Headers, Receive, Scope, Send, read_body, respond
 from ssept.serving.http_api.overload import overloaded
 from ssept.serving.http_api.v2.codec import HEADER_LENGTH, VERSION, ModelCodec
-from ssept.serving.http_api.v2.tensors import datatype_of, decompressed
+from ssept.serving.http_api.v2.tensors import datatype_of
 from ssept.serving.interface import DEFAULT_K, MODEL, SCORES, Tensor, model_interface
 from ssept.variants import CUSTOM
 
@@ -62,8 +62,6 @@ class V2Model:
         headers, codec = dict(scope["headers"]), self.codec
         limit = min(codec.max_bytes, self._registry.settings.max_body_bytes)
         body = await read_body(scope, receive, limit)
-        if encoding := headers.get(b"content-encoding"):
-            body = decompressed(body, encoding, limit)
         answer, answer_headers = await self._answer(codec, body, headers.get(HEADER_LENGTH))
         return await respond(send, 200, answer, answer_headers)
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from ssept.serving.core.registry import ModelRegistry
 from ssept.serving.http_api.asgi import OPEN_INFERENCE, Direct, Receive, RefusedError, Scope, Send
-from ssept.serving.http_api.openapi import describe
+from ssept.serving.http_api.openapi import describe, refused_callers
 from ssept.serving.http_api.v2 import schema
 from ssept.serving.http_api.v2.codec import VERSION
 from ssept.serving.http_api.v2.model import SERVER, V2Model
@@ -40,7 +40,11 @@ def direct(registry: ModelRegistry) -> Direct:
 
 def router(registry: ModelRegistry) -> APIRouter:
     """Return all routes with their OpenAPI description."""
-    routes = APIRouter(prefix=OPEN_INFERENCE, tags=["Open Inference Protocol"])
+    routes = APIRouter(
+        prefix=OPEN_INFERENCE,
+        tags=["Open Inference Protocol"],
+        responses=refused_callers(schema.Problem),
+    )
     models = _models(registry)
     _add_server(routes, registry, models)
     for path in (MODEL_PATH, VERSION_PATH):

@@ -1,6 +1,5 @@
 """Parsers for parts of an Open Inference request; they reject malformed input."""
 
-import zlib
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NoReturn
@@ -16,7 +15,6 @@ LENGTH_HEADER = "Inference-Header-Content-Length"
 INT64 = np.dtype("<i8")
 DTYPES: dict[str, np.dtype[Any]] = {"INT64": INT64, "FP32": np.dtype("<f4")}
 SHOWN = 80  # characters of what was sent, in a message
-WINDOWS = {b"gzip": 31, b"deflate": 15}  # of zlib, which selects the format by it
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,32 +142,3 @@ def _bytes(tensor: Tensor, data: Any, count: int) -> bytes:
         return np.array(flat, INT64).tobytes()
     except OverflowError:
         wrong(f"{tensor.name}: data has a number outside {datatype_of(tensor)}")
-
-
-def decompressed(body: bytes, encoding: bytes, limit: int) -> bytes:
-    """Decompress a body.
-
-    Args:
-        body: what was sent.
-        encoding: HTTP's Content-Encoding.
-        limit: bytes; no more than these are ever unpacked.
-
-    Raises:
-        RefusedError: it is longer, or broken, or of another encoding.
-    """
-    if encoding == b"identity":
-        return body
-    if encoding not in WINDOWS:
-        known = b", ".join(WINDOWS)
-        message = f"Content-Encoding is {shown(encoding.decode('latin-1'))}; expected "
-        raise RefusedError(415, message + known.decode(), [(b"accept-encoding", known)])
-    unpack = zlib.decompressobj(WINDOWS[encoding])
-    try:
-        plain = unpack.decompress(body, limit + 1)
-    except zlib.error as error:
-        wrong(f"the body cannot be unpacked as {encoding.decode()}: {error}")
-    if len(plain) > limit:
-        raise RefusedError(413, f"the body, once unpacked, is longer than {limit} bytes")
-    if not unpack.eof or unpack.unused_data:
-        wrong(f"the body is not one whole {encoding.decode()} stream")
-    return plain
