@@ -24,8 +24,8 @@ FloatArray = NDArray[np.float64]
 # Benchmark", ISCA 2020); 50 follows from the same formula.
 MINIMUM_SAMPLES = {50: 11, 90: 64, 95: 130, 99: 662}
 
-# Half of a 99 % interval for one session: log ratios of sessions of one file had a standard deviation
-# of 0.004, the baseline against itself in saved runs and in sessions that were timed for it.
+# Half of a 99 % interval for one session. Log ratios of the baseline against itself had a standard
+# deviation of 0.004 over sessions, in saved runs and in sessions that were timed for it.
 _SESSIONS_HALF_WIDTH = 2.576 * 0.004
 
 # Up to here the null distribution of the signed-rank statistic is exact: above, the normal
