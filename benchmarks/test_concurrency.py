@@ -49,8 +49,7 @@ def test_concurrency(
         alone = stack.enter_context(SessionPool(sessions[:1]))
         latency = paired_latency(
             benchmark,
-            checked(together),
-            checked(alone),
+            [(checked(together), checked(alone))],
             rounds=min(ROUNDS, pytestconfig.getoption("--rounds")),
             batch_size=CALLS * session_count,
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.cells import Cell
+from fixtures.cells import Cell, SessionPairs
 from ssept.measure.calls import INPUTS
 from ssept.measure.latency import paired_latency
 from ssept.measure.machine import bind
@@ -28,6 +28,7 @@ def one_core() -> Iterator[None]:
 def test_edge(
     cell: Cell,
     baseline_cell: Cell,
+    session_pairs: SessionPairs,
     timed_call: Callable[[Session, Any, Any], Any],
     pytestconfig: pytest.Config,
     benchmark: Any,
@@ -37,8 +38,7 @@ def test_edge(
     inputs = model.random_batches(INPUTS, 1)
     latency = paired_latency(
         benchmark,
-        cell.checked(timed_call, inputs),
-        replace(baseline_cell, threads=1, sessions={}).checked(timed_call, inputs),
+        session_pairs.checked(cell, replace(baseline_cell, threads=1), timed_call, inputs),
         rounds=pytestconfig.getoption("--rounds"),
         batch_size=1,
     )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fixtures.cells import Cell
+from fixtures.cells import Cell, SessionPairs
 from ssept.data.dataset import Dataset, left_padded
 from ssept.measure.calls import INPUTS
 from ssept.measure.latency import paired_latency
@@ -19,6 +19,7 @@ def test_latency(
     cell: Cell,
     batch_size: int,
     baseline_cell: Cell,
+    session_pairs: SessionPairs,
     timed_call: Callable[[Session, Any, Any], Any],
     price_per_hour: float | None,
     pytestconfig: pytest.Config,
@@ -29,8 +30,7 @@ def test_latency(
     inputs = model.random_batches(INPUTS, batch_size, length)
     latency = paired_latency(
         benchmark,
-        cell.checked(timed_call, inputs),
-        baseline_cell.checked(timed_call, inputs),
+        session_pairs.checked(cell, baseline_cell, timed_call, inputs),
         rounds=pytestconfig.getoption("--rounds"),
         max_seconds=pytestconfig.getoption("--cell-seconds"),
         batch_size=batch_size,
@@ -57,13 +57,15 @@ def test_real_lengths(
     pytestconfig: pytest.Config,
     benchmark: Any,
 ) -> None:
-    """The same with the histories of real users, each batch only as long as its longest."""
+    """The same with the histories of real users, each batch only as long as its longest.
+
+    With one session: some providers compile for each length, and many would do so many times over.
+    """
     session = cell.load()
     batches = real_batches(dataset, batch_size, session.artifact.model.max_length)
     latency = paired_latency(
         benchmark,
-        cell.checked(timed_call, batches),
-        baseline_cell.checked(timed_call, batches),
+        [(cell.checked(timed_call, batches), baseline_cell.checked(timed_call, batches))],
         rounds=pytestconfig.getoption("--rounds"),
         max_seconds=pytestconfig.getoption("--cell-seconds"),
         batch_size=batch_size,

@@ -39,8 +39,7 @@ def test_throughput(
     inputs = [(users[order], sequences[order]) for order in orders]
     latency = paired_latency(
         benchmark,
-        cell.checked(one_pass, inputs),
-        baseline_cell.checked(one_pass, inputs),
+        [(cell.checked(one_pass, inputs), baseline_cell.checked(one_pass, inputs))],
         rounds=min(ROUNDS, pytestconfig.getoption("--rounds")),
         batch_size=len(users),
     )

@@ -12,6 +12,8 @@ from ssept.providers.session import Session
 
 INPUTS = 10  # of a timed call, each answered once beforehand: providers compile in the first calls
 
+WARMUP_CALLS = 3
+
 
 class CheckedCall:
     """A call to be timed, each of whose answers is compared with the one given before the load.
@@ -36,7 +38,8 @@ class CheckedCall:
             inputs: the arguments of each.
             name: of what is called, for messages.
             max_error: the largest difference of a score; that of the provider.
-            expected: the answers, where they are known; else each input is called once.
+            expected: the answers, where they are known, as another call's `expected`; else each
+                input is called once.
 
         Raises:
             AnswerError: an answer has NaN, or all of them are the same.
@@ -45,11 +48,11 @@ class CheckedCall:
         self._inputs = inputs
         self._name = name
         self._max_error = max_error
-        self._expected = expected or [copied(call(*each)) for each in inputs]
-        for answer in self._expected:
+        self.expected = expected or [copied(call(*each)) for each in inputs]
+        for answer in self.expected:
             if why := difference(answer, answer):
                 raise AnswerError(f"{name}: before the load: {why}")
-        if all_equal(self._expected):
+        if all_equal(self.expected):
             raise AnswerError(
                 f"{name}: {len(inputs)} different inputs have the same answer: it is a cached "
                 "one, or the model does not read its input"
@@ -68,6 +71,13 @@ class CheckedCall:
         self._place = place
         self._input = self._inputs[place]
 
+    def warm_up(self) -> None:
+        """Make a few untimed calls, where the answers were known beforehand."""
+        for _ in range(WARMUP_CALLS):
+            self.take(self.other_place())
+            self()
+        self.check()
+
     def other_place(self) -> int:
         """Draw the place of another input than the current one."""
         count = len(self._inputs)
@@ -81,9 +91,9 @@ class CheckedCall:
         """
         for place, answer in self._answers:
             self._calls += 1
-            if not (why := difference(answer, self._expected[place], self._max_error)):
+            if not (why := difference(answer, self.expected[place], self._max_error)):
                 continue
-            others = enumerate(self._expected)
+            others = enumerate(self.expected)
             if any(at != place and not difference(answer, one) for at, one in others):
                 why = "it is the answer to another input, cached or swapped"
             raise AnswerError(

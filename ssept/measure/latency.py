@@ -3,8 +3,9 @@
 import contextlib
 import gc
 import math
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -13,10 +14,17 @@ import numpy.typing as npt
 
 from ssept.estimate import Estimate
 from ssept.measure.calls import CheckedCall
-from ssept.measure.statistics import MINIMUM_SAMPLES, paired_ratio, percentile
+from ssept.measure.statistics import (
+    MINIMUM_SAMPLES,
+    hodges_lehmann,
+    one_session_ratio,
+    percentile,
+    session_ratio,
+)
 
 Call = Callable[[], Any]
 Nanoseconds = npt.NDArray[np.float64]
+Pair = tuple[CheckedCall, CheckedCall]  # of a cell and of the baseline
 
 PERCENTILES = (50, 95, 99)
 SESSIONS = 12  # pairs of fresh sessions: a 99 % interval needs 8, one at 99.9 % 11
@@ -39,13 +47,16 @@ class Latency:
 
     Attributes:
         calls: how many were timed.
-        percentiles_ms: of one call, by percent; None where `calls` is too few for it.
+        sessions: pairs of fresh sessions that they are of.
+        percentiles_ms: of one call, by percent; None where `calls` is too few for it. The median's
+            interval is over sessions, if there are several; that of the others is of these calls.
         fps: sequences a second in the timed calls.
-        speedup: how many times faster than the baseline, from the pairs.
+        speedup: how many times faster than the baseline, over the pairs of sessions.
         baseline_ms: the baseline's median in the same loop.
     """
 
     calls: int
+    sessions: int
     percentiles_ms: dict[int, Estimate | None]
     fps: float
     speedup: Estimate
@@ -63,6 +74,7 @@ class Latency:
         }
         return percentiles | {
             "calls": self.calls,
+            "sessions": self.sessions,
             "fps": self.fps,
             "speedup": asdict(self.speedup) if math.isfinite(self.speedup.high) else None,
             "baseline_ms": self.baseline_ms,
@@ -81,15 +93,26 @@ class PairedLoop:
     it is the wrong one. Answers are compared outside of the timed sections.
     """
 
-    def __init__(self, cell: CheckedCall, baseline: CheckedCall) -> None:
-        self._cell = cell
-        self._baseline = baseline
+    def __init__(self, pairs: Sequence[Pair], turns: int = sys.maxsize) -> None:
+        """Begin with the first pair.
+
+        Args:
+            pairs: calls of a cell and of the baseline, in the order of their turns.
+            turns: timed calls of each pair.
+        """
+        self._pairs = iter(pairs)
+        self._turns = turns
         self.baseline_ns: list[int] = []
         self._turn = 0
-        self._place = cell.other_place()
+
+    def call(self) -> None:
+        """Make the call of the cell that is to be timed."""
+        self._cell()
 
     def setup(self) -> None:
         """Prepare a timed call of the cell."""
+        if self._turn % self._turns == 0:
+            self._start_pair()
         if self._turn % 2 == 0:
             self._time_baseline()
         self._cell()
@@ -103,6 +126,10 @@ class PairedLoop:
         self._turn += 1
         self._place = self._cell.other_place()
 
+    def _start_pair(self) -> None:
+        self._cell, self._baseline = next(self._pairs)
+        self._place = self._cell.other_place()
+
     def _time_baseline(self) -> None:
         self._baseline()
         self._baseline.take(self._place)
@@ -114,38 +141,44 @@ class PairedLoop:
 
 def paired_latency(
     benchmark: Benchmark,
-    cell: CheckedCall,
-    baseline: CheckedCall,
+    pairs: Sequence[Pair],
     *,
     rounds: int,
     batch_size: int,
     max_seconds: float = math.inf,
 ) -> Latency:
-    """Time `rounds` calls of `cell`, each paired with one of `baseline`.
+    """Time `rounds` calls of a cell, each paired with one of the baseline.
 
     Where that would take longer than `max_seconds`, fewer are timed, but as many as p95 needs.
 
     Args:
         benchmark: pytest-benchmark's fixture, which keeps the cell's times.
-        cell, baseline: one call each, with the same inputs.
-        rounds: timed calls.
+        pairs: a call of the cell and one of the baseline, with the same inputs, for each pair of
+            fresh sessions; one pair where there is one session only.
+        rounds: timed calls of all pairs together; a few more, so that all have as many.
         batch_size: sequences in a call, for the FPS.
         max_seconds: of the timed loop.
 
     Raises:
         AnswerError: a timed call was answered differently than before the load.
     """
-    pair_s = _timed_pair_s(cell, baseline)
+    pair_s = _timed_pair_s(*pairs[0])
     affordable = max_seconds / (2 * pair_s)  # half of all calls are timed
     if affordable < rounds:
         rounds = min(rounds, max(MINIMUM_SAMPLES[95], int(affordable)))
-    loop = PairedLoop(cell, baseline)
+    turns = 2 * math.ceil(rounds / len(pairs) / 2)  # even: both orders count alike
+    loop = PairedLoop(pairs, turns)
     with collection_off():
-        benchmark.pedantic(cell, setup=loop.setup, teardown=loop.teardown, rounds=rounds)
+        benchmark.pedantic(
+            loop.call, setup=loop.setup, teardown=loop.teardown, rounds=turns * len(pairs)
+        )
     # --benchmark-disable calls the cell once, untimed: a warm-up's time stands in, never saved.
     times_s = benchmark.stats.stats.data if benchmark.stats else [pair_s]
     cell_ns = np.asarray(times_s) * 1e9
-    return summarize(cell_ns, np.asarray(loop.baseline_ns, dtype=np.float64), batch_size)
+    baseline_ns = np.asarray(loop.baseline_ns, dtype=np.float64)
+    starts = range(0, len(cell_ns), turns)
+    times = [(baseline_ns[at : at + turns], cell_ns[at : at + turns]) for at in starts]
+    return summarize(times, batch_size)
 
 
 def _timed_pair_s(cell: CheckedCall, baseline: CheckedCall) -> float:
@@ -172,7 +205,7 @@ def paired_times(
     Raises:
         AnswerError: a timed call was answered differently than before the load.
     """
-    loop = PairedLoop(cell, baseline)
+    loop = PairedLoop([(cell, baseline)])
     cell_ns: list[int] = []
     with collection_off():
         end = time.perf_counter() + seconds
@@ -230,12 +263,26 @@ def collection_off() -> Iterator[None]:
             gc.enable()
 
 
-def summarize(cell_ns: Nanoseconds, baseline_ns: Nanoseconds, batch_size: int) -> Latency:
-    """Summarize paired times, float64[n] each, in the order of measuring."""
+def summarize(sessions: Sequence[tuple[Nanoseconds, Nanoseconds]], batch_size: int) -> Latency:
+    """Summarize the times of the baseline and of the cell in each pair of sessions.
+
+    Args:
+        sessions: float64[n] each, in the order of measuring.
+        batch_size: sequences in a call.
+    """
+    baseline_ns, cell_ns = (np.concatenate(side) for side in zip(*sessions, strict=True))
+    percentiles = {q: percentile(cell_ns / 1e6, q) for q in PERCENTILES}
+    if len(sessions) == 1:
+        speedup = one_session_ratio(baseline_ns, cell_ns)
+    else:
+        speedup = session_ratio(sessions)
+        medians = np.array([np.median(own_ns) for _, own_ns in sessions])
+        percentiles[50] = hodges_lehmann(medians / 1e6)
     return Latency(
         calls=len(cell_ns),
-        percentiles_ms={q: percentile(cell_ns / 1e6, q) for q in PERCENTILES},
+        sessions=len(sessions),
+        percentiles_ms=percentiles,
         fps=batch_size * len(cell_ns) / (cell_ns.sum() / 1e9),
-        speedup=paired_ratio(baseline_ns, cell_ns),
+        speedup=speedup,
         baseline_ms=float(np.median(baseline_ns)) / 1e6,
     )
