@@ -32,7 +32,10 @@ class Session:
         self.artifact = SimpleNamespace(path=path, sha256="", size_bytes=4, model=model)
 
     def recommend(self, user, sequence, k):
+        import numpy as np
         sum(range({work}))
+        first = sequence[:, :1]  # answers of different inputs differ, or the worker refuses them
+        return np.repeat(first, k, axis=1), np.repeat(first.astype(np.float32), k, axis=1)
 
     def scores(self, user, sequence):
         import numpy as np

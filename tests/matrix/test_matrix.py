@@ -158,7 +158,7 @@ def test_results_of_others_are_refused_with_the_reason(
 
 def test_percentiles_that_need_more_calls_are_left_out(full: Run) -> None:
     facts = full.cells("latency")["test_latency[onnx-cpu-b001]"]
-    assert facts["calls"] == 45
+    assert facts["calls"] == 48  # four of each session
     assert facts["p95_ms"] is None
     assert facts["p99_ms"] is None
 

@@ -175,7 +175,7 @@ def test_a_run_has_the_name_that_is_given(tmp_path: Path, options: list[str]) ->
     assert path.name == "0001_mine.json"
     copied = json.loads(copy.read_text())
     assert copied["ssept"] == run.saved["ssept"]
-    assert len(copied["benchmarks"][0]["stats"]["data"]) == 45
+    assert len(copied["benchmarks"][0]["stats"]["data"]) == 48
     assert main(["report", str(copy)]) == 0
 
 

@@ -12,11 +12,10 @@ import numpy as np
 import orjson
 import pytest
 
+from ssept.serving.http_api import asgi
 from ssept.serving.http_api.asgi import RefusedError
 from ssept.serving.http_api.v2 import codec as contracts
-from ssept.serving.http_api.v2 import tensors
 from ssept.serving.http_api.v2.codec import ModelCodec
-from ssept.serving.http_api.v2.tensors import decompressed
 from ssept.serving.interface import model_interface
 from ssept.serving.settings import ServerSettings
 from tests.helpers.serving import Answer, Live, live, write_checkpoint
@@ -124,9 +123,9 @@ def test_no_more_than_the_limit_is_ever_unpacked(
     class Zlib:
         error, decompressobj = zlib.error, Counting
 
-    monkeypatch.setattr(tensors, "zlib", Zlib)
+    monkeypatch.setattr(asgi, "zlib", Zlib)
     with pytest.raises(RefusedError) as refused:
-        decompressed(PACK[encoding](bytes(1 << 22)), encoding.encode(), 1000)
+        asgi._decompressed(PACK[encoding](bytes(1 << 22)), encoding.encode(), 1000)
     assert refused.value.status == 413
     assert sum(made) <= 1001
 

@@ -119,7 +119,7 @@ def empty_tuned(folder: Path) -> str:
         (lambda _: "--provider=nobody", "no provider 'nobody'; there are torch, "),
         (lambda _: "--provider=torch", "torch does not run fused_topk; these do: cpu, "),
         (lambda folder: f"--model={folder}/x.safetensors", "x.safetensors: no such checkpoint"),
-        (broken, "model.safetensors: not a whole safetensors file"),
+        (broken, "model.safetensors: not a whole checkpoint file"),
         (lambda folder: f"--tuned={folder}/none.json", "none.json: no such file; `ssept tune`"),
         (broken_tuned, "tuned.json: not a file of `ssept tune`"),
         (foreign_tuned, "tuned.json: tuned on another one, and this is "),
@@ -137,7 +137,7 @@ def test_what_it_cannot_serve_is_told_in_one_line(
 
 
 def test_what_workers_cannot_serve_is_told_once(tmp_path: Path) -> None:
-    assert "not a whole safetensors file" in refusal(broken(tmp_path), "--workers=2")
+    assert "not a whole checkpoint file" in refusal(broken(tmp_path), "--workers=2")
 
 
 def test_a_provider_that_is_not_there_is_told(small_checkpoint: Path) -> None:

@@ -217,7 +217,7 @@ def test_a_reload_of_a_broken_checkpoint_keeps_the_model_and_says_so(
         os.kill(server.pid, signal.SIGHUP)
         until(lambda: said(server, "reload failed", workers))
         log = server.log.read_text()
-        assert f"{before} stays: {path}: not a whole safetensors file" in log
+        assert f"{before} stays: {path}: not a whole checkpoint file" in log
         assert "Traceback" not in log
         assert version(server) == before
 

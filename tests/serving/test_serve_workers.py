@@ -147,14 +147,14 @@ def test_workers_that_cannot_start_again_are_given_up_with_the_reason(
         path.write_bytes(b"broken")
         first, second = workers_of(server)
         first.kill()
-        until(lambda: server.log.read_text().count("not a whole safetensors file") >= 2)
+        until(lambda: server.log.read_text().count("not a whole checkpoint file") >= 2)
         assert answer_to(server.port).startswith(b"HTTP/1.1 200 ")  # the other one goes on
         second.kill()
         with pytest.raises(ServerError, match="ended with 1: ") as caught:
             server.wait()
         assert "ended with 1, as those before it, see above; no worker is left" in str(caught.value)
         log = server.log.read_text()
-        assert 10 <= log.count("not a whole safetensors file") < 30
+        assert 10 <= log.count("not a whole checkpoint file") < 30
         assert "Traceback" not in log
 
 

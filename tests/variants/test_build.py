@@ -374,7 +374,6 @@ def test_a_builder_is_known_by_all_that_it_leads_to() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--jobs", "0"], "jobs 0: expected at least 1"),
         (["--variants", "onnx,quant"], "--variants onnx,quant: expected names from onnx, "),
         (["--variants", ","], "--variants ,: expected names from onnx, "),
         (["--checkpoint", "no/such"], "no/such: no such checkpoint file"),
