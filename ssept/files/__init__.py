@@ -171,7 +171,7 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         for member in archive.infolist():
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise zipfile.BadZipFile(
-                    f"{member.filename[:80]!r} is packed by method {member.compress_type}; "
+                    f"{member.filename!r:.80} is packed by method {member.compress_type}; "
                     "expected it stored or deflated"
                 )
         yield archive
