@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ssept.data.dataset import Ids, load_dataset
+from ssept.data.tables import LARGEST_ID
 from ssept.errors import SHOWN, CheckpointError, one_line
 from ssept.files import cache_folder
 from ssept.files.kinds import ONNX, STATE_DICT, kind_of
@@ -68,7 +69,7 @@ def _checked(path: Path, text: str) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: checkpoint schema {one_line(str(schema), SHOWN)}; this version reads {SCHEMA}"
         )
-    whole = all(type(size) is int and size > 0 for size in sizes)
+    whole = all(type(size) is int and 0 < size <= LARGEST_ID for size in sizes)
     if not whole or not all(isinstance(each, str) for each in texts):
         raise CheckpointError(
             f"{path}: its metadata {METADATA_KEY!r} have {', '.join(SIZES)} that are no numbers "

@@ -169,7 +169,8 @@ class Checkpoints(Reader):
 
         path = Path("model")
         path.write_bytes(self._framed(data[:1], data[1:]))
-        return [lambda read=read: read(path) for read in (load_checkpoint, read_ids, read_about)]
+        readers = (load_checkpoint, read_ids, read_about, ranked)
+        return [lambda read=read: read(path) for read in readers]
 
     def _framed(self, kind: bytes, rest: bytes) -> bytes:
         if kind == b"\1":
@@ -188,6 +189,16 @@ class Checkpoints(Reader):
 
     def _with_header(self, header: bytes) -> bytes:
         return len(header).to_bytes(8, "little") + header + self._own[8 + self._length :]
+
+
+def ranked(path: Path) -> object:
+    """Let the network of a checkpoint answer."""
+    import torch
+
+    from ssept.model.checkpoint import load_checkpoint
+
+    with torch.inference_mode():
+        return load_checkpoint(path).model(torch.tensor([1]), torch.tensor([[1]]))
 
 
 class OnnxFiles(Reader):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from ssept.data.dataset import Dataset
 from ssept.errors import CheckpointError
 from ssept.model.checkpoint import load_checkpoint, save_checkpoint
-from ssept.model.store import METADATA_KEY, checkpoint_for, read_about, trained_folder
+from ssept.model.store import METADATA_KEY, checkpoint_for, read_about, read_ids, trained_folder
 from tests.conftest import untrained
 
 
@@ -50,9 +50,12 @@ def test_another_programs_safetensors_are_refused(tmp_path: Path) -> None:
         {"schema": [{"a": "\0" * 60}] * 60},
         {"config": {"users": 40, "items": 300, "max_length": 50, "\x1b" * 200: 1}},
         {"config": {"users": 40, "items": 300, "max_length": 50, "heads": 10**4000}},
+        {"config": {"users": 10**4000, "items": 300, "max_length": 50}},
+        {"config": {"users": 40, "items": 300, "max_length": 50, "item_dim": 10**400}},
+        {"config": {"users": 40, "items": 300, "max_length": 50, "heads": 2.0}},
         {"data": {"name": "\n\0" * 99, "data_hash": "\0" * 99}},
     ],
-    ids=["schema", "list", "key", "number", "names"],
+    ids=["schema", "list", "key", "heads", "users", "dim", "fraction", "names"],
 )
 def test_metadata_of_any_text_are_shown_in_one_line(
     small: Dataset, small_checkpoint: Path, tmp_path: Path, changed: dict[str, object]
@@ -61,10 +64,15 @@ def test_metadata_of_any_text_are_shown_in_one_line(
         about = json.loads(file.metadata()[METADATA_KEY])
     path = tmp_path / "x.safetensors"
     save_file(load_file(small_checkpoint), path, {METADATA_KEY: json.dumps(about | changed)})
-    with pytest.raises(CheckpointError) as caught:
-        checkpoint_for(small.data_hash, tmp_path, load_checkpoint(path) and path)
-    assert str(caught.value).isprintable()
-    assert len(str(caught.value)) < 500 + 2 * len(str(tmp_path))
+    doors = (
+        lambda: checkpoint_for(small.data_hash, tmp_path, load_checkpoint(path) and path),
+        lambda: read_ids(path) and load_checkpoint(path) and checkpoint_for("", tmp_path, path),
+    )
+    for door in doors:
+        with pytest.raises(CheckpointError) as caught:
+            door()
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 500 + 2 * len(str(tmp_path))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
