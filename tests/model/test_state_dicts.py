@@ -239,6 +239,32 @@ def test_torch_warns_of_nothing(
     assert not list(recwarn)
 
 
+# In the record of the first member in the list: the version that is needed, the flags, the name.
+BROKEN_LISTS = {"version": (6, b"\xff"), "encrypted": (8, b"\1"), "no UTF-8": (9, b"\x08")}
+
+
+@pytest.mark.parametrize("kind", BROKEN_LISTS)
+def test_a_broken_list_of_members_is_refused(tmp_path: Path, weights: Weights, kind: str) -> None:
+    path = saved(tmp_path / "x.pth", {"state_dict": weights, "heads": 3})
+    content = bytearray(path.read_bytes())
+    place, byte = BROKEN_LISTS[kind]
+    start = content.index(b"PK\x01\x02")
+    content[start + place] = byte[0]
+    content[start + 46] = 0xFF if kind == "no UTF-8" else content[start + 46]
+    path.write_bytes(content)
+    assert "cut off or broken" in refused(path)
+
+
+def test_a_list_of_members_before_the_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", b"")
+    content = bytearray(path.read_bytes())
+    content[-10:-6] = (1000).to_bytes(4, "little")  # the size of the list
+    path.write_bytes(content)
+    assert "cut off or broken" in refused(path)
+
+
 def test_a_whole_module_is_refused(tmp_path: Path, network: SSEPT) -> None:
     assert "save `model.state_dict()`" in refused(saved(tmp_path / "x.pth", network))
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
