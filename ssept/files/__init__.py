@@ -165,13 +165,9 @@ def _list_of(file: io.BufferedReader) -> zipfile.ZipFile:
     """Read a zip file's list of members."""
     try:
         return zipfile.ZipFile(file)
-    # Of a version, a name that is no UTF-8, a negative place: its own error is not for these.
+    # Of a later version, or a name that is no UTF-8: its own error is not for these.
     except (NotImplementedError, ValueError, struct.error) as error:
         raise zipfile.BadZipFile(f"its list of members is broken: {error}") from error
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        raise zipfile.BadZipFile("its list of members lies before the file") from error
 
 
 @contextlib.contextmanager
