@@ -1,6 +1,7 @@
 """Errors that a user can fix: one line each, naming what is wrong and what to do."""
 
 SHOWN = 40  # characters of a value or a name in an error
+QUOTED = 100  # and of a line of a file
 
 
 class SseptError(Exception):
@@ -70,4 +71,10 @@ def shortened(text: str, longest: int = SHOWN) -> str:
 
 def one_line(text: str, longest: int) -> str:
     """Write a text, which may be of any origin, as one line that a terminal can print."""
-    return printable(shortened(" ".join(text[: 4 * longest].split()), longest))
+    return shortened(printable(" ".join(text[: 4 * longest].split())), longest)
+
+
+def quoted(text: str, longest: int = QUOTED) -> str:
+    """Quote a text of any origin and length, for an error of one line."""
+    whole = repr(text[: longest + 1])
+    return f"{whole[0]}{shortened(whole[1:-1], longest)}{whole[-1]}"

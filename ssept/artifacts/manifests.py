@@ -163,7 +163,7 @@ def read_artifacts(folder: Path) -> dict[str, Artifact]:
     try:
         artifacts = [artifact_from(folder, entry) for entry in _entries(folder)]
     except (KeyError, TypeError) as error:
-        raise ArtifactError(f"{manifest}: not a manifest of artifacts: {error!r}") from error
+        raise ArtifactError(f"{manifest}: not a manifest of artifacts: {error!r:.200}") from error
     for artifact in artifacts:
         _check(artifact)
     return {artifact.variant: artifact for artifact in artifacts}
@@ -202,16 +202,16 @@ def _entries(folder: Path) -> list[dict[str, Any]]:
         value = json.loads(manifest.read_text(encoding="utf-8"))
         if value["schema"] != SCHEMA:
             raise ArtifactError(
-                f"{manifest}: schema {value['schema']}; this version reads {SCHEMA}"
+                f"{manifest}: schema {value['schema']!r:.40}; this version reads {SCHEMA}"
             )
         entries: list[dict[str, Any]] = list(value["artifacts"])
         for name in (entry["path"] for entry in entries):
             if Path(name).name != name or (folder / name).resolve().parent != folder.resolve():
                 raise ArtifactError(
-                    f"{manifest}: path {name[:SHOWN]!r}: expected the name of a file in its folder"
+                    f"{manifest}: path {name!r:.40}: expected the name of a file in its folder"
                 )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ArtifactError(f"{manifest}: not a manifest of artifacts: {error!r}") from error
+        raise ArtifactError(f"{manifest}: not a manifest of artifacts: {error!r:.200}") from error
     return entries
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from ssept.data.items import item_frame, read_movies_csv, read_movies_dat, read_u_item
 from ssept.data.tables import header_names, number_of, read_table
-from ssept.data.text import records, shown
-from ssept.errors import DataError
+from ssept.data.text import records
+from ssept.errors import DataError, quoted
 
 COLUMNS = ("userId", "movieId", "rating", "timestamp")
 SEQUENCE_MAP = "ml1m_item_to_movieId.csv"
@@ -171,7 +171,7 @@ def _unknown(source: Path) -> DataError:
         _, fields = next(records(source, TAB), (1, [""]))  # names a file that is no text
         return DataError(
             f"{source}: no known rating data; expected the lines of one of {known}, got "
-            f"{shown(TAB.join(fields))}"
+            f"{quoted(TAB.join(fields))}"
         )
     state = "no known rating data" if any(source.iterdir()) else "the folder is empty"
     return DataError(f"{source}: {state}; expected one of {known}, or a file of `user item` lines")

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from ssept.data.tables import header_names, number_of
-from ssept.data.text import records, shown
-from ssept.errors import DataError
+from ssept.data.text import records
+from ssept.errors import DataError, quoted
 
 # fmt: off
 GENRES_100K = (
@@ -62,7 +62,7 @@ def item_frame(path: Path, rows: Iterable[ItemRow]) -> pd.DataFrame:
     for number, fields in rows:
         if len(fields) != len(ITEM_COLUMNS):
             wanted = "a movieId, a title and genres"
-            raise DataError(f"{path}:{number}: expected {wanted}, got {shown('|'.join(fields))}")
+            raise DataError(f"{path}:{number}: expected {wanted}, got {quoted('|'.join(fields))}")
         try:
             movie = int(number_of("movieId", fields[0]))
         except ValueError as error:

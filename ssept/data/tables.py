@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
-from ssept.data.text import records, shown
-from ssept.errors import DataError
+from ssept.data.text import records
+from ssept.errors import DataError, quoted
 
 BLOCK_ROWS = 1_000_000
 LARGEST_ID = int(np.iinfo(np.int32).max)
@@ -70,7 +70,7 @@ def header_names(path: Path, columns: tuple[str, ...]) -> tuple[str, ...]:
     """
     number, fields = next(records(path, ","), (1, []))
     names = tuple(map(str.strip, fields))
-    expected = f"expected the columns {','.join(columns)}, got {shown(','.join(fields))}"
+    expected = f"expected the columns {','.join(columns)}, got {quoted(','.join(fields))}"
     for column in columns:
         if column not in names:
             raise DataError(f"{path}:{number}: the header has no column {column}; {expected}")
@@ -96,7 +96,7 @@ def number_of(column: str, text: str) -> float:
             expected = "a finite number" if kind is float else f"from {least} to {largest}"
     except ValueError:
         pass
-    raise ValueError(f"expected {column} to be {expected}, got {shown(text)}")
+    raise ValueError(f"expected {column} to be {expected}, got {quoted(text)}")
 
 
 def _bytes_bar(path: Path, progress: bool) -> "tqdm[NoReturn]":
@@ -158,7 +158,7 @@ def _exact(path: Path, separator: str, names: tuple[str, ...], header: bool) -> 
         if len(fields) != len(names):
             raise DataError(
                 f"{path}:{number}: expected {len(names)} fields separated by {separator!r}, "
-                f"got {len(fields)}: {shown(separator.join(fields))}"
+                f"got {len(fields)}: {quoted(separator.join(fields))}"
             )
         try:
             for name, text in zip(names, fields, strict=True):

@@ -11,7 +11,6 @@ from pathlib import Path
 from ssept.errors import DataError
 
 LONGEST_LINE = 1 << 20
-MOST_SHOWN = 100
 BOM = b"\xef\xbb\xbf"
 FOREIGN = {
     b"\xff\xfe": "UTF-16 text; save it as UTF-8",
@@ -22,11 +21,6 @@ FOREIGN = {
     b"<!doctype": "a web page; download the file itself",
     b"<html": "a web page; download the file itself",
 }
-
-
-def shown(text: str) -> str:
-    """Quote a text of any length for a message of one line."""
-    return repr(text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…")
 
 
 def records(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:

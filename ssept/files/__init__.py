@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from ssept.files.owned import MARK, mark, open_plain
 
 CACHE_VARIABLE = "SSEPT_CACHE_DIR"
 MOST_READ_AT_ONCE = 1 << 20
+ENCRYPTED_OR_PATCHED = 0x1 | 0x20 | 0x40  # flags of a zip file's member
 
 
 def cache_folder() -> Path:
@@ -159,6 +161,15 @@ class _SmallReads(io.BufferedReader):
         return super().read(size)
 
 
+def _list_of(file: io.BufferedReader) -> zipfile.ZipFile:
+    """Read a zip file's list of members."""
+    try:
+        return zipfile.ZipFile(file)
+    # Of a later version, or a name that is no UTF-8: its own error is not for these.
+    except (NotImplementedError, ValueError, struct.error) as error:
+        raise zipfile.BadZipFile(f"its list of members is broken: {error}") from error
+
+
 @contextlib.contextmanager
 def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a zip file that may be hostile; its members are to be read in blocks.
@@ -167,11 +178,13 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         zipfile.BadZipFile: it is broken, has too many members, or one that is neither stored nor
             deflated: other methods make gigabytes of a few hundred bytes.
     """
-    with _SmallReads(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
+    with _SmallReads(io.FileIO(path)) as file, _list_of(file) as archive:
         for member in archive.infolist():
+            if member.flag_bits & ENCRYPTED_OR_PATCHED:
+                raise zipfile.BadZipFile(f"{member.filename!r:.80} is encrypted or a patch")
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise zipfile.BadZipFile(
-                    f"{member.filename[:80]!r} is packed by method {member.compress_type}; "
+                    f"{member.filename!r:.80} is packed by method {member.compress_type}; "
                     "expected it stored or deflated"
                 )
         yield archive

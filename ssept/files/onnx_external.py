@@ -71,14 +71,14 @@ def check_whole(content: bytes, name: str) -> None:
         ValueError: as said, or it is no ONNX file.
     """
     for other, _ in _places(content, name):
-        raise ValueError(f"{name}: has tensors in {other[:80]!r}; expected them inside it")
+        raise ValueError(f"{name}: has tensors in {other!r:.80}; expected them inside it")
 
 
 def _check_beside(path: Path, name: str) -> None:
     plain = name not in ("", ".", "..", path.name) and not {"/", "\\", "\0"} & set(name)
     if not plain or len(name.encode()) > LONGEST_NAME:
         raise ValueError(
-            f"{path}: has tensors in {name[:80]!r}; expected the plain name of a file beside it: "
+            f"{path}: has tensors in {name!r:.80}; expected the plain name of a file beside it: "
             "export it again, into one file"
         )
     for file in (path.with_name(name), path):
@@ -86,13 +86,13 @@ def _check_beside(path: Path, name: str) -> None:
             kind = file.lstat().st_mode
         except OSError as error:
             raise ValueError(
-                f"{path}: has tensors in {name!r}, which cannot be read beside it "
+                f"{path}: has tensors in {name!r:.80}, which cannot be read beside it "
                 f"({error.strerror}); copy both files"
             ) from error
         if not stat.S_ISREG(kind):
             raise ValueError(
                 f"{file}: is a link or no file; expected a regular file, since {path.name} has "
-                f"tensors in {name!r}: copy both files"
+                f"tensors in {name!r:.80}: copy both files"
             )
 
 
@@ -110,13 +110,13 @@ def _place(entries: list[tuple[str, str]]) -> tuple[str, int]:
     if len(found) < len(entries) or "location" not in found or not found.keys() <= KEYS:
         keys = ", ".join(key[:20] for key, _ in entries[:5])
         raise ValueError(
-            f"the external data of a tensor have {keys!r}; expected one location, and offset and "
-            "length at most"
+            f"the external data of a tensor have {keys!r:.80}; expected one location, and "
+            "offset and length at most"
         )
     numbers = [found.get(key) or "0" for key in ("offset", "length")]
     if not all(number.isascii() and number.isdecimal() and len(number) < 20 for number in numbers):
         raise ValueError(
-            f"offset and length of external data are {numbers[0][:20]!r} and {numbers[1][:20]!r}; "
+            f"offset and length of external data are {numbers[0]!r:.20} and {numbers[1]!r:.20}; "
             "expected numbers of bytes"
         )
     return found["location"], sum(map(int, numbers))

@@ -85,11 +85,13 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if value["schema"] != SCHEMA:
-            raise SettingsError(f"{path}: schema {value['schema']}; this version reads {SCHEMA}")
+            raise SettingsError(
+                f"{path}: schema {value['schema']!r:.40}; this version reads {SCHEMA}"
+            )
         if not (isinstance(value["cpu"], str) and isinstance(value["cells"], dict)):
             raise TypeError("cpu is no text, or cells no table")
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: no such file; `ssept tune` writes one") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise SettingsError(f"{path}: not a file of `ssept tune`: {error!r}") from error
+        raise SettingsError(f"{path}: not a file of `ssept tune`: {error!r:.200}") from error
     return value

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ssept.errors import CheckpointError
+from ssept.errors import CheckpointError, one_line
 from ssept.files import written_file
 from ssept.model.network import SSEPT, SSEPTConfig
 from ssept.model.statedict import UNKNOWN_DATA, filled, load_network
@@ -77,7 +77,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ids = {name: tensors.pop(name).numpy() for name in ID_MAPS}
         model = filled(path, config, tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:MOST_SAID]
+        reason = one_line(str(error), MOST_SAID)
         raise CheckpointError(f"{path}: not a checkpoint of ssept: {reason}") from error
     check_ids(path, about, *ids.values())
     return Checkpoint(

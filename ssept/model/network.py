@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ssept.data.tables import LARGEST_ID
+
 # Large enough for a softmax weight of exactly zero in float32, small enough not to stretch the
 # range of a quantized attention score.
 MASKED = -1e4
@@ -40,8 +42,9 @@ class SSEPTConfig:
 
     def __post_init__(self) -> None:
         for name in ("users", "items", "item_dim", "user_dim", "max_length", "blocks", "heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 0 < value <= LARGEST_ID:
+                raise ValueError(f"{name} is {value!r:.40}; expected a number of at least 1")
         if self.dim % self.heads:
             raise ValueError(f"a width of {self.dim} does not divide into {self.heads} heads")
         if not 0 <= self.dropout < 1:

@@ -1,5 +1,6 @@
 """State dicts of others: read without pickle, unwrapped, sizes taken from the tensors' shapes."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssept.errors import CheckpointError
+from ssept.errors import CheckpointError, one_line, shortened
 from ssept.model.network import SSEPT, SSEPTConfig
 
 TABLE = "item.weight"
@@ -19,7 +20,8 @@ HEADS = ("heads", "num_heads", "n_heads", "n_head", "nhead")
 HOW_TO_SAVE = 'torch.save({"state_dict": model.state_dict(), "heads": N}, FILE)'
 UNKNOWN_DATA = {"name": "unknown", "data_hash": ""}
 FEW_NUMBERS = 1_000_000
-FEW_KEYS, LONGEST_KEY = 5, 60  # in a message
+LONGEST_NUMBER = 32  # bits
+FEW_KEYS, LONGEST_KEY, LONGEST_LIST = 5, 60, 100  # in a message
 
 
 def about_state_dict(path: Path) -> dict[str, Any]:
@@ -104,7 +106,9 @@ def _check_values(path: Path, tensors: dict[str, Tensor]) -> None:
 def _read(path: Path) -> tuple[dict[str, Tensor], int | None]:
     """Read the tensors by the network's own keys, and the number of heads if the file says it."""
     try:
-        with path.open("rb") as file:  # by its name, torch would take it for something else
+        # By its name, torch would take it for something else; and its warnings are for programs.
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             value = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken pickle can raise anything
         raise CheckpointError(
@@ -171,10 +175,12 @@ def _heads(path: Path, value: object) -> int | None:
         number
         for each in _dicts(value)
         for name in HEADS
-        if isinstance(number := each.get(name), int) and not isinstance(number, bool)
+        if isinstance(number := each.get(name), int)
+        and not isinstance(number, bool)
+        and number.bit_length() < LONGEST_NUMBER  # of others the digits cannot be written, either
     }
     if len(found) > 1:
-        numbers = ", ".join(map(str, sorted(found)))
+        numbers = _few([str(number) for number in sorted(found)])
         raise CheckpointError(f"{path}: says {numbers} heads; save it with one: {HOW_TO_SAVE}")
     return found.pop() if found else None
 
@@ -218,7 +224,7 @@ def _config(path: Path, tensors: dict[str, Tensor], heads: int | None) -> SSEPTC
             user_dim=user[1],
             max_length=position[0],
             blocks=_blocks(tensors),
-            heads=heads or 1,
+            heads=1 if heads is None else heads,
         )
     except ValueError as error:
         raise CheckpointError(f"{path}: not the sizes of SSE-PT: {error}") from error
@@ -226,5 +232,7 @@ def _config(path: Path, tensors: dict[str, Tensor], heads: int | None) -> SSEPTC
 
 def _few(keys: list[str]) -> str:
     """List the first keys, shortened: a file may have any number of them, of any length."""
-    shown = ", ".join(key[:LONGEST_KEY] for key in keys[:FEW_KEYS])
-    return shown + (f" and {len(keys) - FEW_KEYS:,} more" if len(keys) > FEW_KEYS else "")
+    shown = ", ".join(one_line(key, LONGEST_KEY) for key in keys[:FEW_KEYS])
+    return shortened(shown, LONGEST_LIST) + (
+        f" and {len(keys) - FEW_KEYS:,} more" if len(keys) > FEW_KEYS else ""
+    )

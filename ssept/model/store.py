@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ssept.data.dataset import Ids, load_dataset
-from ssept.errors import CheckpointError
+from ssept.data.tables import LARGEST_ID
+from ssept.errors import SHOWN, CheckpointError, one_line
 from ssept.files import cache_folder
 from ssept.files.kinds import ONNX, STATE_DICT, kind_of
 from ssept.installation import shipped_folder
@@ -66,9 +67,9 @@ def _checked(path: Path, text: str) -> dict[str, Any]:
         ) from error
     if schema != SCHEMA:
         raise CheckpointError(
-            f"{path}: checkpoint schema {str(schema)[:20]}; this version reads {SCHEMA}"
+            f"{path}: checkpoint schema {one_line(str(schema), SHOWN)}; this version reads {SCHEMA}"
         )
-    whole = all(type(size) is int and size > 0 for size in sizes)
+    whole = all(type(size) is int and 0 < size <= LARGEST_ID for size in sizes)
     if not whole or not all(isinstance(each, str) for each in texts):
         raise CheckpointError(
             f"{path}: its metadata {METADATA_KEY!r} have {', '.join(SIZES)} that are no numbers "
@@ -158,8 +159,9 @@ def checkpoint_for(data_hash: str, data: Path, chosen: Path | None = None) -> Pa
         if not of["data_hash"]:
             _check_sizes(chosen, data)
         elif of["data_hash"] != data_hash:
+            name, other = (one_line(of[key], SHOWN) for key in ("name", "data_hash"))
             raise CheckpointError(
-                f"{chosen}: trained on {of['name']} ({of['data_hash'][:12]}), not on the data in "
+                f"{chosen}: trained on {name} ({other[:12]}), not on the data in "
                 f"{data} ({data_hash[:12]}); its ids mean other items there. Train one: "
                 f"{train_command(data)}"
             )

@@ -1,16 +1,18 @@
 """Checkpoint files: round trip, and one clear error for each way one can be wrong."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from ssept.data.dataset import Dataset
 from ssept.errors import CheckpointError
 from ssept.model.checkpoint import load_checkpoint, save_checkpoint
-from ssept.model.store import checkpoint_for, read_about, trained_folder
+from ssept.model.store import METADATA_KEY, checkpoint_for, read_about, read_ids, trained_folder
 from tests.conftest import untrained
 
 
@@ -39,6 +41,38 @@ def test_another_programs_safetensors_are_refused(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, path)
     with pytest.raises(CheckpointError, match="without ssept's metadata"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"schema": "2\n\x1b[31m" * 99},
+        {"schema": [{"a": "\0" * 60}] * 60},
+        {"config": {"users": 40, "items": 300, "max_length": 50, "\x1b" * 200: 1}},
+        {"config": {"users": 40, "items": 300, "max_length": 50, "heads": 10**4000}},
+        {"config": {"users": 10**4000, "items": 300, "max_length": 50}},
+        {"config": {"users": 40, "items": 300, "max_length": 50, "item_dim": 10**400}},
+        {"config": {"users": 40, "items": 300, "max_length": 50, "heads": 2.0}},
+        {"data": {"name": "\n\0" * 99, "data_hash": "\0" * 99}},
+    ],
+    ids=["schema", "list", "key", "heads", "users", "dim", "fraction", "names"],
+)
+def test_metadata_of_any_text_are_shown_in_one_line(
+    small: Dataset, small_checkpoint: Path, tmp_path: Path, changed: dict[str, object]
+) -> None:
+    with safe_open(small_checkpoint, "pt") as file:
+        about = json.loads(file.metadata()[METADATA_KEY])
+    path = tmp_path / "x.safetensors"
+    save_file(load_file(small_checkpoint), path, {METADATA_KEY: json.dumps(about | changed)})
+    doors = (
+        lambda: checkpoint_for(small.data_hash, tmp_path, load_checkpoint(path) and path),
+        lambda: read_ids(path) and load_checkpoint(path) and checkpoint_for("", tmp_path, path),
+    )
+    for door in doors:
+        with pytest.raises(CheckpointError) as caught:
+            door()
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 500 + 2 * len(str(tmp_path))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

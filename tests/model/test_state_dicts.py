@@ -203,6 +203,68 @@ def test_two_networks_are_not_chosen_from(tmp_path: Path, weights: Weights) -> N
     assert "student.item.weight, teacher.item.weight" in said
 
 
+@pytest.mark.parametrize(
+    "key", ["\x00" * 60, "two\nlines", "\x1b[31m", "\U000e0001" * 60, "x" * 9000]
+)
+def test_keys_of_any_text_are_shown_in_one_line(tmp_path: Path, weights: Weights, key: str) -> None:
+    more = {f"{key}{at}": torch.ones(1) for at in range(9)}
+    for state in (more, weights | more, dict(list(weights.items())[9:]) | more):
+        said = refused(saved(tmp_path / "x.pth", {"state_dict": state, "heads": 3}))
+        assert said.isprintable()
+        assert len(said) < 500 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("heads", [0, -3, 10**5000, -(10**5000)], ids="0-lL")
+def test_heads_that_there_cannot_be(tmp_path: Path, weights: Weights, heads: int) -> None:
+    path = saved(tmp_path / "x.pth", {"state_dict": weights, "heads": heads})
+    assert "heads" in refused(path)
+    path = saved(tmp_path / "x.pth", {"state_dict": weights, "heads": heads, "n_head": 10**4999})
+    assert "heads" in refused(path)
+
+
+def test_torch_warns_of_nothing(
+    tmp_path: Path, weights: Weights, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Of a tensor in the place of a function it warned, beside our own line."""
+    path = saved(tmp_path / "x.pth", {"state_dict": weights, "heads": 3})
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            # `tQ…R`: call the first tensor with no arguments, as soon as it is there.
+            called = content.replace(b"tq\x0eR", b"tq\x0eR)R", 1)
+            assert called != content or not name.endswith("data.pkl")
+            archive.writestr(name, called if name.endswith("data.pkl") else content)
+    refused(path)
+    assert not list(recwarn)
+
+
+# In the record of the first member in the list: the version that is needed, the flags, the name.
+BROKEN_LISTS = {"version": (6, b"\xff"), "encrypted": (8, b"\1"), "no UTF-8": (9, b"\x08")}
+
+
+@pytest.mark.parametrize("kind", BROKEN_LISTS)
+def test_a_broken_list_of_members_is_refused(tmp_path: Path, weights: Weights, kind: str) -> None:
+    path = saved(tmp_path / "x.pth", {"state_dict": weights, "heads": 3})
+    content = bytearray(path.read_bytes())
+    place, byte = BROKEN_LISTS[kind]
+    start = content.index(b"PK\x01\x02")
+    content[start + place] = byte[0]
+    content[start + 46] = 0xFF if kind == "no UTF-8" else content[start + 46]
+    path.write_bytes(content)
+    assert "cut off or broken" in refused(path)
+
+
+def test_a_list_of_members_before_the_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", b"")
+    content = bytearray(path.read_bytes())
+    content[-10:-6] = (1000).to_bytes(4, "little")  # the size of the list
+    path.write_bytes(content)
+    assert "cut off or broken" in refused(path)
+
+
 def test_a_whole_module_is_refused(tmp_path: Path, network: SSEPT) -> None:
     assert "save `model.state_dict()`" in refused(saved(tmp_path / "x.pth", network))
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:

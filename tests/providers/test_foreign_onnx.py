@@ -14,6 +14,7 @@ from ssept.artifacts.manifests import read_artifacts
 from ssept.cli import main
 from ssept.errors import ArtifactError, ProviderError, SseptError
 from ssept.providers.onnx.file import describe
+from ssept.providers.onnx.length import longest
 from ssept.providers.onnx.names import FORM, VARIABLE, read_names
 from ssept.variants import build
 from tests.conftest import untrained
@@ -87,6 +88,50 @@ def test_what_names_do_not_show_is_asked_for(
 def test_names_of_another_form_are_refused(text: str) -> None:
     with pytest.raises(ArtifactError):
         read_names(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["\0" * 60, "two\nlines", "\U000e0001" * 60, "x" * 9000], ids="0nex"
+)
+def test_names_of_any_text_are_shown_in_one_line(tmp_path: Path, text: str) -> None:
+    """Those of a file, and those that a user gives."""
+    made: list[dict[str, Any]] = [
+        {"user": f"a{text}", "sequence": f"b{text}", "more_inputs": [f"c{text}"]},
+        {"more_inputs": [f"c{text}", f"d{text}"]},
+        {"outputs": [f"c{text}", EMBEDDING], "scores": f"c{text}"},
+    ]
+    files = [write(tmp_path / f"{at}.onnx", **more) for at, more in enumerate(made)]
+    said = [refused(path) for path in files]
+    said += [refused(files[0], {role: text}) for role in ("user", "sequence", "scores")]
+    for given in (f"a{text}", f"{text}=1", f"length={text}", f"padding={text}"):
+        with pytest.raises(ArtifactError) as caught:
+            read_names(given)
+        said.append(str(caught.value))
+    for line in said:
+        assert line.isprintable(), line
+        assert len(line) < 500 + len(str(tmp_path)), line
+
+
+def test_a_name_that_is_no_text_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime's Python would try again, and print a banner to standard output."""
+    path = write(tmp_path / "x.onnx", outputs=["abcdefgh"], scores="abcdefgh")
+    path.write_bytes(path.read_bytes().replace(b"abcdefgh", b"abcd\xd2fgh"))
+    assert "no UTF-8 text" in refused(path)
+    path = write(tmp_path / "x.onnx")
+    path.write_bytes(path.read_bytes().replace(b"MatMul", b"Mat\xd2ul"))
+    refused(path)
+    assert not capfd.readouterr().out
+
+
+def test_scores_that_almost_overflow_warn_of_nothing() -> None:
+    def run(sequence: np.ndarray) -> np.ndarray:
+        if sequence.shape[1] > 12:
+            raise ArtifactError("too long")
+        return np.full((1, 3), 3e38 if sequence[0, 0] else -3e38, np.float32)
+
+    assert longest(run, None, None) == 12  # a warning would be an error
 
 
 def test_the_form_that_is_shown_can_be_read() -> None:

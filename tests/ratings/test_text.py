@@ -131,6 +131,15 @@ def test_long_lines_and_fields_are_cut(file: str, tmp_path: Path) -> None:
         assert said.isprintable()
 
 
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\u200b", "\U000e0001", "'", "\\"])
+@pytest.mark.parametrize("file", SEPARATORS)
+def test_what_is_escaped_is_cut_too(file: str, character: str, tmp_path: Path) -> None:
+    """A character of a file may take ten in a message."""
+    for text in (f"x{character * 300}", f"1{character * 300}\t2\t3\t4"):
+        (tmp_path / file).write_text(text)
+        assert refusal(tmp_path).isprintable()
+
+
 def test_a_long_title_is_cut_only_in_messages(tmp_path: Path) -> None:
     (tmp_path / "ratings.dat").write_text("1::7::3::4")
     (tmp_path / "movies.dat").write_text(f"7::{'x' * 9000}::Drama\n")

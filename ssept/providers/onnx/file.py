@@ -53,6 +53,8 @@ def describe(path: Path, names: Mapping[str, str] | None = None, users: int = 0)
         signature, items, length = _looked_at(_open(path), given)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{path}: has names that are no UTF-8 text; export it again") from error
     model = Model(
         checkpoint=path.stem,
         checkpoint_sha256="",

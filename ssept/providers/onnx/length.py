@@ -77,7 +77,8 @@ def _padded(run: Run, length: int) -> float:
     shorter = _sequence(2, length - 1)
     scores = run(shorter)[:, 1:]
     padded = run(np.pad(shorter, ((0, 0), (1, 0))))[:, 1:]
-    with np.errstate(invalid="ignore"):  # of scores that are not finite, which is looked at later
+    # Of scores that are not finite, which is looked at later, or almost not.
+    with np.errstate(invalid="ignore", over="ignore"):
         return float(np.abs(padded - scores).max() / (np.ptp(scores) or 1))
 
 

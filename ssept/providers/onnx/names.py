@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ssept.artifacts import EXCLUDE, TOPK_IDS, TOPK_SCORES, K, Signature
-from ssept.errors import ArtifactError
+from ssept.errors import SHOWN, ArtifactError, one_line, quoted
 
 USER, SEQUENCE, SCORES = "user", "sequence", "scores"
 LENGTH, PADDING = "length", "padding"
@@ -23,7 +23,7 @@ WORDS = {
     SCORES: ("score", "logit", "rating", "pred"),
 }
 OTHERS = ("len", "mask", "pos", "time", "neg", "target", "label")
-MOST_SHOWN = 300
+MOST_SHOWN = 250
 Values = Mapping[str, Any]
 
 
@@ -38,7 +38,7 @@ def read_names(text: str) -> dict[str, str]:
     parts = [part.partition("=") for part in text.split(",")]
     names = {role.strip(): name.strip() for role, _, name in parts}
     if len(names) < len(parts) or not all(names) or not all(names.values()):
-        raise ArtifactError(f"{text[:MOST_SHOWN]!r}: expected {FORM}, or some of them")
+        raise ArtifactError(f"{quoted(text)}: expected {FORM}, or some of them")
     check_names(names)
     return names
 
@@ -51,12 +51,12 @@ def check_names(names: Mapping[str, str]) -> None:
     """
     for role, text in names.items():
         if role not in ROLES:
-            raise ArtifactError(f"no role {role[:MOST_SHOWN]!r}; there are {', '.join(ROLES)}")
+            raise ArtifactError(f"no role {quoted(role)}; there are {', '.join(ROLES)}")
         if role == LENGTH and not (text.isascii() and text.isdecimal() and 0 < int(text) < 10**6):
-            raise ArtifactError(f"{LENGTH}={text[:MOST_SHOWN]}: expected a number of items above 0")
+            raise ArtifactError(f"{LENGTH}={_short(text)}: expected a number of items above 0")
         if role == PADDING and text != "0":
             raise ArtifactError(
-                f"{PADDING}={text[:MOST_SHOWN]}: expected 0, the column of the scores that is none "
+                f"{PADDING}={_short(text)}: expected 0, the column of the scores that is none "
                 "of an item"
             )
 
@@ -77,7 +77,9 @@ def signature_of(session: Any, names: Mapping[str, str]) -> Signature:
     for role in names.keys() & WORDS.keys():
         have = outputs if role == SCORES else inputs
         if names[role] not in have:
-            raise ArtifactError(f"has no {names[role]!r} for {role}; it has {_list(have)}")
+            raise ArtifactError(
+                f"has no {quoted(names[role], SHOWN)} for {role}; it has {_list(have)}"
+            )
     topk = _without_head(inputs, outputs)
     user, sequence = _inputs(inputs, names)
     dtype = _check_inputs(inputs[user], inputs[sequence])
@@ -102,7 +104,7 @@ def _without_head(inputs: dict[str, Any], outputs: dict[str, Any]) -> bool:
             value = have.pop(name)
             if (value.type, len(value.shape)) != (kind, rank):
                 raise ArtifactError(
-                    f"{name} of the top-k head is {value.type} {value.shape}; expected "
+                    f"{name} of the top-k head is {value.type} {_short(value.shape)}; expected "
                     f"{kind} with {rank} {'axes' if rank > 1 else 'axis'}"
                 )
     return True
@@ -121,8 +123,8 @@ def _inputs(inputs: Values, names: Mapping[str, str]) -> tuple[str, str]:
     more = [name for name in inputs if name not in (user, sequence)]
     if user and sequence and user != sequence and more:
         raise ArtifactError(
-            f"also needs the inputs {_list(more)}, which are none of {USER} ({user}) and "
-            f"{SEQUENCE} ({sequence}): export it with these two only"
+            f"also needs the inputs {_list(more)}, which are none of {USER} ({_short(user)}) "
+            f"and {SEQUENCE} ({_short(sequence)}): export it with these two only"
         )
     if not user or not sequence or user == sequence:
         raise ArtifactError(
@@ -175,7 +177,7 @@ def _scores(outputs: Values, names: Mapping[str, str]) -> str:
     shown = _list(outputs.values())
     if not fitting or found:
         raise ArtifactError(
-            f"{found or 'no output'} cannot be the scores: it has {shown}; expected "
+            f"{_short(found or 'no output')} cannot be the scores: it has {shown}; expected "
             "float32[batch, items + 1]"
         )
     raise ArtifactError(
@@ -199,8 +201,8 @@ def _check_inputs(user: Any, sequence: Any) -> str:
     for value in (user, sequence):
         if _is_size(value.shape[0]):
             raise ArtifactError(
-                f"{value.name} takes batches of {value.shape[0]} only; export it with a dynamic "
-                "batch axis"
+                f"{_short(value.name)} takes batches of {value.shape[0]} only; export it with a "
+                "dynamic batch axis"
             )
     return dtype
 
@@ -217,8 +219,14 @@ def _only(names: Iterable[str]) -> str | None:
 def _list(values: Iterable[Any]) -> str:
     """List names or values with their types and shapes, shortened."""
     parts = (
-        value if isinstance(value, str) else f"{value.name}: {value.type}{value.shape}"
+        _short(value)
+        if isinstance(value, str)
+        else f"{_short(value.name)}: {value.type}{_short(value.shape)}"
         for value in values
     )
-    text = ", ".join(parts)
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} …"
+    return one_line(", ".join(parts), MOST_SHOWN)
+
+
+def _short(value: object) -> str:
+    """Write a name or a shape, which are a file's own, for an error."""
+    return one_line(str(value), SHOWN)

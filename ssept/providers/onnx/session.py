@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssept.artifacts import EXCLUDE, TOPK_IDS, TOPK_SCORES, Artifact, K, Signature, model_files
-from ssept.errors import FallbackError, ProviderError
+from ssept.errors import FallbackError, ProviderError, one_line
 from ssept.providers.onnx.proof import PROOF_BATCH, Event, fallen_off, nodes_by_provider
 from ssept.providers.onnx.session_options import SessionOptions
 from ssept.providers.session import Ids, Scores, Session, within_32_bits
@@ -175,7 +175,8 @@ def cpu_session(model: Path | bytes, *, optimized: bool = False) -> Any:
     options.log_severity_level = 4  # an error is raised as an exception
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model, options, providers=[CPU])
+    # Without Python's retry, which prints a banner to standard output.
+    return onnxruntime.InferenceSession(model, options, providers=[CPU], enable_fallback=0)
 
 
 @functools.cache
@@ -217,5 +218,6 @@ def feeds(
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error of ONNX Runtime, shortened: it may quote the file."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:MOST_SAID]
+    """Return the first line of an error of ONNX Runtime, as `one_line`: it may quote the file."""
+    lines = str(error).strip().splitlines()
+    return one_line(next(iter(lines), type(error).__name__), MOST_SAID)
