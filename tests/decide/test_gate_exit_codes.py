@@ -213,6 +213,7 @@ def test_a_slow_revision_is_a_regression(arguments: list[str], tmp_path: Path) -
     assert json.loads((tmp_path / "gate.json").read_text())["verdict"] == "regressed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(PLACES)), ids=list(PLACES))
 def test_an_error_at_any_place_is_3_and_one_line(
     number: int, arguments: list[str], empty_cache: Path, monkeypatch: pytest.MonkeyPatch

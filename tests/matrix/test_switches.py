@@ -10,6 +10,8 @@ import pytest
 from ssept.cli import main
 from tests.helpers.matrix import ROOT, Run, command, environment, run_matrix
 
+pytestmark = pytest.mark.slow
+
 SLOW = pytest.mark.slow
 TEST = "benchmarks/test_latency.py::test_latency"
 

@@ -11,6 +11,8 @@ import pytest
 from tests.helpers import refusing
 from tests.helpers.matrix import ROOT, command, environment
 
+pytestmark = pytest.mark.slow
+
 CELLS = ROOT / "benchmarks"
 SSEPT = [sys.executable, "-m", "ssept.cli"]
 NO_CALLS = "sched_setaffinity=EPERM,pidfd_open=ENOSYS,perf_event_open=EPERM"
@@ -62,7 +64,6 @@ def test_doctor(wrapper: list[str], variables: dict[str, str], folder: Path) -> 
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
 @odd_machines
 def test_build_and_gate(
     wrapper: list[str],
@@ -82,7 +83,6 @@ def test_build_and_gate(
     assert "Traceback" not in gated.stderr
 
 
-@pytest.mark.slow
 @odd_machines
 def test_cells(
     wrapper: list[str],
@@ -101,7 +101,6 @@ def test_cells(
         assert "does not bind a process to one core: sched_setaffinity" in done.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a file system")
 def test_a_read_only_or_full_folder_of_results_is_named(
     tmp_path: Path, small_folder: Path, small_checkpoint: Path
