@@ -12,7 +12,7 @@ import pytest
 from ssept.serving.launch.ssept_serve import running
 from ssept.serving.settings import ServerSettings
 from tests.browser.chromium import PROGRAMS, browser, messages, prefer, resize
-from tests.helpers.titled import titled_copy
+from tests.helpers.servers.titled import titled_copy
 
 if TYPE_CHECKING:  # selenium may be missing
     from selenium.webdriver import Chrome

@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.browser.chromium import prefer, resize
 from tests.browser.page import Page
-from tests.helpers.titled import TITLES
+from tests.helpers.servers.titled import TITLES
 
 FIRST, SECOND = "fused_topk", "fused_int8_topk"
 

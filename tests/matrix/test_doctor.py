@@ -469,7 +469,7 @@ def matrix_header(tmp_path: Path, environ: dict[str, str], *arguments: str) -> s
     return done.stdout.split("collect")[0]
 
 
-LOUD = ("-p", "tests.helpers.toy_warning")
+LOUD = ("-p", "tests.helpers.toys.toy_warning")
 
 
 def test_the_matrix_prints_the_warnings_first(tmp_path: Path) -> None:

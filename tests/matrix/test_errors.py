@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.matrix import Run, run_matrix
-from tests.helpers.toy_raising import MESSAGE
+from tests.helpers.toys.toy_raising import MESSAGE
 
 SLOW = pytest.mark.slow
 
@@ -17,7 +17,7 @@ def options(small_folder: Path, small_checkpoint: Path) -> list[str]:
 
 
 def failing(place: str, test: str, results: Path, options: list[str], *more: str) -> Run:
-    plugin = ("-p", "tests.helpers.toy_raising")
+    plugin = ("-p", "tests.helpers.toys.toy_raising")
     variables = {"SSEPT_TEST_RAISE": place}
     return run_matrix(results, *plugin, *options, "-k", test, *more, variables=variables)
 

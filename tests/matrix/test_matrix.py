@@ -240,7 +240,7 @@ def test_a_bad_cell_fails_with_its_reason_and_the_others_go_on(
     run = run_matrix(
         tmp_path,
         "-p",
-        "tests.helpers.toys",
+        "tests.helpers.toys.toys",
         *options,
         "--variants",
         f"onnx,{variant}",

@@ -207,5 +207,7 @@ def test_other_plugins_leave_the_cells_alone(
 @SLOW
 @plugin("pytest_rerunfailures")
 def test_a_cell_that_is_run_again_has_one_outcome(tmp_path: Path, options: list[str]) -> None:
-    run = switched(tmp_path / "results", ["-p", "tests.helpers.toy_flaky", *options], "--reruns=1")
+    run = switched(
+        tmp_path / "results", ["-p", "tests.helpers.toys.toy_flaky", *options], "--reruns=1"
+    )
     assert_measured_once(run)

@@ -23,8 +23,8 @@ from ssept.serving.settings import ServerSettings
 from ssept.serving.triton.client import Client
 from ssept.serving.triton.perf_analyzer import Load, measure
 from tests.conftest import batch
-from tests.helpers.serving import ITEMS, USERS, Answer, Live, live, write_checkpoint
-from tests.helpers.triton_files import needs_server, served_model
+from tests.helpers.servers.serving import ITEMS, USERS, Answer, Live, live, write_checkpoint
+from tests.helpers.servers.triton_files import needs_server, served_model
 
 VARIANTS = ("fused_topk", "onnx")
 NAMES = dict(zip(VARIANTS, ("recommender_model_onnx", "recommender_model_onnx_onnx"), strict=True))

@@ -23,7 +23,7 @@ import pytest
 
 from ssept.serving.launch.ssept_serve import SseptServer, running
 from ssept.serving.settings import ServerSettings
-from tests.helpers.serving import write_checkpoint
+from tests.helpers.servers.serving import write_checkpoint
 
 COUNT = int(os.environ.get("SSEPT_TEST_FUZZ", "600"))
 LENGTH, LARGEST, K = 50, 8, 10

@@ -126,7 +126,7 @@ def test_only_cells_on_a_gpu_say_what_it_did(
     run = run_matrix(
         tmp_path,
         "-p",
-        "tests.helpers.toy_providers",
+        "tests.helpers.toys.toy_providers",
         f"--data-dir={small_folder}",
         f"--checkpoint={small_checkpoint}",
         "--variants=onnx",

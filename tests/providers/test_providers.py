@@ -288,7 +288,7 @@ def test_a_new_provider_is_one_file_and_one_line(
     run = run_matrix(
         tmp_path,
         "-p",
-        "tests.helpers.toy_providers",
+        "tests.helpers.toys.toy_providers",
         f"--data-dir={small_folder}",
         f"--checkpoint={small_checkpoint}",
         "--variants=torch,onnx",

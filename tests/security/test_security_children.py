@@ -26,8 +26,8 @@ from ssept.serving.triton.server import free_ports
 from ssept.serving.triton.server import running as triton_running
 from ssept.variants import build
 from ssept.variants.parallel import build_all
-from tests.helpers.serving import write_checkpoint
-from tests.helpers.triton_files import inputs, needs_server, repository
+from tests.helpers.servers.serving import write_checkpoint
+from tests.helpers.servers.triton_files import inputs, needs_server, repository
 from tests.helpers.wheels import install_only_from, write_wheel
 
 # What programs import first, of Python's, of others' and of ours.

@@ -38,8 +38,8 @@ from tests.helpers.hostile_onnx import (
     table,
 )
 from tests.helpers.matrix import ROOT, run_matrix
-from tests.helpers.triton_files import needs_server, start
-from tests.helpers.triton_files import repository as by_hand
+from tests.helpers.servers.triton_files import needs_server, start
+from tests.helpers.servers.triton_files import repository as by_hand
 
 NOBODY = Model(
     checkpoint="model",

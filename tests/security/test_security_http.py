@@ -25,7 +25,7 @@ from ssept.serving.runtime import http_protocol as protocol
 from ssept.serving.runtime import lingering, sockets, uvicorn_server
 from ssept.serving.runtime.http_protocol import LimitedProtocol
 from ssept.serving.settings import ServerSettings
-from tests.helpers.serving import SECONDS, live, until
+from tests.helpers.servers.serving import SECONDS, live, until
 
 MB = 1 << 20
 ALL_TAKEN = lingering.DRAIN_BYTES + 20 * MB  # with what the systems hold

@@ -18,7 +18,7 @@ from ssept.serving.http_api.v2 import codec as contracts
 from ssept.serving.http_api.v2.codec import ModelCodec
 from ssept.serving.interface import model_interface
 from ssept.serving.settings import ServerSettings
-from tests.helpers.serving import Answer, Live, live, write_checkpoint
+from tests.helpers.servers.serving import Answer, Live, live, write_checkpoint
 
 LENGTH, LARGEST = 50, 8
 PATH = "/v2/models/recommender_model_onnx/infer"

@@ -20,7 +20,7 @@ from ssept.serving.load.answers import ExpectedAnswers, Witness
 from ssept.serving.load.bodies import TOP_K, predict_bodies
 from ssept.serving.load.result import Result
 from ssept.serving.settings import ServerSettings
-from tests.helpers.serving import ITEMS, USERS, item_id, live, user_id, write_checkpoint
+from tests.helpers.servers.serving import ITEMS, USERS, item_id, live, user_id, write_checkpoint
 
 QUESTIONS = 12
 RATE, SECONDS = 400, 0.5

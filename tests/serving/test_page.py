@@ -18,7 +18,7 @@ from ssept.data.dataset import Dataset
 from ssept.serving.http_api.page import FILES
 from ssept.serving.launch.ssept_serve import running
 from ssept.serving.settings import ServerSettings
-from tests.helpers.titled import TITLES, titled_copy
+from tests.helpers.servers.titled import TITLES, titled_copy
 
 SECONDS = 30
 

@@ -17,7 +17,7 @@ from ssept.providers import PROVIDERS
 from ssept.serving.launch.ssept_serve import running
 from ssept.serving.settings import ServerSettings
 from tests.helpers.matrix import ROOT, run_matrix
-from tests.helpers.serve_clients import ADDRESS, ask
+from tests.helpers.servers.serve_clients import ADDRESS, ask
 
 TIMEOUT_SECONDS = 60
 

@@ -24,8 +24,16 @@ from ssept.serving.launch.ssept_serve import SseptServer, running
 from ssept.serving.runtime.sockets import listen_at, refuse_new
 from ssept.serving.settings import ServerSettings
 from tests.conftest import untrained
-from tests.helpers.serve_clients import ADDRESS, Client, Counts, ask, load, refused, request_of
-from tests.helpers.wire import served
+from tests.helpers.servers.serve_clients import (
+    ADDRESS,
+    Client,
+    Counts,
+    ask,
+    load,
+    refused,
+    request_of,
+)
+from tests.helpers.servers.wire import served
 
 # SSEPT_TEST_TIMES=20 for the full promise, 300 for the storm.
 TIMES = range(int(os.environ.get("SSEPT_TEST_TIMES", "3")))

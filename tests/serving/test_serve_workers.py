@@ -17,7 +17,7 @@ from ssept.errors import ServerError
 from ssept.serving.launch.ssept_serve import SseptServer, running
 from ssept.serving.runtime import cpus
 from ssept.serving.settings import ServerSettings, to_environment
-from tests.helpers.serve_clients import ADDRESS, BODY, ask, load, request_of
+from tests.helpers.servers.serve_clients import ADDRESS, BODY, ask, load, request_of
 
 # SSEPT_TEST_TIMES=50 for the full promise.
 TIMES = int(os.environ.get("SSEPT_TEST_TIMES", "6"))

@@ -15,7 +15,7 @@ import ssept
 from ssept.serving.core.batcher import Batcher, Job, OverloadedError
 from ssept.serving.core.engine import Engine
 from ssept.serving.settings import ServerSettings
-from tests.helpers.serving import ITEMS, SECONDS, USERS, write_checkpoint
+from tests.helpers.servers.serving import ITEMS, SECONDS, USERS, write_checkpoint
 
 LONG, NO_TIME = 1000.0, 1e-9  # seconds
 

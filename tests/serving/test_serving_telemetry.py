@@ -20,7 +20,7 @@ from ssept.errors import ServerError
 from ssept.serving.core.telemetry import TELEMETRY_BYTES, Telemetry
 from ssept.serving.core.worker_memory import WorkerMemory, allocated
 from ssept.serving.settings import ServerSettings
-from tests.helpers.serving import Live, item_id, live, user_id, write_checkpoint
+from tests.helpers.servers.serving import Live, item_id, live, user_id, write_checkpoint
 
 ONE = {"user_id": user_id(1), "sequence": [item_id(2)], "top_k": 3}
 
@@ -206,7 +206,7 @@ def test_the_variable_of_another_program_changes_nothing(
 SERVED = """
 import json, sys
 from pathlib import Path
-from tests.helpers.serving import live, ITEMS, item_id, user_id
+from tests.helpers.servers.serving import live, ITEMS, item_id, user_id
 from ssept.serving.settings import ServerSettings
 with live(ServerSettings(model=Path(sys.argv[1]))) as server:
     body = {"user_id": user_id(1), "sequence": [item_id(2)]}

@@ -22,7 +22,7 @@ from ssept.serving.triton.command import IMAGE
 from ssept.serving.triton.perf_analyzer import Load, measure, read_report
 from ssept.serving.triton.server import TritonServer, free_ports, running
 from tests.helpers.matrix import run_matrix
-from tests.helpers.triton_files import (
+from tests.helpers.servers.triton_files import (
     LARGEST_BATCH,
     LENGTH,
     NAME,

@@ -21,7 +21,14 @@ from ssept.serving.triton.client import Client
 from ssept.serving.triton.perf_analyzer import Load, measure
 from ssept.serving.triton.server import TritonServer, free_ports, running
 from tests.helpers.matrix import ROOT, command, environment
-from tests.helpers.triton_files import ITEMS, LENGTH, NAME, matrix_options, needs_server, repository
+from tests.helpers.servers.triton_files import (
+    ITEMS,
+    LENGTH,
+    NAME,
+    matrix_options,
+    needs_server,
+    repository,
+)
 
 pytestmark = [needs_server, pytest.mark.slow, pytest.mark.usefixtures("triton_tools")]
 GONE_SECONDS = 60
@@ -186,7 +193,7 @@ def test_a_failing_matrix_leaves_no_server(
     tmp_path: Path, small_folder: Path, small_checkpoint: Path
 ) -> None:
     options = [*matrix_options(small_folder, small_checkpoint), "--triton", "-k", "test_answers"]
-    with matrix(tmp_path, *options, "-p", "tests.helpers.toy_failing") as run:
+    with matrix(tmp_path, *options, "-p", "tests.helpers.toys.toy_failing") as run:
         _, *processes = processes_of(run.pid)
         (pid,) = pids_named("tritonserver", run.pid)
         name = name_of(pid)

@@ -15,7 +15,7 @@ import pytest
 from ssept.errors import ServerError
 from ssept.serving.triton.client import PROTOCOLS, Client
 from ssept.serving.triton.server import TritonServer, free_ports, running
-from tests.helpers.triton_files import (
+from tests.helpers.servers.triton_files import (
     ITEMS,
     LARGEST_BATCH,
     LENGTH,

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ssept.serving.runtime.http_protocol import MOST_PIPELINED, LimitedProtocol
-from tests.helpers.wire import Echo, Outcome, by_h11, config, over_socket, played, served
+from tests.helpers.servers.wire import Echo, Outcome, by_h11, config, over_socket, played, served
 
 STREAMS = int(os.environ.get("SSEPT_TEST_FUZZ", "3000"))
 SOME = 300

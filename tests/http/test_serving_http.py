@@ -18,7 +18,15 @@ from ssept.providers.session import Session
 from ssept.serving.app import Application
 from ssept.serving.core.registry import LoadedModels, load_models
 from ssept.serving.settings import ServerSettings
-from tests.helpers.serving import SECONDS, Live, item_id, live, until, user_id, write_checkpoint
+from tests.helpers.servers.serving import (
+    SECONDS,
+    Live,
+    item_id,
+    live,
+    until,
+    user_id,
+    write_checkpoint,
+)
 
 MAX_BODY = 20_000
 DEADLINE_MS = 400

@@ -47,6 +47,6 @@ class ToySession(Session):
 
 
 toy = Toy()
-PROVIDERS["toy"] = Provider("tests.helpers.toy_providers:toy", ("onnx",))
-PROVIDERS["toy_gpu"] = Provider("tests.helpers.toy_providers:toy", ("onnx",), nvidia=True)
+PROVIDERS["toy"] = Provider("tests.helpers.toys.toy_providers:toy", ("onnx",))
+PROVIDERS["toy_gpu"] = Provider("tests.helpers.toys.toy_providers:toy", ("onnx",), nvidia=True)
 sys.modules["pynvml"] = FakeNvml()  # type: ignore[assignment]

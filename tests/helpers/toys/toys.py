@@ -35,6 +35,6 @@ def unsupported(base: Path, destination: Path) -> None:
 
 
 VARIANTS["noisy"] = replace(
-    VARIANTS["onnx_graph"], build="tests.helpers.toys:noisy", tools=("onnx",)
+    VARIANTS["onnx_graph"], build="tests.helpers.toys.toys:noisy", tools=("onnx",)
 )
-VARIANTS["unsupported"] = replace(VARIANTS["noisy"], build="tests.helpers.toys:unsupported")
+VARIANTS["unsupported"] = replace(VARIANTS["noisy"], build="tests.helpers.toys.toys:unsupported")

@@ -17,10 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ssept.installation import shipped_checkpoint
 from ssept.serving.settings import ServerSettings
-from tests.helpers.serving import Live, live
+from tests.helpers.servers.serving import Live, live
 
 EXAMPLES = int(os.environ.get("SSEPT_TEST_FUZZ", "25"))
-HOOKS = Path(__file__).parents[1] / "helpers" / "schemathesis_hooks.py"
+HOOKS = Path(__file__).parents[1] / "helpers/servers/schemathesis_hooks.py"
 METHODS = ("get", "post", "put", "delete", "patch", "head", "options")
 
 

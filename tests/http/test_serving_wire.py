@@ -19,7 +19,7 @@ import pytest
 
 from ssept.serving.launch.ssept_serve import SseptServer, running
 from ssept.serving.settings import ServerSettings
-from tests.helpers.serving import SECONDS
+from tests.helpers.servers.serving import SECONDS
 
 MB = 1 << 20
 BODY = json.dumps({"user_id": 1, "sequence": [], "top_k": 5}).encode()

@@ -12,7 +12,15 @@ import ssept
 from ssept.providers.session import Session
 from ssept.serving.core.registry import LoadedModels, load_models
 from ssept.serving.settings import ServerSettings
-from tests.helpers.serving import ITEMS, USERS, Live, item_id, live, user_id, write_checkpoint
+from tests.helpers.servers.serving import (
+    ITEMS,
+    USERS,
+    Live,
+    item_id,
+    live,
+    user_id,
+    write_checkpoint,
+)
 
 MAX_SEQUENCE, MAX_TOP_K, MAX_BODY = 70, 40, 100_000
 VARIANTS = ("fused_topk", "onnx")
