@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ssept.cli import build, data, doctor, golden, report, serve, train, triton
+from ssept.cli import data, doctor, report, serve, triton
 from ssept.cli.decide import compare, gate, scale, sweep, tune
+from ssept.cli.model import build, golden, train
 from ssept.cli.process import TRACEBACK_OPTION, TRACEBACK_VARIABLE, ArgumentsExit
 from ssept.providers.onnxruntime import check_one_onnxruntime
 

@@ -1,0 +1,1 @@
+"""Commands that make models: build, golden and train."""
