@@ -1,6 +1,9 @@
-"""Signal handlers hold for their block only."""
+"""Signal handlers hold for their block only.
 
-import os
+Signals are raised in this thread: one sent to the process may reach another thread after the block,
+when its default action ends the process.
+"""
+
 import signal
 
 import pytest
@@ -17,7 +20,7 @@ def test_handlers_are_restored_also_after_an_error() -> None:
     def fail() -> None:
         with handled(lambda number, _: seen.append(number), *NUMBERS):
             for number in NUMBERS:
-                os.kill(os.getpid(), number)
+                signal.raise_signal(number)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -29,5 +32,5 @@ def test_handlers_are_restored_also_after_an_error() -> None:
 def test_a_signal_interrupts_the_block() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), interrupted_by(signal.SIGTERM):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
