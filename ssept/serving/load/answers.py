@@ -5,7 +5,8 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -121,24 +122,23 @@ class Witness:
 
     def __init__(
         self,
-        ask: Callable[[int], Answer],
+        connected: AbstractContextManager[Callable[[int], Answer]],
         questions: int,
         concurrency: int,
-        close: Callable[[], None] = lambda: None,
     ) -> None:
         """Start with the block, and end with it.
 
         Args:
-            ask: a function of the question's number; None says that there was no answer.
+            connected: connects in the witness's thread, as gevent's clients must be used in the one
+                that made them. Gives a function of the question's number, whose None says that
+                there was no answer.
             questions: how many there are; which is asked, the server cannot know.
             concurrency: requests of the tool under way at any time.
-            close: called at the end.
         """
         self.answers: list[tuple[int, Answer]] = []
-        self._ask = ask
+        self._connected = connected
         self._questions = questions
         self._pause = 1 / (WITNESS_SHARE * concurrency)  # times what an answer took
-        self._close = close
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -149,38 +149,44 @@ class Witness:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._close()
 
     def _run(self) -> None:
-        while not self._ended.is_set():
-            number = secrets.randbelow(self._questions)
-            start = time.perf_counter()
-            try:
-                answer = self._ask(number)
-            except (OSError, http.client.HTTPException, ServerError):
-                answer = None
-            if answer is not None:
-                self.answers.append((number, answer))
-            self._ended.wait(self._pause * (time.perf_counter() - start))
+        with self._connected as ask:
+            while not self._ended.is_set():
+                number = secrets.randbelow(self._questions)
+                start = time.perf_counter()
+                try:
+                    answer = ask(number)
+                except (OSError, http.client.HTTPException, ServerError):
+                    answer = None
+                if answer is not None:
+                    self.answers.append((number, answer))
+                self._ended.wait(self._pause * (time.perf_counter() - start))
 
 
 def witness_of_predictions(url: str, bodies: Sequence[bytes], concurrency: int) -> Witness:
     """Return a witness that posts bodies as JSON; its answers are the bodies of the responses."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=WITNESS_SECONDS)
 
-    def ask(number: int) -> bytes | None:
-        head = {"Content-Type": "application/json"}
-        try:
-            connection.request("POST", parts.path, bodies[number], head)
-            response = connection.getresponse()
-            body = response.read()
-        except (OSError, http.client.HTTPException):
-            connection.close()  # the next request opens it again
-            raise
-        return body if response.status == OK else None
+    @contextmanager
+    def connected() -> Iterator[Callable[[int], Answer]]:
+        connection = http.client.HTTPConnection(parts.netloc, timeout=WITNESS_SECONDS)
 
-    return Witness(ask, len(bodies), concurrency, connection.close)
+        def ask(number: int) -> bytes | None:
+            head = {"Content-Type": "application/json"}
+            try:
+                connection.request("POST", parts.path, bodies[number], head)
+                response = connection.getresponse()
+                body = response.read()
+            except (OSError, http.client.HTTPException):
+                connection.close()  # the next request opens it again
+                raise
+            return body if response.status == OK else None
+
+        with closing(connection):
+            yield ask
+
+    return Witness(connected(), len(bodies), concurrency)
 
 
 def _predicted(answer: bytes) -> Answer:
