@@ -271,8 +271,8 @@ def test_killed_in_the_middle_it_goes_on_from_what_was_finished(
     finished, started = files_of(exported), psutil.Process(process.pid).children(recursive=True)
     process.send_signal(how)
     _, said = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == (130 if how is signal.SIGINT else -how)
-    assert said == ("ssept: interrupted\n" if how is signal.SIGINT else "")
+    assert process.returncode == (-how if how is signal.SIGKILL else 128 + how)
+    assert said == ("" if how is signal.SIGKILL else "ssept: interrupted\n")
     _, alive = psutil.wait_procs(started, PATIENCE_SECONDS)
     assert alive == []
     assert main(command) == 0
