@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -388,7 +389,7 @@ def test_a_run_that_is_ended_leaves_no_models(tmp_path: Path) -> None:
     while run.poll() is None and not list(temporary.glob("*/random-*.safetensors")):
         time.sleep(0.02)
     run.terminate()
-    assert run.wait() == 130
+    assert run.wait() == 128 + signal.SIGTERM
     assert not list(temporary.iterdir())
 
 

@@ -49,7 +49,7 @@ def test_it_is_shown_and_saved_as_its_message(
     for unwanted in ("Traceback", "KeyError", "toy_raising.py", "ProviderError", "def test_"):
         assert unwanted not in run.output
     lines = run.output.splitlines()
-    assert len(lines) < 40
+    assert len(lines) < 60  # of up to three tests, with the header
     assert MESSAGE in map(str.strip, lines)
     assert any(line.endswith(f": {MESSAGE}") for line in lines)  # of our own table
 
