@@ -59,7 +59,7 @@ def test_real_lengths(
 ) -> None:
     """The same with the histories of real users, each batch only as long as its longest.
 
-    With one session: some providers compile for each length, and many would do so many times over.
+    One session a side is timed: some providers compile for each new length, in every session.
     """
     session = cell.load()
     batches = real_batches(dataset, batch_size, session.artifact.model.max_length)

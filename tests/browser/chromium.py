@@ -45,7 +45,7 @@ def browser(width: int = 1200, height: int = 900) -> Iterator["Chrome"]:
 
 
 def resize(chrome: "Chrome", width: int, height: int) -> None:
-    """Give the page so many CSS pixels, with scroll bars as a phone has them: over the page."""
+    """Set the size of the page in CSS pixels; scroll bars lie over the page, as on a phone."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 

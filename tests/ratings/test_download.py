@@ -42,8 +42,8 @@ class Site:
     etag: str = ""
     weak: bool = False
     chunked: bool = False
-    cut_at: int | None = None  # sends so many bytes of an answer, and hangs up
-    hang_at: int | None = None  # sends so many, and nothing more until `release`
+    cut_at: int | None = None  # bytes of an answer after which the connection is closed
+    hang_at: int | None = None  # bytes after which nothing more is sent until `release`
     release: threading.Event = field(default_factory=threading.Event)
     url: str = ""
     seen: list[tuple[str, str | None, str | None]] = field(default_factory=list)

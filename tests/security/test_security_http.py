@@ -41,7 +41,7 @@ def request(method: str, path: str, headers: str = HOST, body: bytes = b"") -> b
 
 
 def connect(port: int, received: int = 0) -> socket.socket:
-    """A connection; with a receive buffer of so many bytes."""
+    """Connect, with a receive buffer of that size in bytes."""
     one = socket.socket()
     one.settimeout(SECONDS)
     if received:
@@ -83,7 +83,7 @@ def ask(port: int, method: str, path: str, headers: str = HOST, body: bytes = b"
 
 
 def taken(connection: socket.socket, part: bytes, most: int) -> int:
-    """How many bytes go out before the server takes no more of them, up to so many."""
+    """Count the bytes that the server takes before it stops, up to a limit."""
     sent = 0
     connection.settimeout(2)  # in which a server that reads has read
     with contextlib.suppress(ConnectionError, TimeoutError):
