@@ -12,13 +12,12 @@ from ssept.cli.process import (
     TRACEBACK_OPTION,
     TRACEBACK_VARIABLE,
     ArgumentsExit,
-    Interrupted,
     adapt_streams,
-    ended_by_signals,
     finish_streams,
     is_closed_output,
 )
 from ssept.errors import SseptError, one_line
+from ssept.signals import Interrupted, ended_by_signals
 
 ERROR, USAGE_ERROR = 1, 2  # as argparse has it
 BY_SIGNAL = 128  # added to the signal's number, as a shell does

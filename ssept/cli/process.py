@@ -1,18 +1,13 @@
-"""The process of a command: signals that end it, and standard streams that any terminal can show.
+"""Standard streams of a command, which any terminal can show.
 
-Imports the standard library alone, so that an interruption or an error of other imports is met.
+Imports the standard library alone, so that an error of other imports is met.
 """
 
 import codecs
 import io
 import os
 import select
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import TextIO
 
 TRACEBACK_OPTION, TRACEBACK_VARIABLE = "--traceback", "SSEPT_TRACEBACK"
@@ -27,38 +22,6 @@ REPLACEMENTS = {
 
 class ArgumentsExit(SystemExit):
     """argparse has printed its help, or what is wrong with the arguments."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal asked the process to end, as Ctrl-C does."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that temporary files are removed.
-
-    One that is ignored, as under `nohup`, stays so. The second must not interrupt the removal.
-    """
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        for each in ours:
-            signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(number)
-
-    both = (signal.SIGTERM, signal.SIGHUP)
-    main_thread = threading.current_thread() is threading.main_thread()
-    ours = [n for n in both if main_thread and signal.getsignal(n) is signal.SIG_DFL]
-    for number in ours:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def adapt_streams() -> None:

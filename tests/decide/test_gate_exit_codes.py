@@ -54,7 +54,7 @@ PLACES = {
     "the check of onnxruntime": "ssept.cli.commands.check_one_onnxruntime",
     "arguments": "ssept.cli.decide.gate_self_test.check",
     "extras": "ssept.measure.machine.package_versions",
-    "signals of a side": "ssept.decide.gate.sides.side._ended_by_signals",
+    "signals of a side": "ssept.decide.gate.sides.side.ended_by_signals",
     "a revision": "ssept.decide.gate.sides.side.commit_of",
     "the cache": "ssept.decide.gate.sides.worktrees.cache_folder",
     "a lock": "ssept.decide.gate.sides.worktrees.locked",

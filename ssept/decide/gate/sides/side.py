@@ -1,13 +1,10 @@
 """A side of the gate: a revision, a source tree, an artifacts folder or an ONNX file."""
 
 import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from ssept.artifacts.manifests import MANIFEST
 from ssept.decide.gate.sides.interpreter import HERE, python_for, versions
@@ -16,7 +13,7 @@ from ssept.errors import GateError, SseptError
 from ssept.files.kinds import is_onnx
 from ssept.git import commit_of
 from ssept.providers.onnx.names import VARIABLE as ONNX_NAMES
-from ssept.signals import handled
+from ssept.signals import ended_by_signals
 
 ACCEPTED = (
     "expected a git revision, a source tree (a folder with pyproject.toml and ssept/), an "
@@ -92,7 +89,7 @@ def opened(text: str, *, extras: Sequence[str], onnx_names: str = "") -> Iterato
     if text and path.exists() and not _is_tree(path):
         yield Side(text, HERE, None, _model(path), versions(HERE), onnx_names)
         return
-    with _ended_by_signals(), _source(text) as (name, tree, folder):
+    with ended_by_signals(), _source(text) as (name, tree, folder):
         python = python_for(name, tree, extras, folder / ENVIRONMENT)
         yield Side(name, python, tree, None, versions(python))
 
@@ -127,19 +124,3 @@ def _source(text: str) -> Iterator[tuple[str, Path, Path]]:
         if not _is_tree(tree):
             raise GateError(f"{name}: no version of this project: {ACCEPTED}")
         yield name, tree, folder
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as an exception does, where nobody handles them."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)  # the second must not interrupt the removal
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    ours = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
-    with handled(end, *ours):
-        yield
