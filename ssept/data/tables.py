@@ -49,6 +49,9 @@ def read_table(
     """
     names = header_names(path, columns) if header else columns
     try:
+        rows = itertools.islice(records(path, separator), int(header), None)
+        if len(next(rows, (1, names))[1]) != len(names):  # pandas would take surplus for an index
+            raise ValueError("the first row has another number of fields")
         with path.open("rb") as file, _bytes_bar(path, progress) as bar:
             blocks = []
             for block in _blocks(file, separator, names, header):
@@ -127,8 +130,6 @@ def _blocks(
 
 def _checked(block: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
     """Convert a block to the dtypes of `read_ratings`; ValueError if a value is invalid."""
-    if not isinstance(block.index, pd.RangeIndex):  # pandas took surplus fields for an index
-        raise ValueError("too many fields")
     if block.drop(columns=list(columns)).notna().any(axis=None):
         raise ValueError("text between two colons")
     return pd.DataFrame({name: _narrowed(name, block[name].to_numpy()) for name in columns})
