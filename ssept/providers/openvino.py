@@ -58,10 +58,8 @@ class OpenVino:
         """Why OpenVINO cannot run here in the default precision, or None."""
         if not importlib.util.find_spec("openvino"):
             return "openvino is not installed: install the openvino-native extra"
-        import openvino
-
         device = self.options.device_name
-        able = openvino.Core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+        able = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
         wanted = CAPABILITY[self.options.INFERENCE_PRECISION_HINT]
         if wanted not in able:
             return f"OpenVINO computes no {wanted} on this {device}, only {', '.join(able)}"
@@ -85,12 +83,11 @@ class OpenVinoSession(Session):
         import openvino
 
         self._tensor = openvino.Tensor
-        self._core = openvino.Core()
         self._options = options
         self.compiles_shapes = options.reshape
         self.takes_any_id = False
         try:
-            self._model = self._core.read_model(model_files(artifact.path)[0])
+            self._model = core().read_model(model_files(artifact.path)[0])
             compiled = self._compiled(self._model)
             self._used = _proof(compiled, options)
         except RuntimeError as error:  # all that OpenVINO raises
@@ -133,13 +130,24 @@ class OpenVinoSession(Session):
 
     def _compiled(self, model: Any) -> Any:
         options = self._options
-        return self._core.compile_model(
-            model, options.device_name, options.properties(self.threads)
-        )
+        return core().compile_model(model, options.device_name, options.properties(self.threads))
 
     def placement(self) -> dict[str, int]:
         """Count the whole graph as one, on the device and in the precision read back from it."""
         return {self._used: 1}
+
+
+@functools.cache
+def core() -> Any:
+    """OpenVINO's core, one for the process, which is never released.
+
+    The CPU plugin of a core installs a stack for signals, and when released puts back the one that
+    it found. Of two cores, the second to go puts back a stack that no longer exists, and the next
+    signal, as of Ctrl-C, is a segmentation fault (seen with OpenVINO 2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _proof(compiled: Any, options: OpenVinoOptions) -> str:

@@ -1,6 +1,7 @@
 """Providers: really used or refused, and what a session promises."""
 
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
@@ -55,6 +56,36 @@ def test_openvino_compiled_for_each_shape_agrees_too(
         user, sequence = batch(random, small.users, small.items, size, length)
         expected, actual = plain.scores(user, sequence), reshaped.scores(user, sequence)
         np.testing.assert_allclose(actual, expected, atol=1e-5, rtol=0)
+
+
+SIGNALLED = """
+import gc, itertools, signal, sys
+import ssept
+
+seen = []
+signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+orders = list(itertools.permutations(range(3)))
+for order in orders:
+    sessions = {n: ssept.load(sys.argv[1], "onnx", name) for n, name in enumerate(sys.argv[2:])}
+    for number in order:
+        del sessions[number]
+        gc.collect()
+        signal.raise_signal(signal.SIGINT)
+print(len(seen))
+"""
+
+
+@pytest.mark.parametrize("native", range(4))
+def test_a_signal_is_handled_whatever_session_ends_first(
+    small_checkpoint: Path, native: int
+) -> None:
+    """Here since OpenVINO's plugins must end in the reverse order of their beginning."""
+    providers = ["openvino_native"] * native + ["openvino"] * (3 - native)
+    for provider in providers:
+        available(provider)
+    argv = [sys.executable, "-c", SIGNALLED, str(small_checkpoint), *providers]
+    run = subprocess.run(argv, capture_output=True, text=True, timeout=100)
+    assert (run.returncode, run.stdout) == (0, "18\n"), run.stderr
 
 
 def test_bfloat16_is_another_precision_and_within_its_own_budget(
@@ -169,8 +200,8 @@ def test_openvino_that_is_not_installed_says_what_to_install(
 
 
 def test_a_cpu_without_bfloat16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    core = SimpleNamespace(get_property=lambda device, name: ["FP32", "INT8", "BIN"])
-    monkeypatch.setattr("openvino.Core", lambda: core)
+    fake = SimpleNamespace(get_property=lambda device, name: ["FP32", "INT8", "BIN"])
+    monkeypatch.setattr("ssept.providers.openvino.core", lambda: fake)
     assert PROVIDERS["openvino_native_bf16"].unavailable() == (
         "OpenVINO computes no BF16 on this CPU, only FP32, INT8, BIN"
     )
