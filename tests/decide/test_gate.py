@@ -139,6 +139,7 @@ def test_equal_files_through_the_command_line(
     assert "custom-cpu-b001" in markdown.read_text()
 
 
+@pytest.mark.slow
 def test_a_larger_file_is_a_regression(
     tmp_path: Path, small_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,7 @@ def test_a_faster_setting_is_found_and_confirmed(
     assert any("broken is not known" in line for line in found.refused)
 
 
+@pytest.mark.slow
 def test_within_noise_the_default_stays(artifact: Artifact, work: dict[str, float]) -> None:
     work["same"] = 2.2e-3
     space = Space([1], {"mode": ["default", "same"]}, [1])
@@ -81,6 +82,7 @@ def test_within_noise_the_default_stays(artifact: Artifact, work: dict[str, floa
     assert found.choice == Settings()
 
 
+@pytest.mark.slow
 def test_throughput_counts_sequences_not_calls(artifact: Artifact, work: dict[str, float]) -> None:
     space = Space([1], {}, [1, 8])
     found = tune(artifact, "cpu", Settings(), space, budget_s=4)

@@ -422,6 +422,7 @@ def broken(count: int) -> Counter[str]:
     return counted
 
 
+@pytest.mark.slow
 def test_some_broken_requests_are_taken_as_by_others() -> None:
     assert broken(SOME)["requests"] >= SOME
 

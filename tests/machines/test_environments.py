@@ -138,6 +138,7 @@ def test_a_build_that_was_killed_is_made_again(
     assert run(python, script, {})["answer"] == 42
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_not_made_here_stays(
     shelf: Path, requirements: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

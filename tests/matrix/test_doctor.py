@@ -472,6 +472,7 @@ def matrix_header(tmp_path: Path, environ: dict[str, str], *arguments: str) -> s
 LOUD = ("-p", "tests.helpers.toys.toy_warning")
 
 
+@pytest.mark.slow
 def test_the_matrix_prints_the_warnings_first(tmp_path: Path) -> None:
     assert "ssept: the neighbours are loud" in matrix_header(
         tmp_path, environment(), *LOUD, "benchmarks"

@@ -255,6 +255,7 @@ def test_a_bad_cell_fails_with_its_reason_and_the_others_go_on(
     assert f"test_edge[onnx-{provider}]" in run.cells("edge")
 
 
+@pytest.mark.slow
 def test_options_choose_what_is_timed(tmp_path: Path, options: list[str]) -> None:
     run = run_matrix(
         tmp_path,
@@ -287,9 +288,17 @@ def test_options_choose_what_is_timed(tmp_path: Path, options: list[str]) -> Non
         (["--providers", "cpu,gpu"], "gpu: expected names from torch, torch_compile"),
         (["--threads", "0"], "expected a whole number of at least 1"),
         (["--batch-sizes", "1,x"], "expected a whole number of at least 1"),
-        (["--variants", "torch", "--providers", "cpu"], "none of the providers cpu runs any"),
-        (["--data-dir", "/no/such/folder"], "/no/such/folder"),
-        (["--checkpoint", "/no/such/file"], "/no/such/file: no such checkpoint file"),
+        pytest.param(
+            ["--variants", "torch", "--providers", "cpu"],
+            "none of the providers cpu runs any",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["--data-dir", "/no/such/folder"], "/no/such/folder", marks=pytest.mark.slow),
+        pytest.param(
+            ["--checkpoint", "/no/such/file"],
+            "/no/such/file: no such checkpoint file",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_bad_options_are_named(
@@ -301,6 +310,7 @@ def test_bad_options_are_named(
     assert not list(tmp_path.rglob("*.json"))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_data_is_refused(
     tmp_path: Path, small: Dataset, options: list[str]
 ) -> None:

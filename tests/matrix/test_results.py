@@ -92,7 +92,7 @@ NASTY = [
 
 @pytest.mark.parametrize("options", [[], ["--absolute", "--json", "-"]])
 @settings(
-    max_examples=300,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -105,6 +105,7 @@ def test_a_broken_folder_of_artifacts_ends_the_run_before_any_test(
     assert "Traceback" not in run.output
 
 
+@pytest.mark.slow
 def test_facts_that_no_saved_run_may_hold_end_the_run_with_the_field(
     tmp_path: Path, small_folder: Path, built: Path
 ) -> None:

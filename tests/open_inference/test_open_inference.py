@@ -73,6 +73,7 @@ def sessions(settings: ServerSettings) -> dict[str, Session]:
     return {variant: ssept.load(settings.model, variant, "cpu") for variant in VARIANTS}
 
 
+@pytest.mark.slow
 def test_statistics_are_of_all_workers(settings: ServerSettings, tmp_path: Path) -> None:
     with running(settings, tmp_path / "log", workers=2) as server:
         for count in range(1, 13):

@@ -28,6 +28,7 @@ def weights(small_checkpoint: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(small_checkpoint).model.state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrapper", "prefix"),
     [

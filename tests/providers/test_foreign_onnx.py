@@ -151,6 +151,7 @@ def test_the_longest_sequence_is_found(tmp_path: Path, places: int) -> None:
     assert session.scores([0], np.ones((1, 200), np.int64)).shape == (1, ITEMS + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [24, 65])
 @pytest.mark.parametrize("variant", ["onnx", "fused"])
 def test_an_own_export_of_another_length_gives_the_same_scores(

@@ -110,6 +110,7 @@ def test_what_the_user_put_in_pythonpath_counts(
     assert not trap.exists()
 
 
+@pytest.mark.slow
 @FORMS
 @pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("workers", [1, 2])
@@ -159,6 +160,7 @@ def test_builds_side_by_side(
     assert not trap.exists()
 
 
+@pytest.mark.slow
 def test_a_tool_and_its_environment(
     trap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,7 @@ def test_no_version_with_a_known_fault_is_pinned(lock: Path, python: str) -> Non
         assert Version(version) >= Version(LEAST.get(name, "0")), name
 
 
+@pytest.mark.slow
 def test_a_package_that_was_swapped_is_not_installed(shelf: Path, tmp_path: Path) -> None:
     requirements = tmp_path / "tiny.txt"
     requirements.write_text(write_wheel(shelf))
@@ -90,6 +91,7 @@ def test_a_package_that_was_swapped_is_not_installed(shelf: Path, tmp_path: Path
     assert not list((cache_folder() / "environments").glob("tiny-*/"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("requirement", ["tiny==1.0", "tiny>=1.0", "tiny"])
 def test_a_requirement_without_its_hash_is_refused(
     shelf: Path, tmp_path: Path, requirement: str

@@ -153,6 +153,7 @@ def test_commands_say_so_in_a_line(
     assert f"{path}: has tensors in '../secret'" in said
 
 
+@pytest.mark.slow
 def test_the_matrix_refuses_it(tmp_path: Path, secret: Path, small_folder: Path) -> None:
     path = HOSTILE["parent"](secret, tmp_path / "model")
     run = run_matrix(tmp_path, "--data-dir", small_folder, "--onnx", path, "-k", "latency and cpu")
@@ -487,6 +488,7 @@ def test_two_files_of_one_name_are_not_mixed(
     refused(lambda: copy_artifacts(two, tmp_path / "out"), "same name")
 
 
+@pytest.mark.slow
 def test_the_gate_counts_all_files(
     two: tuple[Artifact, Artifact], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -122,6 +122,7 @@ def test_told_to_end_in_a_storm_of_new_connections_it_resets_none() -> None:
     assert total.answered > len(TIMES)
 
 
+@pytest.mark.slow
 def test_answers_while_it_ends_say_so_and_it_is_not_ready(
     tmp_path: Path, small_checkpoint: Path
 ) -> None:
@@ -244,6 +245,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path, small_checkpoint: Path) 
         assert new.is_running()
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, small_checkpoint: Path) -> None:
     with small_server(small_checkpoint, tmp_path / "log", workers=2) as server:
         processes = processes_of(server.pid)
@@ -264,6 +266,7 @@ with running(ServerSettings(model=Path(sys.argv[1])), Path(sys.argv[2]), workers
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["sys.stdin.read()", "raise SystemExit(3)"])
 def test_it_ends_with_its_owner(tmp_path: Path, small_checkpoint: Path, what: str) -> None:
     with subprocess.Popen(
@@ -283,6 +286,7 @@ def test_it_ends_with_its_owner(tmp_path: Path, small_checkpoint: Path, what: st
     assert not psutil.wait_procs([watchdog, *processes], WAIT_SECONDS)[1]
 
 
+@pytest.mark.slow
 @WORKERS
 def test_it_ends_with_its_watchdog(tmp_path: Path, small_checkpoint: Path, workers: int) -> None:
     with small_server(small_checkpoint, tmp_path / "log", workers) as server:

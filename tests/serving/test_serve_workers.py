@@ -101,6 +101,7 @@ def test_workers_killed_under_load_leave_nobody_waiting_and_the_counts_right(
         assert counted(server, "ssept_request_seconds_count") == exact + 20
 
 
+@pytest.mark.slow
 def test_while_no_worker_answers_a_client_is_told_so_and_then_all_goes_on(
     tmp_path: Path, small_checkpoint: Path
 ) -> None:
@@ -214,6 +215,7 @@ ctypes.CDLL = Library
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["EPERM", "ENOSYS"])
 def test_system_calls_that_a_sandbox_refuses_are_done_without(
     tmp_path: Path, small_checkpoint: Path, code: str
@@ -233,6 +235,7 @@ def test_system_calls_that_a_sandbox_refuses_are_done_without(
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
 def test_a_temporary_folder_that_is_full_or_cleaned_changes_nothing(
     tmp_path: Path, small_checkpoint: Path

@@ -181,6 +181,7 @@ def test_there_is_memory_for_counters_where_memfd_create_is_refused(
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["missing", "stale"])
 def test_the_variable_of_another_program_changes_nothing(
     tmp_path: Path, settings: ServerSettings, folder: str

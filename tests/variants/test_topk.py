@@ -84,6 +84,7 @@ def check(session: Session, user: np.ndarray, sequence: np.ndarray, ks: tuple[in
             np.testing.assert_array_equal(best, right[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "provider"), [*CELLS, *WITHOUT_HEAD])
 def test_recommend_is_the_sorted_scores_of_that_session(
     tied: Path, small: Dataset, variant: str, provider: str

@@ -91,6 +91,7 @@ def test_the_same_weights_under_another_name_are_another_file(
     assert build(checkpoint, "onnx").path.name == "full.onnx"
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_entry_is_built_again(small: Dataset, tmp_path: Path) -> None:
     path = untrained(small, tmp_path / "damaged.safetensors", item_dim=4, user_dim=4)
     artifact = build(path, "onnx")
