@@ -212,6 +212,7 @@ def test_a_member_that_says_it_is_larger(
     refused(lambda: run(artifact, path), str(path))
 
 
+@pytest.mark.slow
 def test_an_index_that_says_it_has_large_arrays(
     tmp_path: Path, artifact: Artifact, members: dict[str, bytes]
 ) -> None:

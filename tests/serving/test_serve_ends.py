@@ -202,6 +202,7 @@ def version(server: SseptServer) -> str:
     return str(answer["model_version"])
 
 
+@pytest.mark.slow
 def test_a_reload_takes_what_replaced_the_checkpoint(
     tmp_path: Path, small: Dataset, small_checkpoint: Path
 ) -> None:

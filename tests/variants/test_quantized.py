@@ -194,6 +194,7 @@ def test_calibration_wants_the_data_but_a_built_file_does_not(
     assert build(path, "ort_static") == first
 
 
+@pytest.mark.slow
 def test_other_data_are_refused(small: Dataset, tmp_path: Path) -> None:
     other = tmp_path / "other"
     prepare_synthetic(other, users=USERS, items=ITEMS, seed=4)

@@ -96,6 +96,7 @@ def test_recommend_is_the_sorted_scores_of_that_session(
         check(session, user, sequence, (1, 2, 10, 99, 100))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "provider"), CELLS[:3])
 def test_the_shipped_model_too(variant: str, provider: str) -> None:
     session = load(shipped_checkpoint(), variant, provider)
@@ -122,6 +123,7 @@ def test_a_provider_runs_all_of_it(small_checkpoint: Path, variant: str, provide
     assert provider == "cpu" or [*placement.values()] == [1]
 
 
+@pytest.mark.slow
 def test_openvino_compiled_for_each_shape_gives_the_same(tied: Path, small: Dataset) -> None:
     session = ssept.load(tied, "onnx_topk", "openvino_native", options={"reshape": True})
     check(session, *batch(np.random.default_rng(2), small.users, small.items, 2, 20), (2, 10))

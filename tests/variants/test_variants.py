@@ -82,6 +82,7 @@ def test_an_artifact_is_built_once(checkpoint: Path) -> None:
     assert build(checkpoint, "onnx").path.stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_the_same_weights_under_another_name_are_another_file(
     checkpoint: Path, tmp_path: Path
 ) -> None:
