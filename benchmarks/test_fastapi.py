@@ -40,7 +40,7 @@ from ssept.serving.load import loadgen, open_loop, wrk
 from ssept.serving.load.answers import ExpectedAnswers
 from ssept.serving.load.bodies import TOP_K
 from ssept.serving.load.connections import KINDS, UNSENT
-from ssept.serving.load.max_rate import Probe, largest_rate, within
+from ssept.serving.load.max_rate import LargestRate, largest_rate, within
 from ssept.serving.settings import ServerSettings
 from ssept.serving.triton import perf_analyzer
 from ssept.serving.triton.client import Client
@@ -51,6 +51,7 @@ OVERLOAD_SECONDS = 60
 OVERLOAD = 2  # times the sustainable rate, at which hardly any request is refused
 AGE_CAP_MS = 20  # of that server, so that a queue differs from a pause of the machine
 START_RATE = 5000  # to look for that one
+SEARCHES = 3
 UNLOADED, HALF = 0.1, 0.5  # of the largest rate
 pytestmark = [pytest.mark.cell(VARIANT, NAME), pytest.mark.usefixtures("fastapi_alive")]
 
@@ -58,8 +59,11 @@ pytestmark = [pytest.mark.cell(VARIANT, NAME), pytest.mark.usefixtures("fastapi_
 @pytest.fixture(scope="session")
 def largest(
     fastapi_server: SseptServer, bodies: list[bytes], expected: ExpectedAnswers
-) -> tuple[float, list[Probe]]:
-    """Find the largest rate at which 99 % are answered in time, by LoadGen; keep the probes."""
+) -> list[LargestRate]:
+    """Find the largest rate at which 99 % are answered in time, by LoadGen, several times.
+
+    The searches are sorted by the rate that they found: the middle one stands for all.
+    """
     if reason := wrk.unavailable() or loadgen.unavailable():
         pytest.skip(reason)
     url = fastapi_server.url + PATH
@@ -72,10 +76,11 @@ def largest(
         seconds=OPEN_SECONDS,
         expected=expected,
     )
-    rate, probes = largest_rate(lambda rate: measure(rate=rate), start, within(LIMIT_MS))
-    if not rate:
+    in_time = within(LIMIT_MS)
+    searches = [largest_rate(lambda r: measure(rate=r), start, in_time) for _ in range(SEARCHES)]
+    if not all(found.rate for found in searches):
         pytest.fail(f"at no rate were 99 % answered within {LIMIT_MS} ms", pytrace=False)
-    return rate, probes
+    return sorted(searches, key=lambda found: found.rate)
 
 
 def test_answers(
@@ -184,26 +189,27 @@ def test_open_loop(
     fastapi_server: SseptServer,
     bodies: list[bytes],
     expected: ExpectedAnswers,
-    largest: tuple[float, list[Probe]],
+    largest: list[LargestRate],
     local: Session,
     benchmark: Any,
 ) -> None:
     """Latency at a share of the largest rate, all requests sent on time, answered or not."""
-    rate = share * largest[0]
+    rate = share * largest[SEARCHES // 2].rate
     given = (fastapi_server.address, PATH, bodies, rate, long_enough(rate))
     result = benchmark.pedantic(loadgen.measure, given, {"expected": expected}, rounds=1)
     note_result(benchmark, local, "LoadGen", f"{rate:.0f}/s", result)
     check(result)
 
 
-def test_largest_rate(largest: tuple[float, list[Probe]], local: Session, benchmark: Any) -> None:
-    rate, probes = benchmark.pedantic(lambda: largest, rounds=1)
-    kept = next(probe.result for probe in probes if probe.kept and probe.rate == rate)
-    note_result(benchmark, local, "LoadGen", f"largest rate, p99 <= {LIMIT_MS} ms", kept)
+def test_largest_rate(largest: list[LargestRate], local: Session, benchmark: Any) -> None:
+    searches = benchmark.pedantic(lambda: largest, rounds=1)
+    middle = searches[SEARCHES // 2]
+    load = f"largest rate, p99 <= {LIMIT_MS} ms"
+    note_result(benchmark, local, "LoadGen", load, middle.result)
     benchmark.extra_info |= {
-        "largest_rate": rate,
+        "largest_rate": middle.rate,
         "limit_ms": LIMIT_MS,
-        "probes": [asdict(probe) for probe in probes],
+        "searches": [asdict(found) for found in searches],
     }
 
 
@@ -219,7 +225,8 @@ def test_overload(
     settings = replace(fastapi_settings, max_wait_ms=AGE_CAP_MS)
     with running(settings, tmp_path / "server.log", workers=WORKERS) as server:
         load = partial(open_loop.measure, server.address, PATH, bodies, expected=expected)
-        sustained, _ = largest_rate(lambda rate: load(rate=rate, seconds=2), START_RATE, nearly_all)
+        search = largest_rate(lambda rate: load(rate=rate, seconds=2), START_RATE, nearly_all)
+        sustained = search.rate
         if not sustained:
             pytest.fail(f"a hundredth is refused even at {START_RATE}/s", pytrace=False)
         low = UNLOADED * sustained

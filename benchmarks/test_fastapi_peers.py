@@ -1,5 +1,7 @@
 """The HTTP server beside others: the simplest FastAPI server, Triton's, and an empty one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -13,6 +15,7 @@ from fixtures.served import (
     CONCURRENCY,
     LIMIT_MS,
     PATH,
+    Rate,
     by_concurrency,
     check,
     facts,
@@ -21,7 +24,7 @@ from fixtures.served import (
     note_result,
     skip_without,
 )
-from fixtures.triton import INT8_TOPK, SERVED
+from fixtures.triton import INT8_TOPK, SERVED, Start
 from ssept.errors import LoadError
 from ssept.metrics import IntArray
 from ssept.providers import budget
@@ -34,6 +37,7 @@ from ssept.serving.load.bodies import predict_bodies
 from ssept.serving.load.max_rate import largest_rate, within
 from ssept.serving.load.result import Result
 from ssept.serving.triton import perf_analyzer
+from ssept.serving.triton.server import TritonServer
 from ssept.variants import BASELINE
 
 CEILING_START = 20_000  # requests a second, to look for what the clients can do
@@ -43,8 +47,8 @@ pytestmark = [pytest.mark.cell(VARIANT, NAME), pytest.mark.usefixtures("fastapi_
 @by_concurrency([8, 64])
 def test_against_baseline(
     concurrency: int,
-    fastapi_server: SseptServer,
-    baseline_server: Peer,
+    start_fastapi: Start[SseptServer],
+    start_baseline: Start[Peer],
     bodies: list[bytes],
     asked: tuple[IntArray, list[IntArray]],
     expected: ExpectedAnswers,
@@ -54,23 +58,28 @@ def test_against_baseline(
 ) -> None:
     """Requests a second beside the simplest server, which speaks the catalog's ids."""
     skip_without(wrk.unavailable())
-    loads = {
-        NAME: (fastapi_server.url + PATH, bodies),
-        "baseline": (baseline_server.url + PATH, predict_bodies(*asked)),
-    }
     exact = budget(BASELINE, PROVIDER)
     right = {
         NAME: expected,
         "baseline": ExpectedAnswers.of_predictions("baseline", baseline, *asked, exact),
     }
-    results: dict[str, list[Result]] = {name: [] for name in loads}
+    results: dict[str, list[Result]] = {name: [] for name in right}
+    plain = predict_bodies(*asked)
 
-    def rate(name: str) -> float:
-        results[name].append(wrk.measure(*loads[name], concurrency, CLOSED_SECONDS, right[name]))
-        return results[name][-1].rate
+    @contextmanager
+    def started() -> Iterator[Rate]:
+        with start_fastapi() as own, start_baseline() as baseline:
+            loads = {NAME: (own.url + PATH, bodies), "baseline": (baseline.url + PATH, plain)}
+
+            def rate(name: str) -> float:
+                result = wrk.measure(*loads[name], concurrency, CLOSED_SECONDS, right[name])
+                results[name].append(result)
+                return result.rate
+
+            yield rate
 
     load = f"{concurrency} at a time"
-    note_ratio(benchmark, facts(local), load, rate, against="baseline")
+    note_ratio(benchmark, facts(local), load, started, against="baseline")
     benchmark.extra_info["results"] = {
         name: [result.facts() for result in found] for name, found in results.items()
     }
@@ -81,33 +90,38 @@ def test_against_baseline(
 @by_concurrency([8, 16])
 def test_against_triton(
     concurrency: int,
-    fastapi_server: SseptServer,
+    start_fastapi: Start[SseptServer],
     local: Session,
     benchmark: Any,
     request: pytest.FixtureRequest,
 ) -> None:
     """Sequences a second beside Triton with the same model file, by the same command."""
-    triton = request.getfixturevalue("triton_server")
+    start_triton: Start[TritonServer] = request.getfixturevalue("start_triton")
     assert SERVED[INT8_TOPK].variant == VARIANT
-    loads = {
-        NAME: perf_analyzer.Load(fastapi_server.http, MODEL, concurrency=concurrency),
-        INT8_TOPK: perf_analyzer.Load(triton.http, INT8_TOPK, concurrency=concurrency),
-    }
-    figures: dict[str, list[perf_analyzer.Figures]] = {name: [] for name in loads}
-
+    figures: dict[str, list[perf_analyzer.Figures]] = {NAME: [], INT8_TOPK: []}
     repeated: list[str] = []
     allowed = budget(VARIANT, PROVIDER)
 
-    def rate(name: str) -> float:
-        try:
-            figures[name].append(measured(loads[name], local, allowed))
-        except LoadError as error:  # it stops at the first request that is refused
-            repeated.append(str(error))
-            figures[name].append(measured(loads[name], local, allowed))
-        return figures[name][-1].inferences_per_s
+    @contextmanager
+    def started() -> Iterator[Rate]:
+        with start_fastapi() as own, start_triton() as triton:
+            loads = {
+                NAME: perf_analyzer.Load(own.http, MODEL, concurrency=concurrency),
+                INT8_TOPK: perf_analyzer.Load(triton.http, INT8_TOPK, concurrency=concurrency),
+            }
+
+            def rate(name: str) -> float:
+                try:
+                    figures[name].append(measured(loads[name], local, allowed))
+                except LoadError as error:  # it stops at the first request that is refused
+                    repeated.append(str(error))
+                    figures[name].append(measured(loads[name], local, allowed))
+                return figures[name][-1].inferences_per_s
+
+            yield rate
 
     load = f"{concurrency} at a time, batch 1"
-    note_ratio(benchmark, facts(local), load, rate, against=INT8_TOPK)
+    note_ratio(benchmark, facts(local), load, started, against=INT8_TOPK)
     benchmark.extra_info |= {
         "figures": {name: [asdict(one) for one in found] for name, found in figures.items()},
         "repeated": repeated,
@@ -129,12 +143,13 @@ def test_client(
     else:
         measure = partial(tools[client].measure, empty_server.address, PATH, bodies)
         in_time = within(LIMIT_MS)
-        rate, probes = benchmark.pedantic(
+        found = benchmark.pedantic(
             largest_rate,
             (lambda rate: measure(rate=rate, seconds=1), CEILING_START, in_time),
             rounds=1,
         )
-        result = next(probe.result for probe in probes if probe.kept and probe.rate == rate)
+        assert found.rate, f"not even {CEILING_START}/s"
+        result = found.result
         load = f"largest rate, p99 <= {LIMIT_MS} ms"
     note_result(benchmark, local, client, load, result, served="nothing")
     assert not result.errors

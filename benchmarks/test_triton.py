@@ -1,5 +1,7 @@
 """The model behind Triton's server, over the network: its answers, its speed under load."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -7,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fixtures.served import described, measured, note_load, note_ratio
-from fixtures.triton import ALL, ALONE, HEAD, INT8_TOPK, PLAIN, PROVIDER, SERVED, TOPK, TWO
+from fixtures.served import Rate, described, measured, note_load, note_ratio
+from fixtures.triton import ALL, ALONE, HEAD, INT8_TOPK, PLAIN, PROVIDER, SERVED, TOPK, TWO, Start
 from fixtures.variants import Artifacts
 from ssept.data.dataset import Dataset, left_padded
 from ssept.evaluation import accuracy, full_ranks
@@ -135,17 +137,28 @@ def test_request_rate(triton_server: TritonServer, artifacts: Artifacts, benchma
 
 @pytest.mark.parametrize("name", RATIOS)
 def test_ratio(
-    name: str, triton_server: TritonServer, artifacts: Artifacts, benchmark: Any
+    name: str,
+    triton_server: TritonServer,
+    start_triton: Start[TritonServer],
+    artifacts: Artifacts,
+    benchmark: Any,
 ) -> None:
     """Throughput of two models at the same concurrency, in alternating order."""
     served, against, batch = RATIOS[name]
     load = Load(triton_server.http, served, batch=batch, concurrency=CONCURRENCY)
 
-    def rate(model: str) -> float:
-        return checked(replace(load, model=model), artifacts).inferences_per_s
+    @contextmanager
+    def started() -> Iterator[Rate]:
+        with start_triton() as server:
+
+            def rate(model: str) -> float:
+                asked = replace(load, url=server.http, model=model)
+                return checked(asked, artifacts).inferences_per_s
+
+            yield rate
 
     model = facts(artifacts, load)
-    note_ratio(benchmark, model, described(load), rate, served=served, against=against)
+    note_ratio(benchmark, model, described(load), started, served=served, against=against)
 
 
 def test_gpu(triton_server: TritonServer, artifacts: Artifacts, benchmark: Any) -> None:

@@ -1,6 +1,7 @@
 """Loads on a server: what is sent, what is counted, and what is said where it cannot be done."""
 
 import json
+import math
 import threading
 import time
 from collections import Counter
@@ -287,11 +288,13 @@ def result_of(rate: float, p99_ms: float | None, **others: Any) -> Result:
 
 @pytest.mark.parametrize("start", [100, 900, 1000, 4000])
 def test_the_search_finds_the_largest_rate(start: float) -> None:
-    rate, probes = largest_rate(
+    found = largest_rate(
         lambda rate: result_of(rate, 5.0 if rate <= 1000 else 50.0), start, within(10)
     )
-    assert 1000 / 1.05 <= rate <= 1000
-    assert all(probe.kept == (probe.rate <= 1000) for probe in probes)
+    assert 1000 / 1.05 <= found.rate <= 1000
+    assert all(probe.kept == (probe.rate <= 1000) for probe in found.probes)
+    assert [probe.rate for probe in found.fresh] == [found.rate] * 5
+    assert found.probes[-5:] == found.fresh
 
 
 def test_the_search_takes_one_failure_for_a_pause_of_the_machine() -> None:
@@ -301,14 +304,41 @@ def test_the_search_takes_one_failure_for_a_pause_of_the_machine() -> None:
         tried[rate] += 1
         return result_of(rate, 5.0 if rate <= 1000 and tried[rate] > 1 else 50.0)
 
-    rate, _ = largest_rate(measure, 800, within(10))
-    assert rate >= 1000 / 1.05
+    assert largest_rate(measure, 800, within(10)).rate >= 1000 / 1.05
 
 
 def test_the_search_gives_up_where_no_rate_keeps_the_promise() -> None:
-    rate, probes = largest_rate(lambda rate: result_of(rate, 50.0), 1000, within(10))
-    assert rate == 0
-    assert probes
+    found = largest_rate(lambda rate: result_of(rate, 50.0), 1000, within(10))
+    assert (found.rate, found.fresh) == (0, [])
+    assert found.probes
+
+
+@pytest.mark.parametrize("width", [0.02, 0.1, 0.3], ids="{:.0%}".format)
+def test_a_rate_that_passed_by_luck_is_not_taken(width: float) -> None:
+    """Near the limit a probe passes or not by chance: half of them at 1,000 a second."""
+    random = np.random.default_rng(0)
+
+    def measure(rate: float) -> Result:
+        kept = random.random() < 1 / (1 + math.exp(math.log(rate / 1000) / width * 2))
+        return result_of(rate, 5.0 if kept else 50.0)
+
+    rates = [largest_rate(measure, 700, within(10)).rate for _ in range(200)]
+    assert np.median(rates) <= 1000
+    assert np.quantile(rates, 0.1) > 1000 * (1 - 2 * width - 0.05)
+
+
+def test_what_is_told_of_the_largest_rate_is_of_fresh_probes() -> None:
+    times = iter([9.0] * 100)
+
+    def measure(rate: float) -> Result:
+        return result_of(rate, next(times) if rate <= 1000 else 50.0)
+
+    first = largest_rate(measure, 1000, within(10))
+    taken = len([probe for probe in first.probes if probe.rate <= 1000])
+    times = iter([1.0] * (taken - 5) + [7.0, 3.0, None, 4.0, 5.0])
+    found = largest_rate(measure, 1000, within(10))
+    assert found.rate == first.rate
+    assert found.result.latency.p99_ms == 5.0
 
 
 @pytest.mark.parametrize(

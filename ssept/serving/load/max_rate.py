@@ -1,5 +1,6 @@
 """The search for the largest request rate at which a server meets a condition."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,6 +9,9 @@ from ssept.serving.load.result import Result
 STEP = 1.25
 PRECISION = 1.05
 LEAST = 0.02  # of the rate to start with: below that the search ends
+FRESH = 5  # probes of the rate that the search found
+ENOUGH = 4  # of them that must meet the condition
+LOWER = 0.95  # times the rate, where they do not
 
 
 @dataclass(frozen=True)
@@ -29,31 +33,61 @@ def within(limit_ms: float) -> Callable[[Result], bool]:
     return kept
 
 
+@dataclass(frozen=True)
+class LargestRate:
+    """What a search found.
+
+    Attributes:
+        rate: requests a second, 0 if even a small rate did not meet the condition.
+        fresh: the probes of that rate after it was found; empty at rate 0.
+        probes: all, in the order they were taken.
+    """
+
+    rate: float
+    fresh: list[Probe]
+    probes: list[Probe]
+
+    @property
+    def result(self) -> Result:
+        """The result of the fresh probe whose p99 is the median; one without p99 is the slowest."""
+        results = [probe.result for probe in self.fresh]
+        return sorted(results, key=lambda result: result.latency.p99_ms or math.inf)[FRESH // 2]
+
+
 def largest_rate(
     measure: Callable[[float], Result], start: float, kept: Callable[[Result], bool]
-) -> tuple[float, list[Probe]]:
-    """Bisect for the largest rate, to 5 %.
+) -> LargestRate:
+    """Bisect for the largest rate, to 5 %, then confirm it by probes that did not choose it.
 
-    A rate counts as too large when it fails twice: once may be a pause of the machine's.
+    In the search a rate counts as too large when it fails twice, since once may be a pause of the
+    machine's. Of many rates near the limit some so pass by luck, which by itself would end above
+    the rate that passes half of the time. So the rate is lowered until 4 of 5 fresh probes pass.
 
     Args:
         measure: tries a rate, requests a second.
         start: the rate to begin with.
         kept: whether a result meets the condition.
-
-    Returns:
-        The largest rate that met it, 0 if even a small one did not; and all probes.
     """
     probes: list[Probe] = []
 
-    def holds(rate: float) -> bool:
-        for _ in range(2):
-            result = measure(rate)
-            probes.append(Probe(rate, kept(result), result))
-            if probes[-1].kept:
-                return True
-        return False
+    def probe(rate: float) -> Probe:
+        result = measure(rate)
+        probes.append(Probe(rate, kept(result), result))
+        return probes[-1]
 
+    rate = _bisected(lambda rate: probe(rate).kept or probe(rate).kept, start)
+    while rate > LEAST * start:
+        fresh: list[Probe] = []
+        while sum(not one.kept for one in fresh) <= FRESH - ENOUGH:
+            if len(fresh) == FRESH:
+                return LargestRate(rate, fresh, probes)
+            fresh.append(probe(rate))
+        rate *= LOWER
+    return LargestRate(0.0, [], probes)
+
+
+def _bisected(holds: Callable[[float], bool], start: float) -> float:
+    """Return the largest rate that held, to 5 %; 0 if none did above `LEAST` of the start."""
     low, high = 0.0, 0.0
     rate = start
     while not (low and high and high / low <= PRECISION) and rate > LEAST * start:
@@ -67,4 +101,4 @@ def largest_rate(
             rate = high / STEP**2
         else:
             rate = (low * high) ** 0.5
-    return low, probes
+    return low
