@@ -15,12 +15,17 @@ import numpy.typing as npt
 from ssept.estimate import Estimate
 from ssept.measure.calls import CheckedCall
 from ssept.measure.statistics import (
+    METHOD,
     MINIMUM_SAMPLES,
+    ONE_SESSION,
+    SESSION_PAIRS,
+    block_count,
     hodges_lehmann,
     one_session_ratio,
     percentile,
     session_ratio,
 )
+from ssept.results.schema import Interval
 
 Call = Callable[[], Any]
 Nanoseconds = npt.NDArray[np.float64]
@@ -29,6 +34,7 @@ Pair = tuple[CheckedCall, CheckedCall]  # of a cell and of the baseline
 PERCENTILES = (50, 95, 99)
 SESSIONS = 12  # pairs of fresh sessions: a 99 % interval needs 8, one at 99.9 % 11
 LEAST_SESSION_PAIRS = 10
+CONFIDENCE = 0.99  # of all intervals here
 SECONDS_PER_HOUR = 3600
 
 
@@ -52,6 +58,8 @@ class Latency:
             interval is over sessions, if there are several; that of the others is of these calls.
         fps: sequences a second in the timed calls.
         speedup: how many times faster than the baseline, over the pairs of sessions.
+        interval: how that of the speedup was made.
+        fps_interval: of the sequences a second, over sessions; None of one session.
         baseline_ms: the baseline's median in the same loop.
     """
 
@@ -60,7 +68,9 @@ class Latency:
     percentiles_ms: dict[int, Estimate | None]
     fps: float
     speedup: Estimate
+    interval: Interval
     baseline_ms: float
+    fps_interval: Estimate | None = None
 
     def facts(self, price_per_hour: float | None = None) -> dict[str, Any]:
         """Return plain JSON values; a figure that needs more calls is null.
@@ -76,6 +86,8 @@ class Latency:
             "calls": self.calls,
             "sessions": self.sessions,
             "fps": self.fps,
+            "fps_interval": self.fps_interval and asdict(self.fps_interval),
+            "interval": asdict(self.interval),
             "speedup": asdict(self.speedup) if math.isfinite(self.speedup.high) else None,
             "baseline_ms": self.baseline_ms,
             "cost_per_million": (
@@ -272,17 +284,25 @@ def summarize(sessions: Sequence[tuple[Nanoseconds, Nanoseconds]], batch_size: i
     """
     baseline_ns, cell_ns = (np.concatenate(side) for side in zip(*sessions, strict=True))
     percentiles = {q: percentile(cell_ns / 1e6, q) for q in PERCENTILES}
+    fps = None
     if len(sessions) == 1:
         speedup = one_session_ratio(baseline_ns, cell_ns)
+        unit, n = ONE_SESSION, block_count(len(cell_ns))
     else:
         speedup = session_ratio(sessions)
-        medians = np.array([np.median(own_ns) for _, own_ns in sessions])
+        unit, n = SESSION_PAIRS, len(sessions)
+        medians, means = (
+            np.array([centre(own_ns) for _, own_ns in sessions]) for centre in (np.median, np.mean)
+        )
         percentiles[50] = hodges_lehmann(medians / 1e6)
+        fps = hodges_lehmann(batch_size / (means / 1e9))
     return Latency(
         calls=len(cell_ns),
         sessions=len(sessions),
         percentiles_ms=percentiles,
         fps=batch_size * len(cell_ns) / (cell_ns.sum() / 1e9),
         speedup=speedup,
+        interval=Interval(method=METHOD, unit=unit, n=n, confidence=CONFIDENCE),
         baseline_ms=float(np.median(baseline_ns)) / 1e6,
+        fps_interval=fps if fps and math.isfinite(fps.high) else None,
     )

@@ -24,6 +24,11 @@ FloatArray = NDArray[np.float64]
 # Benchmark", ISCA 2020); 50 follows from the same formula.
 MINIMUM_SAMPLES = {50: 11, 90: 64, 95: 130, 99: 662}
 
+METHOD = "Hodges-Lehmann"
+# What one observation of a ratio is, as saved runs say it.
+SESSION_PAIRS = "pair of fresh sessions"
+ONE_SESSION = "block of calls of one pair of sessions, widened by what sessions differ by"
+
 # Half of a 99 % interval for one session. Log ratios of the baseline against itself had a standard
 # deviation of 0.004 over sessions, in saved runs and in sessions that were timed for it.
 _SESSIONS_HALF_WIDTH = 2.576 * 0.004
@@ -130,8 +135,13 @@ def paired_ratio(
         ValueError: sides of unequal length, none, or a time that is not positive and finite.
     """
     log_ratios = _log_ratios(baseline_ns, cell_ns)
-    medians = block_medians(log_ratios, min(blocks, max(1, len(log_ratios) // 5)))
+    medians = block_medians(log_ratios, block_count(len(log_ratios), blocks))
     return hodges_lehmann(medians, confidence).map(np.exp)
+
+
+def block_count(pairs: int, most: int = 30) -> int:
+    """Return into how many blocks `paired_ratio` cuts a number of pairs."""
+    return min(most, max(1, pairs // 5))
 
 
 def one_session_ratio(baseline_ns: NDArray[Any], cell_ns: NDArray[Any]) -> Estimate:

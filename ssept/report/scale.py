@@ -11,6 +11,7 @@ from tabulate import tabulate
 from ssept.decide.journal import Record
 from ssept.decide.scale.measured_points import by_point
 from ssept.estimate import Estimate
+from ssept.percent import percent
 from ssept.report.text import NOTHING, UNTOLD, WIDTH, mark
 
 Facts = dict[str, Any]
@@ -96,11 +97,18 @@ def _row(name: str, facts: Facts) -> tuple[str, ...]:
 
 
 def _notes(records: Sequence[Record]) -> list[str]:
-    """Say why the least time of some cells is not known."""
+    """Say how sure the least times are, and why those of some cells are not known."""
     cells: dict[str, list[str]] = defaultdict(list)
+    spreads = []
     for measured in by_point(records).values():
         for name, facts in measured.items():
             reason = facts["least"].get("unknown")
             if reason and name not in cells[reason]:
                 cells[reason].append(name)
-    return [f"{NOTHING}: {', '.join(names)}: {reason}." for reason, names in cells.items() if names]
+            spreads.append(facts["least"].get("look_spread", 0.0))
+    notes = [
+        f"{NOTHING}: {', '.join(names)}: {reason}." for reason, names in cells.items() if names
+    ]
+    if largest := max(spreads, default=0.0):
+        notes.insert(0, f"Two looks at the same peak differed by up to {percent(largest, '.0f')}.")
+    return notes

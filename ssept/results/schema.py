@@ -53,8 +53,30 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Interval:
+    """How the interval of a ratio was made.
+
+    Attributes:
+        method: that estimates the ratio.
+        unit: what one observation is.
+        n: how many there are.
+        confidence: of the two-sided interval.
+    """
+
+    method: str
+    unit: str
+    n: Count
+    confidence: Share
+
+
+@dataclass(frozen=True, kw_only=True)
 class Timed(Facts):
-    """Calls timed beside the baseline's; None where there were too few for a figure."""
+    """Calls timed beside the baseline's; None where there were too few for a figure.
+
+    Attributes:
+        interval: of the speedup. Runs that do not say it are older: their intervals are over
+            blocks of the calls of one pair of sessions.
+    """
 
     batch: Count
     speedup: PositiveEstimate | None
@@ -62,6 +84,7 @@ class Timed(Facts):
     p95_ms: PositiveEstimate | None = None
     p99_ms: PositiveEstimate | None = None
     fps: Positive | None = None
+    interval: Interval | None = None
     cost_per_million: NotNegative | None = None
     call: str | None = None
     length: Count | None = None
@@ -176,12 +199,13 @@ class ServedRequests(Facts):
 
 @dataclass(frozen=True, kw_only=True)
 class ServedRatio(Facts):
-    """Two servers, measured alternately under one load."""
+    """Two servers, measured alternately under one load; `interval` as in `Timed`."""
 
     served: str
     against: str
     load: str
     ratio: PositiveEstimate
+    interval: Interval | None = None
 
 
 MEASURES: dict[str, type[Facts]] = {

@@ -135,6 +135,36 @@ def test_a_change_is_told_by_its_interval(
     assert "1.000 [0.990, 1.010]" in line
 
 
+OVER_SESSIONS = {"unit": "pair of fresh sessions", "n": 12}
+OF_ONE = {"unit": "block of calls", "n": 30}
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "judged"),
+    [
+        (None, None, True),  # two old runs, as ever
+        (OVER_SESSIONS, OVER_SESSIONS, True),
+        (OVER_SESSIONS, OVER_SESSIONS | {"n": 14}, True),
+        (None, OVER_SESSIONS, False),
+        (OVER_SESSIONS, OF_ONE, False),
+    ],
+)
+def test_intervals_that_were_made_in_different_ways_are_not_judged_together(
+    one: dict[str, Any] | None, two: dict[str, Any] | None, judged: bool
+) -> None:
+    made = {"method": "Hodges-Lehmann", "confidence": 0.99}
+    before, after = (
+        run_of(cell(speedup=speedup, **({"interval": made | how} if how else {})))
+        for how, speedup in ((one, (1.0, 0.99, 1.01)), (two, (1.2, 1.18, 1.22)))
+    )
+    row = row_of(compared(before, after), "latency 1")
+    assert row.change is not None
+    assert row.change.value == pytest.approx(1.2)
+    assert row.verdict == ("faster" if judged else None)
+    said = " ".join(shown(before, after).split())
+    assert ("whose intervals A and B made in different ways" in said) == (not judged)
+
+
 def test_intervals_add_as_squares_on_the_log_scale() -> None:
     change = ratio(Estimate(2, 2 / 1.03, 2 * 1.03), Estimate(3, 3 / 1.04, 3 * 1.04))
     wide = math.exp(math.hypot(math.log(1.03), math.log(1.04)))

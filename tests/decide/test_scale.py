@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -337,8 +338,10 @@ def test_ceilings_only_rise() -> None:
     for _ in range(2):
         ceilings.look()
         looks.append(ceilings.rates(1000))
+        assert len(looks) > 1 or ceilings.spread() == 0
     assert 0 < looks[0].bytes <= looks[1].bytes
     assert 0 < looks[0].multiply_adds[FLOAT32] <= looks[1].multiply_adds[FLOAT32]
+    assert ceilings.spread() > 0
 
 
 def test_one_axis_at_a_time() -> None:
@@ -445,6 +448,7 @@ def test_a_run_keeps_each_point(out: Path) -> None:
             memory_s = work["bytes"] / rates["bytes"]
             assert least["ms"] == pytest.approx(1e3 * max(arithmetic_s, memory_s))
             assert 0 < least["ms"] < facts["median_ms"]
+            assert least["look_spread"] > 0
     works = [record["cells"]["onnx-cpu"]["least"]["work"] for record in (first, second)]
     assert works[1]["multiply_adds"][FLOAT32] == 3 * works[0]["multiply_adds"][FLOAT32]
     assert (out / "scale.md").is_file()
@@ -462,6 +466,9 @@ def test_a_finished_run_measures_nothing(
     said = capsys.readouterr().out
     assert "60 items, length 4, batch 3" in said
     assert said.count("onnx_topk-cpu") == 2
+    assert re.search(
+        r"Two looks at the same peak differed by up to \d+ %\.", " ".join(said.split())
+    )
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from ssept.decide.compare.environment import differences, machine, packages
 from ssept.results.cells import Baseline, MatrixRun
-from ssept.results.schema import ONE_CORE, Timed
+from ssept.results.schema import ONE_CORE, Facts, ServedRatio, Timed
 
 
 def why_no_ratio(measure: str, first: Baseline, other: Baseline) -> str:
@@ -51,6 +51,21 @@ def cautions(first: MatrixRun, other: MatrixRun, *, changed: bool) -> list[str]:
             "where nothing differs: take changes as small as that for noise between sessions."
         )
     return found
+
+
+def unit_of(facts: Facts) -> str:
+    """Return what one observation of a cell's ratio is; empty in a run that does not say it."""
+    made = facts.interval if isinstance(facts, Timed | ServedRatio) else None
+    return made.unit if made else ""
+
+
+def mixed(first: str, other: str) -> str:
+    """Say why some changes have no verdict, in two runs of these labels."""
+    return (
+        f"Without a verdict: cells whose intervals {first} and {other} made in different ways. "
+        "Those of runs from before fresh sessions were the observations are too narrow: they leave "
+        "out what sessions of the same file differ by. Measure both in the same way."
+    )
 
 
 def _changed_baseline(first: MatrixRun, other: MatrixRun) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from ssept.decide.compare.caveats import cautions, why_no_ratio
+from ssept.decide.compare.caveats import cautions, mixed, unit_of, why_no_ratio
 from ssept.estimate import Estimate
 from ssept.expressions import chosen
 from ssept.results.cells import CellKey, MatrixRun, Run
@@ -146,6 +146,7 @@ def matrix_pair(
     ]
     changed = any(row.unit == RATIO and row.change for row in rows)
     notes = cautions(first.run, other.run, changed=changed)
+    notes += [mixed(first.label, other.label)] if any(map(_unjudged, rows)) else []
     return RunComparison(first.label, other.label, rows, one_sided, notes)
 
 
@@ -202,7 +203,12 @@ def _row(
 
 def _speed(cell: CellKey, first: Facts, other: Facts, why: str) -> Row:
     found = (_speedup(facts) for facts in (first, other))
-    return _row(cell.name, cell.what, RATIO, *found, change=ratio, verdicts=FASTER, why=why)
+    verdicts = FASTER if unit_of(first) == unit_of(other) else None
+    return _row(cell.name, cell.what, RATIO, *found, change=ratio, verdicts=verdicts, why=why)
+
+
+def _unjudged(row: Row) -> bool:
+    return bool(row.unit == RATIO and row.change and not row.verdict)
 
 
 def _speedup(facts: Facts) -> Estimate | None:

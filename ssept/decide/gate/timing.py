@@ -148,7 +148,7 @@ class Timing:
         cpus = sorted(os.sched_getaffinity(0))
         threads = self.prepared.threads
         if threads < len(cpus):
-            first = self.passes * threads
+            first = self.passes // 2 * threads  # of both start orders, each meets all CPUs
             shared = {cpus[(first + number) % len(cpus)] for number in range(threads)}
             for worker in pair.workers.values():
                 worker.pin(shared)

@@ -104,25 +104,40 @@ class Ceilings:
         """
         self._products = products
         self._threads = threads
-        self._bandwidths = dict.fromkeys(sizes_bytes, 0.0)
-        self.multiply_adds = {product.precision: 0.0 for product in products}
+        self._sizes = sorted(sizes_bytes)
+        self._looks: list[dict[str | int, float]] = []
 
     def look(self) -> None:
-        """Measure all, and keep what is better than before."""
+        """Measure all rates: of each precision, and of each size."""
+        found: dict[str | int, float] = {}
         for product in self._products:
             rate = product.multiply_adds / best_seconds(product.call)
-            best = self.multiply_adds[product.precision]
-            self.multiply_adds[product.precision] = max(best, rate)
-        for size, best in self._bandwidths.items():
-            self._bandwidths[size] = max(best, read_bandwidth(size, self._threads))
+            found[product.precision] = max(rate, found.get(product.precision, 0.0))
+        for size in self._sizes:
+            found[size] = read_bandwidth(size, self._threads)
+        self._looks.append(found)
 
     def rates(self, size_bytes: int) -> Rates:
         """Return the rates for work of one of the sizes; a rate of a larger buffer counts too.
 
         Without that, noise would give models of nearly the same size different bandwidths.
         """
-        best = max(rate for size, rate in self._bandwidths.items() if size >= size_bytes)
-        return Rates(best, dict(self.multiply_adds))
+        precisions = {product.precision for product in self._products}
+        return Rates(
+            max(self._best(size) for size in self._sizes if size >= size_bytes),
+            {precision: self._best(precision) for precision in precisions},
+        )
+
+    def spread(self) -> float:
+        """Return by what share the best look was above the worst one, of the rate that varies most.
+
+        The least times vary as much: a machine that was never quiet did not show its best.
+        """
+        names = self._looks[0]
+        return max(self._best(name) / min(look[name] for look in self._looks) for name in names) - 1
+
+    def _best(self, name: str | int) -> float:
+        return max((look[name] for look in self._looks), default=0.0)
 
 
 def read_bandwidth(size_bytes: int, threads: int = 1, seconds: float = LOOK_SECONDS) -> float:

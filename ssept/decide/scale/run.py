@@ -218,6 +218,7 @@ class _Timing:
             "bound_by": least.bound_by,
             "work": asdict(work),
             "rates_per_s": asdict(rates),
+            "look_spread": self._ceilings.spread(),
         }
 
 
