@@ -15,7 +15,6 @@ from fixtures.served import (
     CONCURRENCY,
     LIMIT_MS,
     PATH,
-    Rate,
     by_concurrency,
     check,
     facts,
@@ -32,6 +31,7 @@ from ssept.providers.session import Session
 from ssept.serving.interface import MODEL
 from ssept.serving.launch.ssept_serve import SseptServer
 from ssept.serving.load import loadgen, open_loop, wrk
+from ssept.serving.load.alternated import Rate
 from ssept.serving.load.answers import ExpectedAnswers
 from ssept.serving.load.bodies import predict_bodies
 from ssept.serving.load.max_rate import largest_rate, within

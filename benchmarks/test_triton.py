@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fixtures.served import Rate, described, measured, note_load, note_ratio
+from fixtures.served import described, measured, note_load, note_ratio
 from fixtures.triton import ALL, ALONE, HEAD, INT8_TOPK, PLAIN, PROVIDER, SERVED, TOPK, TWO, Start
 from fixtures.variants import Artifacts
 from ssept.data.dataset import Dataset, left_padded
@@ -18,6 +18,7 @@ from ssept.metrics import IntArray
 from ssept.providers import PROVIDERS, budget
 from ssept.providers.session import Session
 from ssept.serving.interface import DEFAULT_K, MODEL
+from ssept.serving.load.alternated import Rate
 from ssept.serving.triton.client import PROTOCOLS, Client
 from ssept.serving.triton.perf_analyzer import Figures, Load
 from ssept.serving.triton.server import TritonServer

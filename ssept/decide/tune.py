@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ FINALISTS = 3
 GRID_LIMIT = 48
 SEARCH_SHARE = 0.5
 FINAL_SESSIONS = 5
+Load = Callable[[Settings], Session]
 LEAST_GAIN = 1.01  # less is not worth other settings than everybody's
 
 
@@ -101,14 +102,19 @@ def space_of(provider: str, batches: Sequence[int]) -> Space:
 class Tuner:
     """Compares settings of one artifact on one provider with the default, call by call."""
 
-    def __init__(self, artifact: Artifact, provider: str, default: Settings) -> None:
+    def __init__(
+        self, artifact: Artifact, provider: str, default: Settings, load: Load | None = None
+    ) -> None:
         self.artifact, self.provider, self.default = artifact, provider, default
+        self._load = load
         self.reference = self.load(default)
         self.seen: dict[str, float] = {}
         self.refused: list[str] = []
 
     def load(self, choice: Settings) -> Session:
         """Start a session with these settings."""
+        if self._load:
+            return self._load(choice)
         return PROVIDERS[self.provider].load(self.artifact, choice.threads, choice.options)
 
     def call(self, session: Session, choice: Settings) -> CheckedCall:
@@ -153,18 +159,32 @@ class Tuner:
 
 
 def tune(
-    artifact: Artifact, provider: str, default: Settings, space: Space, *, budget_s: float
+    artifact: Artifact,
+    provider: str,
+    default: Settings,
+    space: Space,
+    *,
+    budget_s: float,
+    load: Load | None = None,
 ) -> Tuned:
     """Search the space for `budget_s` seconds and confirm the best against the default.
 
     The winner replaces the default only if its interval lies above `LEAST_GAIN`: otherwise the
     difference is within noise or too small, and the default stays.
 
+    Args:
+        artifact: what runs.
+        provider: a name in PROVIDERS.
+        default: the settings to compare with.
+        space: what to try.
+        budget_s: seconds in all.
+        load: starts a session with settings, where it is not the provider that does.
+
     Raises:
         ProviderError: the provider cannot run the artifact with its default settings.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    tuner = Tuner(artifact, provider, default)
+    tuner = Tuner(artifact, provider, default, load)
     study = optuna.create_study(direction="maximize", sampler=space.sampler())
     end = time.monotonic() + budget_s * SEARCH_SHARE
 

@@ -70,14 +70,14 @@ def run_self_test(wanted: SelfTest, progress: Callable[[str, int, int], None]) -
         if done >= condition.suites:
             continue
         prepared = prepared or _prepared(wanted, condition)
-        with _hogs(condition.hogs) as noise:
+        with hogs(condition.hogs) as noise:
             while done < condition.suites:
                 if time.monotonic() + condition.seconds * len(wanted.cells) > end:
                     return
                 load_before, start = os.getloadavg()[0], time.monotonic()
                 timing = _suite(prepared, wanted.cells, condition)
                 seconds = time.monotonic() - start
-                _check(noise)
+                check_hogs(noise)
                 append(path, record_of(timing, settings, about, load_before, seconds))
                 done += 1
                 progress(name, done, condition.suites)
@@ -122,7 +122,7 @@ def _suite(prepared: Prepared, cells: Sequence[GateCell], condition: Condition) 
 
 
 @contextmanager
-def _hogs(number: int) -> Iterator[list["subprocess.Popen[bytes]"]]:
+def hogs(number: int) -> Iterator[list["subprocess.Popen[bytes]"]]:
     """Run a number of bursty processes on any CPU until the block ends."""
     with ExitStack() as stack:
         started = []
@@ -137,11 +137,15 @@ def _hogs(number: int) -> Iterator[list["subprocess.Popen[bytes]"]]:
         yield started
 
 
-def _check(noise: Sequence["subprocess.Popen[bytes]"]) -> None:
-    """Check that all hogs still run: without one, the suite was quieter than its condition says."""
+def check_hogs(noise: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """Check that all hogs still run: without one, it was quieter than the condition says.
+
+    Raises:
+        GateError: one has ended.
+    """
     for hog in noise:
         if hog.poll() is not None:
             raise GateError(
-                f"a process that makes noise ended with {hog.returncode}, so the last suite is "
+                f"a process that makes noise ended with {hog.returncode}, so the last trial is "
                 "not kept; start again"
             )

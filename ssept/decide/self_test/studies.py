@@ -1,0 +1,248 @@
+"""Studies: trials in which the truth is known, so that a wrong verdict or interval shows as one."""
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ssept.data.dataset import load_dataset
+from ssept.data.synthetic import prepared_synthetic
+from ssept.decide.gate.accuracy import judge_accuracy
+from ssept.decide.gate.findings import Verdict
+from ssept.decide.journal import Record
+from ssept.decide.sweep.measure import MeasuredSets, SweepPlan
+from ssept.decide.sweep.search import geometric_mean
+from ssept.decide.sweep.state import Measurements
+from ssept.decide.tune import Space, tune
+from ssept.errors import SseptError
+from ssept.estimate import Estimate
+from ssept.measure.calls import CheckedCall, checked_recommend
+from ssept.measure.latency import paired_times, session_times
+from ssept.measure.settings import Settings
+from ssept.measure.statistics import (
+    hodges_lehmann,
+    paired_log_ratio,
+    paired_ratio,
+    session_ratio,
+)
+from ssept.metrics import FloatArray
+from ssept.providers import PROVIDERS
+from ssept.serving.load.alternated import STARTS, log_ratios
+from ssept.variants import BASELINE, build
+
+TOP_K = 10
+CELLS = tuple((provider, batch) for provider in ("cpu", "openvino") for batch in (1, 8, 64))
+RATIO_SECONDS = 2.0
+TUNE_SECONDS = 20.0
+COPIES = ("default", "copy 1", "copy 2", "copy 3")
+SWEEP_SECONDS = 1.0
+SERVER_SECONDS = 1
+SERVER_CONNECTIONS = 8
+NDCG_TOLERANCE = 0.03
+# Users of MovieLens 100K and 1M with two targets each, as `ssept gate` ranks for.
+NDCG_USERS = {"100k": 943, "1m": 6040}
+
+Trial = Callable[[Path, int], Record]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Trials of one verdict or interval.
+
+    Attributes:
+        what: a trial, and what counts as an error.
+        level: the share of errors that is promised; None where errors are only counted.
+        trials: how many are wanted.
+        trial: makes one of a checkpoint, by its number: plain JSON values, with `wrong`, and what
+            it was judged by.
+        hogs: processes beside it that burn a CPU each in random bursts.
+    """
+
+    what: str
+    level: float | None
+    trials: int
+    trial: Trial
+    hogs: int = 0
+
+
+def matrix_ratio(checkpoint: Path, number: int) -> Record:
+    """Time one file against itself as the matrix times a cell, and once in the former way.
+
+    The former way is the blocks of calls of one pair of sessions, over as long a time.
+    """
+    provider, batch = CELLS[number % len(CELLS)]
+    artifact = build(checkpoint, BASELINE)
+
+    def fresh() -> CheckedCall:
+        session = PROVIDERS[provider].load(artifact, 1)
+        return checked_recommend(session, batch, TOP_K, provider)
+
+    times = session_times(fresh, fresh, seconds=RATIO_SECONDS)
+    cell_ns, baseline_ns = paired_times(fresh(), fresh(), seconds=RATIO_SECONDS)
+    return {
+        "cell": f"{BASELINE}-{provider}-b{batch:03}",
+        **_judged(session_ratio(times)),
+        "log_ratios": [paired_log_ratio(*each) for each in times],
+        "one_session": asdict(paired_ratio(baseline_ns, cell_ns)),
+    }
+
+
+def server_ratio(checkpoint: Path, number: int) -> Record:
+    """Load two servers of the same file in turn, as the benchmarks of servers do."""
+    del number
+    from ssept.serving.load import wrk
+    from ssept.serving.load.bodies import predict_bodies
+    from ssept.serving.settings import ServerSettings
+
+    if reason := wrk.unavailable():
+        raise SseptError(f"the study of servers: {reason}")
+    settings = ServerSettings(model=checkpoint)
+    user, sequence = build(checkpoint, BASELINE).model.random_inputs(64)
+    bodies = predict_bodies(user.tolist(), sequence)
+    found: list[float] = []
+    for _ in range(STARTS):
+        with _two_servers(settings) as urls:
+            found += log_ratios(
+                lambda name, urls=urls: (  # type: ignore[misc]
+                    wrk.measure(urls[name], bodies, SERVER_CONNECTIONS, SERVER_SECONDS).rate
+                ),
+                "one",
+                "other",
+            )
+    return _judged(hodges_lehmann(np.array(found)).map(math.exp)) | {"log_ratios": found}
+
+
+@contextmanager
+def _two_servers(settings: Any) -> Iterator[dict[str, str]]:
+    from ssept.serving.launch.ssept_serve import running
+
+    with (
+        tempfile.TemporaryDirectory(prefix="ssept-") as folder,
+        running(settings, Path(folder) / "one.log") as one,
+        running(settings, Path(folder) / "other.log") as other,
+    ):
+        yield {"one": f"{one.url}/predict", "other": f"{other.url}/predict"}
+
+
+def tuned_copies(checkpoint: Path, number: int) -> Record:
+    """Tune a cell whose other settings are copies of the default."""
+    provider, batch = CELLS[number % len(CELLS)]
+    artifact = build(checkpoint, BASELINE)
+    default = Settings(batch=batch)
+    found = tune(
+        artifact,
+        provider,
+        default,
+        Space([1], {"copy": [*COPIES]}, [batch]),
+        budget_s=TUNE_SECONDS,
+        load=lambda settings: PROVIDERS[provider].load(artifact, settings.threads),
+    )
+    return {
+        "cell": f"{BASELINE}-{provider}-b{batch:03}",
+        "wrong": not found.kept_default,
+        "ratio": asdict(found.speedup),
+        "tried": found.tried,
+    }
+
+
+def swept_copy(checkpoint: Path, number: int) -> Record:
+    """Time a set of INT8 layers against itself, as the sweep times one against another."""
+    artifact = build(checkpoint, BASELINE)
+    plan = SweepPlan(
+        checkpoint=checkpoint,
+        model=artifact.model,
+        dataset=load_dataset(prepared_synthetic()),  # not looked at: nothing is ranked
+        users=None,
+        provider="cpu",
+        batch_sizes=(1, 64),
+        threads=1,
+        seconds=SWEEP_SECONDS,
+        max_loss=0.0,
+    )
+    with tempfile.TemporaryDirectory(prefix="ssept-") as folder:
+        sets = MeasuredSets(plan, Measurements(Path(folder) / "sweep.json", {}))
+        layer = sets.layers[number % len(sets.layers)]
+        ratios = sets.ratios(frozenset({layer}), frozenset({layer}))
+    speed = geometric_mean([*ratios.values()])
+    return {"cell": layer, "wrong": speed.low > 1, "ratio": asdict(speed)}
+
+
+def lossy_ndcg(users: int, times: float, wrong: Verdict) -> Trial:
+    """Return trials of the gate's verdict on a loss of so many times its tolerance.
+
+    Of each user's two targets some are hits, at a rank that is drawn; the head loses each hit with
+    a probability, so that the loss expected over all users is the wanted one.
+    """
+
+    def trial(checkpoint: Path, number: int) -> Record:
+        del checkpoint
+        random = np.random.default_rng(number)
+        base, head = made_up_ndcg(random, users, times * NDCG_TOLERANCE)
+        verdict = judge_accuracy("made up", base, head, NDCG_TOLERANCE).verdict
+        return {"wrong": verdict is wrong, "verdict": verdict.value}
+
+    return trial
+
+
+def made_up_ndcg(
+    random: np.random.Generator, users: int, loss: float
+) -> tuple[FloatArray, FloatArray]:
+    """Draw NDCG@10 of users by two models, the second of which loses a share of it on average."""
+    rank = random.geometric(0.05, (users, 2))  # two of five targets are among the best ten
+    gain = np.where(rank <= TOP_K, 1 / np.log2(rank + 1), 0.0)
+    kept = np.where(random.random(gain.shape) < loss, 0.0, gain)
+    return gain.mean(axis=1), kept.mean(axis=1)
+
+
+def _judged(ratio: Estimate) -> Record:
+    """Judge an interval whose true value is 1."""
+    return {"wrong": not ratio.low <= 1 <= ratio.high, "ratio": asdict(ratio)}
+
+
+_RATIO = Study(
+    what="one file against itself as two cells; error: the 99 % interval leaves out 1",
+    level=0.01,
+    trials=75,
+    trial=matrix_ratio,
+)
+_NDCG_ERROR = {0: Verdict.REGRESSED, 1: Verdict.REGRESSED, 2: Verdict.FINE}
+STUDIES: Mapping[str, Study] = MappingProxyType(
+    {
+        "ratio_quiet": _RATIO,
+        "ratio_noisy": replace(_RATIO, hogs=2),
+        "servers": Study(
+            what="two servers of one file; error: the 99 % interval of their ratio leaves out 1",
+            level=0.01,
+            trials=20,
+            trial=server_ratio,
+        ),
+        "tune": Study(
+            what="settings that are copies of the default; error: one replaces it",
+            level=0.005,
+            trials=40,
+            trial=tuned_copies,
+        ),
+        "sweep": Study(
+            what="a layer swapped for itself; error: called faster",
+            level=0.005,
+            trials=40,
+            trial=swept_copy,
+        ),
+        **{
+            f"ndcg_{name}_x{times}": Study(
+                what=f"a loss of {times} times the tolerance; error: {wrong.value}",
+                level=0.01,
+                trials=200,
+                trial=lossy_ndcg(users, times, wrong),
+            )
+            for name, users in NDCG_USERS.items()
+            for times, wrong in _NDCG_ERROR.items()
+        },
+    }
+)
