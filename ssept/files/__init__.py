@@ -29,7 +29,7 @@ def cache_folder() -> Path:
     """Return the folder for what can be made again: `SSEPT_CACHE_DIR`, or the user's cache.
 
     Raises:
-        SseptError: there is none, as without a home.
+        SseptError: there is none, as without a home, or models in it could not be opened.
     """
     own = os.environ.get(CACHE_VARIABLE)
     try:
@@ -39,7 +39,26 @@ def cache_folder() -> Path:
     if folder.startswith("~"):
         what = f"{CACHE_VARIABLE} is {own!r}" if own else "this user has no home folder"
         raise SseptError(f"{what}: set {CACHE_VARIABLE} to the full path of a folder for the cache")
+    try:
+        check_model_path(Path(folder))
+    except SseptError as error:
+        raise SseptError(f"{error}; {CACHE_VARIABLE} names the folder of the cache") from error
     return Path(folder)
+
+
+def check_model_path(path: Path) -> None:
+    """Refuse a path that cannot be given to the libraries that read and write models.
+
+    Raises:
+        SseptError: it is not valid UTF-8, as Linux permits.
+    """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise SseptError(
+            f"{path}: its name is not valid UTF-8, and model files are opened by UTF-8 names only: "
+            "rename the file or folder, or choose another place"
+        ) from error
 
 
 def explained(error: OSError) -> str:

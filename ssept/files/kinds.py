@@ -3,7 +3,7 @@
 import zipfile
 from pathlib import Path
 
-from ssept.files import opened_zip
+from ssept.files import check_model_path, opened_zip
 
 SAFETENSORS, STATE_DICT, ONNX = "safetensors file", "state dict", "ONNX file"
 HEAD_BYTES = 512
@@ -19,8 +19,10 @@ def kind_of(path: Path) -> str:
 
     Raises:
         ValueError: it is none of them; says what it is and what to do, and does not name it.
+        SseptError: its path is one that no library could open.
         OSError: it cannot be read.
     """
+    check_model_path(path)
     if not path.is_file():
         raise ValueError("it is a folder or device" if path.exists() else "there is no such file")
     with path.open("rb") as file:

@@ -149,9 +149,12 @@ def _setting_warnings(machine: Machine) -> list[str]:
         )
     quota = machine.cgroup_cpu_quota
     if quota and quota < machine.cpus_allowed:
+        threads = int(quota)
+        advice = (
+            f"keep --threads at {threads} or below, or" if threads else "one thread is too many:"
+        )
         warnings.append(
             f"the cgroup stops a process that takes over {quota:g} of the "
-            f"{machine.cpus_allowed} CPUs it sees: keep --threads below, or raise the limit "
-            "(docker: --cpus)"
+            f"{machine.cpus_allowed} CPUs it sees: {advice} raise the limit (docker: --cpus)"
         )
     return warnings

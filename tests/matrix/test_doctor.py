@@ -39,7 +39,9 @@ from ssept.measure.quiet import (
 )
 from ssept.providers import PROVIDERS
 from ssept.report.doctor import render
-from tests.helpers.matrix import ROOT, command, environment
+from tests.helpers.matrix import ROOT, command, environment, run_matrix
+from tests.helpers.toys import toy_quota
+from tests.helpers.toys.toy_quota import half_a_cpu
 
 XEON = """\
 processor\t: 0
@@ -269,6 +271,7 @@ SERVER = Machine(
     nvidia=False,
 )
 PI = replace(SERVER, architecture="aarch64", board="Raspberry Pi 5", memory_bytes=8_000_000_000)
+ONE_CPU = replace(SERVER, cpus_allowed=1)
 JETSON_ORIN = replace(PI, board="NVIDIA Jetson AGX Orin", nvidia=True)
 
 
@@ -320,7 +323,9 @@ BUSY = (BusyProcess(77, "firefox", 1.5),)
     ("report", "needed"),
     [
         (a_report(replace(SERVER, governor="powersave")), ["powersave", "cpupower", "performance"]),
-        (a_report(replace(SERVER, cgroup_cpu_quota=1.5)), ["1.5", "16 CPUs", "--threads"]),
+        (a_report(replace(SERVER, cgroup_cpu_quota=1.5)), ["1.5", "16 CPUs", "--threads at 1"]),
+        (a_report(replace(SERVER, cgroup_cpu_quota=8.0)), ["over 8 of", "--threads at 8 or below"]),
+        (a_report(replace(ONE_CPU, cgroup_cpu_quota=0.99)), ["0.99 of the 1 CPUs", "too many"]),
         (a_report(calls=times(0.1, 1.1)), ["p95 is 1.10", "trust ratios", "--rounds"]),
         (a_report(calls=times(0.1, 3), busy=BUSY), ["p95 is 3.00", "pin", "--rounds"]),
         (a_report(calls=times(0.1, 3), busy=BUSY), ["firefox (pid 77, 1.5 CPUs)", "close"]),
@@ -342,6 +347,30 @@ def test_a_busy_process_that_disturbs_nothing_is_no_warning() -> None:
 
 def test_a_quota_that_covers_every_cpu_is_no_warning() -> None:
     assert warnings_of(a_report(replace(SERVER, cgroup_cpu_quota=16.0))) == []
+
+
+def test_half_a_cpu_is_shown_without_advice_that_cannot_be_followed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ssept.measure.machine.cgroup_limits", half_a_cpu)
+    assert main(["doctor", "--seconds", "0.01"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "cgroup CPUs 0.5" in said
+    assert "one thread is too many: raise the limit (docker: --cpus)" in said
+    assert "--threads" not in said
+
+
+@pytest.mark.slow
+def test_the_matrix_measures_with_half_a_cpu_and_says_so(
+    tmp_path: Path, small_folder: Path, small_checkpoint: Path
+) -> None:
+    own = ["--data-dir", small_folder, "--checkpoint", small_checkpoint]
+    few = ["--rounds=45", "--batch-sizes=1", "--variants=onnx", "--providers=cpu", "-k", "latency"]
+    run = run_matrix(tmp_path, "-p", toy_quota.__name__, *own, *few)
+    assert run.code == 0, run.output
+    assert "ssept: the cgroup stops a process that takes over 0.5 of the" in run.output
+    assert "one thread is too many: raise the limit" in run.output
+    assert run.saved["machine_info"]["ssept"]["cgroup_cpu_quota"] == 0.5
 
 
 def test_no_provider_at_all_blocks() -> None:

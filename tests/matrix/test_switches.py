@@ -1,7 +1,9 @@
 """Switches of pytest and its plugins: a cell is measured once and saved, or nothing starts."""
 
 import json
+import re
 import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -163,6 +165,33 @@ def test_it_is_refused_wherever_the_tests_are_named(
         variables={"PYTEST_ADDOPTS": "--dist=load -n=2"} if where == "variable" else {},
     )
     assert_refused(run, PARALLEL)
+
+
+@pytest.mark.parametrize(
+    ("tests", "switches"),
+    [
+        *(("benchmarks", switches) for switches in ("-n 2", "-n auto", "--benchmark-compare")),
+        ("benchmarks.test_latency", "-n 1 --dist loadfile"),
+        ("benchmarks.test_latency::test_latency", "--tx 2*popen --dist load"),
+    ],
+)
+def test_it_is_refused_from_outside_the_clone(tmp_path: Path, tests: str, switches: str) -> None:
+    """There pytest sees none of our files before it collects, with pytest-xdist in a worker."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    results = tmp_path / "results"
+    words = [sys.executable, "-m", "pytest", "-pno:schemathesis", "-pno:cacheprovider", "--pyargs"]
+    words += ["-o", "consider_namespace_packages=true", f"--benchmark-storage=file://{results}"]
+    words += ["-k", "test_latency and onnx-cpu-b001", tests, *switches.split()]
+    variables = {"PYTHONPATH": str(ROOT), "SSEPT_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        words, cwd=outside, env=environment() | variables, capture_output=True, text=True
+    )
+    expected = "`ssept compare" if "compare" in switches else PARALLEL
+    assert done.returncode, done.stdout
+    assert expected in done.stdout
+    assert not re.search(r"passed|^E  |INTERNALERROR", done.stdout, re.MULTILINE), done.stdout
+    assert not list(results.rglob("*.json"))
 
 
 def test_a_run_has_the_name_that_is_given(tmp_path: Path, options: list[str]) -> None:

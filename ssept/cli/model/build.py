@@ -14,7 +14,7 @@ from ssept.artifacts import Artifact
 from ssept.artifacts.manifests import copy_artifacts
 from ssept.cli.arguments import known_names, positive
 from ssept.errors import SseptError
-from ssept.files import written_file
+from ssept.files import check_model_path, written_file
 from ssept.installation import shipped_checkpoint
 from ssept.measure.golden import golden_path
 from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING
@@ -72,6 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _build(arguments: argparse.Namespace) -> int:
     names = known_names("--variants", arguments.variants, BUILT)
+    if arguments.out:
+        check_model_path(arguments.out)
     outcomes = sorted(_with_progress(arguments, names), key=lambda one: names.index(one.variant))
     artifacts = {one.variant: one.result for one in outcomes if isinstance(one.result, Artifact)}
     failed = len(artifacts) < len(names)

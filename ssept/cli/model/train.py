@@ -16,6 +16,7 @@ from ssept.cli.arguments import (
     whole,
 )
 from ssept.errors import SseptError
+from ssept.files import check_model_path
 
 HELP = "train a checkpoint on a data set"
 MEGABYTE = 1e6
@@ -85,6 +86,7 @@ def _check_out(out: Path) -> None:
     """Check, before anything starts, that a checkpoint can be written."""
     from ssept.model.train import state_path
 
+    check_model_path(out)
     for path in (out, state_path(out)):
         if path.exists() and not path.is_file():
             raise SseptError(f"{path}: is no plain file; expected the name of a file to write")
