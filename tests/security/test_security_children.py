@@ -142,7 +142,7 @@ def test_a_worker_of_the_gate(trap: Path, tmp_path: Path, own_tree: bool) -> Non
 
 
 def test_the_noise_of_the_gate_s_self_test(trap: Path) -> None:
-    with trials._hogs(1) as (hog,):
+    with trials.hogs(1) as (hog,):
         with contextlib.suppress(subprocess.TimeoutExpired):
             hog.wait(1)
         trials._check([hog])
