@@ -145,7 +145,7 @@ def test_the_noise_of_the_gate_s_self_test(trap: Path) -> None:
     with trials.hogs(1) as (hog,):
         with contextlib.suppress(subprocess.TimeoutExpired):
             hog.wait(1)
-        trials._check([hog])
+        trials.check_hogs([hog])
     assert not trap.exists()
 
 
