@@ -1,7 +1,9 @@
 """Calls that are timed: their answers checked, or side by side in threads."""
 
+import contextlib
+import gc
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +13,6 @@ from ssept.providers import PROVIDERS
 from ssept.providers.session import Session
 
 INPUTS = 10  # of a timed call, each answered once beforehand: providers compile in the first calls
-
 WARMUP_CALLS = 3
 
 
@@ -146,3 +147,16 @@ class SessionPool:
             return [call(session, each) for each in own]
 
         return list(self._executor.map(all_of, self.sessions, inputs))
+
+
+@contextlib.contextmanager
+def collection_off() -> Iterator[None]:
+    """Keep Python's garbage collector from running in the block."""
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

@@ -1,11 +1,9 @@
 """Latency of a cell, each call paired with a call of the baseline right before or after it."""
 
-import contextlib
-import gc
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -13,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssept.estimate import Estimate
-from ssept.measure.calls import CheckedCall
+from ssept.measure.calls import CheckedCall, collection_off
 from ssept.measure.statistics import (
     METHOD,
     MINIMUM_SAMPLES,
@@ -260,19 +258,6 @@ def session_times(
         )
         times.append((baseline_ns, cell_ns))
     return times
-
-
-@contextlib.contextmanager
-def collection_off() -> Iterator[None]:
-    """Keep Python's garbage collector from running in the block."""
-    collecting = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def summarize(sessions: Sequence[tuple[Nanoseconds, Nanoseconds]], batch_size: int) -> Latency:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ssept.measure.latency import collection_off
+from ssept.measure.calls import collection_off
 
 FLOAT32, INT8 = "float32", "int8"
 MEMORY, ARITHMETIC = "memory", "arithmetic"
