@@ -90,12 +90,16 @@ def test_what_stops_it_ends_in_3_and_keeps_what_is_finished(
         return {"wrong": False}
 
     stopping = Study(what="stops", level=None, trials=9, trial=trial)
+    both = MappingProxyType({"stops": stopping, "good": studies.STUDIES["good"]})
     for module in (studies, run):
-        monkeypatch.setattr(module, "STUDIES", MappingProxyType({"stops": stopping}))
-    assert self_test(tmp_path, "--studies=stops") == 3
+        monkeypatch.setattr(module, "STUDIES", both)
+    assert self_test(tmp_path) == 3
     captured = capsys.readouterr()
     assert "0 of 2" in captured.out
-    assert "ssept: " in captured.err
+    assert captured.err.startswith("ssept: ")
+    assert len(captured.err.splitlines()) == 1
+    # What cannot be made does not keep the other from it; Ctrl-C does.
+    assert (len(tried) == 5) == isinstance(error, SseptError)
 
 
 def test_no_trial_is_begun_after_the_time(tmp_path: Path, tried: list[int]) -> None:

@@ -96,14 +96,13 @@ def _measured(arguments: argparse.Namespace) -> bool:
     studies, checkpoint = _studies(arguments), _checkpoint(arguments)
     try:
         with progress_bar("trial") as show:
-            run_studies(checkpoint, studies, arguments.results, show, seconds=limit)
+            problems = run_studies(checkpoint, studies, arguments.results, show, seconds=limit)
     except KeyboardInterrupt:
         print("ssept: interrupted: finished trials are kept", file=sys.stderr)
         return False
-    except SseptError as error:
-        print(f"ssept: {error}", file=sys.stderr)
-        return False
-    return True
+    for name, why in problems.items():
+        print(f"ssept: not measured: {name}: {why}", file=sys.stderr)
+    return not problems
 
 
 def _studies(arguments: argparse.Namespace) -> Mapping[str, "Study"]:

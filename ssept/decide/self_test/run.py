@@ -18,6 +18,7 @@ from ssept.decide.gate.self_test.trials import check_hogs, hogs
 from ssept.decide.journal import Record, append, provenance, read, utc_now
 from ssept.decide.self_test import gate_trials
 from ssept.decide.self_test.studies import STUDIES, Study
+from ssept.errors import SseptError
 from ssept.estimate import Estimate
 from ssept.files import sha256
 
@@ -78,10 +79,11 @@ def run_studies(
     progress: Callable[[str, int, int], None],
     *,
     seconds: float,
-) -> None:
+) -> dict[str, str]:
     """Make trials until each study has its number, also of earlier runs, or the time is over.
 
-    A trial is kept when it is finished: interrupted, all but the one under way are there.
+    A trial is kept when it is finished: interrupted, all but the one under way are there. A study
+    that cannot be made here does not keep the others from it.
 
     Args:
         checkpoint: that the models are built from.
@@ -91,11 +93,15 @@ def run_studies(
             trials it has and how many are wanted.
         seconds: no trial is begun later than this; infinite for all.
 
+    Returns:
+        By study, why it could not be made.
+
     Raises:
-        SseptError: a study cannot be made here, or a file of trials is damaged.
+        SseptError: a file of trials is damaged.
     """
     end = time.monotonic() + seconds
     about = _about(checkpoint)
+    problems = {}
     for name, study in wanted.items():
         path = file_of(folder, name)
         done = sum(_same(record, about) for record in _read(path))
@@ -105,14 +111,19 @@ def run_studies(
         with hogs(study.hogs) as noise:
             while done < study.trials:
                 if time.monotonic() > end:
-                    return
+                    return problems
                 load_before, start = os.getloadavg()[0], time.monotonic()
-                found = study.trial(checkpoint, done)
-                check_hogs(noise)
+                try:
+                    found = study.trial(checkpoint, done)
+                    check_hogs(noise)
+                except SseptError as error:
+                    problems[name] = str(error)
+                    break
                 taken = time.monotonic() - start
                 append(path, _record(about, found, load_before, taken))
                 done += 1
                 progress(name, done, study.trials)
+    return problems
 
 
 def results_in(folder: Path) -> list[StudyResult]:

@@ -19,7 +19,6 @@ from ssept.decide.journal import Record
 from ssept.decide.sweep.measure import MeasuredSets, SweepPlan
 from ssept.decide.sweep.search import geometric_mean
 from ssept.decide.sweep.state import Measurements
-from ssept.decide.tune import Space, tune
 from ssept.errors import SseptError
 from ssept.estimate import Estimate
 from ssept.measure.calls import CheckedCall, checked_recommend
@@ -132,6 +131,10 @@ def _two_servers(settings: Any) -> Iterator[dict[str, str]]:
 
 def tuned_copies(checkpoint: Path, number: int) -> Record:
     """Tune a cell whose other settings are copies of the default."""
+    try:
+        from ssept.decide.tune import Space, tune
+    except ImportError as error:
+        raise SseptError(f"the study tune needs {error.name}: install the tune extra") from error
     provider, batch = CELLS[number % len(CELLS)]
     artifact = build(checkpoint, BASELINE)
     default = Settings(batch=batch)
