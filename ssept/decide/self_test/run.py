@@ -101,7 +101,7 @@ def run_studies(
     """
     end = time.monotonic() + seconds
     about = _about(checkpoint)
-    problems = {}
+    problems: dict[str, str] = {}
     for name, study in wanted.items():
         path = file_of(folder, name)
         done = sum(_same(record, about) for record in _read(path))
