@@ -36,11 +36,10 @@ def _report(found: Sequence[StudyResult], style: str) -> str:
         )
         parts += [machine, table]
     if found:
-        names = {each.what: [] for each in found}  # type: dict[str, list[str]]
+        studies: dict[str, dict[str, None]] = {}  # by what is tried, in their order, each once
         for each in found:
-            if each.study not in names[each.what]:
-                names[each.what].append(each.study)
-        parts += [filled(f"{', '.join(studies)}: {what}.") for what, studies in names.items()]
+            studies.setdefault(each.what, {})[each.study] = None
+        parts += [filled(f"{', '.join(names)}: {what}.") for what, names in studies.items()]
         parts.append(filled(EXPLAINED))
     return "\n\n".join(parts)
 
@@ -54,7 +53,7 @@ def _row(result: StudyResult) -> list[str]:
     return [
         result.study,
         f"{result.errors.hits} of {result.errors.of}",
-        NOTHING if result.allowed is None else str(result.allowed),
+        str(result.allowed),
         "" if result.holds else "TOO MANY",
         f"{100 * share.low:.1f} to {100 * share.high:.1f}",
         NOTHING if result.half_width is None else percent(result.half_width, ".2f"),

@@ -89,7 +89,7 @@ def test_what_stops_it_ends_in_3_and_keeps_what_is_finished(
             raise error
         return {"wrong": False}
 
-    stopping = Study(what="stops", level=None, trials=9, trial=trial)
+    stopping = Study(what="stops", level=0.01, trials=9, trial=trial)
     both = MappingProxyType({"stops": stopping, "good": studies.STUDIES["good"]})
     for module in (studies, run):
         monkeypatch.setattr(module, "STUDIES", both)
@@ -198,5 +198,7 @@ def test_a_real_trial_says_what_it_was_judged_by(
     monkeypatch.setattr(studies, "TUNE_SECONDS", 2.0)
     monkeypatch.setattr(studies, "RATIO_SECONDS", 0.2)
     found = json.loads(json.dumps(STUDIES[name].trial(small_checkpoint, 0), allow_nan=False))
-    assert found["wrong"] in (True, False)
-    assert found["ratio"]["low"] <= found["ratio"]["value"] <= found["ratio"]["high"]
+    low, value, high = (found["ratio"][end] for end in ("low", "value", "high"))
+    assert 0.2 < low <= value <= high < 5
+    wrong = {"ratio_quiet": not low <= 1 <= high, "tune": low > 1.01, "sweep": low > 1}
+    assert found["wrong"] == wrong[name]

@@ -41,7 +41,7 @@ def server(settings: ServerSettings) -> Iterator[Live]:
 
 
 def request(size: int, value: int = 1, **more: Any) -> dict[str, Any]:
-    """A request for so many sequences, all its ids this one."""
+    """A request for a number of sequences, all its ids equal."""
     tensors = [
         {"name": name, "shape": [size, dim], "datatype": "INT64", "data": [value] * size * dim}
         for name, dim in (("USER_ID", 1), ("SEQ", LENGTH))
@@ -50,7 +50,7 @@ def request(size: int, value: int = 1, **more: Any) -> dict[str, Any]:
 
 
 def with_data(text: str, repeated: int) -> bytes:
-    """A request for one sequence whose data are this, so many times."""
+    """A request for one sequence whose data repeat one value."""
     body = json.dumps(request(1)).replace(str([1] * LENGTH), f"[{','.join([text] * repeated)}]")
     return body.encode()
 

@@ -50,7 +50,7 @@ def until(what: Callable[[], object]) -> None:
 
 
 def said(server: SseptServer, words: str, times: int = 1) -> bool:
-    """Whether it has logged something so many times."""
+    """Whether its log has a text a number of times."""
     return server.log.read_text().count(words) == times
 
 

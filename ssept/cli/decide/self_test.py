@@ -22,10 +22,10 @@ EPILOG = (
     "Each study makes trials in which the truth is known: one file against itself, settings that "
     "are copies of each other, losses that are made up. Finished trials are kept in DIR, a file "
     "for each study; if you run the command again, it makes the missing ones. All of them take "
-    "about an hour and a half, on a machine that does nothing else. The gate's own trials are "
-    "measured by `ssept gate --self-test`, and judged here at their tolerance. Exit code: 0 if "
-    "no study has more errors than its level allows, 1 if one has, 3 if it was interrupted or "
-    "could not be measured."
+    "long (a bar shows the time left), and want a machine that does nothing else. The gate's own "
+    "trials are measured by `ssept gate --self-test`, and judged here at their tolerance. Exit "
+    "code: 0 if no study has more errors than its level allows, 1 if one has, 3 if it was "
+    "interrupted or could not be measured."
 )
 RESULTS, GATE_RESULTS = Path("results/self_test"), Path("results/gate")
 TOO_MANY_STATUS, INCOMPLETE_STATUS = 1, 3

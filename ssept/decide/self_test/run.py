@@ -37,7 +37,7 @@ class StudyResult:
         cpu, cpus: the machine.
         hogs: processes beside it.
         errors: how many trials were wrong.
-        allowed: the most errors that the promised level explains; None where there is none.
+        allowed: the most errors that the promised level explains.
         half_width: of the intervals, as a share: the median.
         one_session: errors, and the half width, of the former intervals on the same cells.
         verdicts: how many trials had each, where they have one.
@@ -49,7 +49,7 @@ class StudyResult:
     cpus: int
     hogs: int
     errors: Share
-    allowed: int | None
+    allowed: int
     half_width: float | None = None
     one_session: tuple[Share, float] | None = None
     verdicts: dict[str, int] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class StudyResult:
     @property
     def holds(self) -> bool:
         """Whether there are no more errors than allowed."""
-        return self.allowed is None or self.errors.hits <= self.allowed
+        return self.errors.hits <= self.allowed
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -192,7 +192,7 @@ def _result(name: str, study: Study, records: Sequence[Record]) -> StudyResult:
         cpus=cpus,
         hogs=study.hogs,
         errors=errors,
-        allowed=None if study.level is None else allowed(len(trials), study.level),
+        allowed=allowed(len(trials), study.level),
         half_width=_half_width(ratios) if ratios else None,
         one_session=one_session,
         verdicts=dict(Counter(trial["verdict"] for trial in trials if "verdict" in trial)),

@@ -56,7 +56,7 @@ class Study:
 
     Attributes:
         what: a trial, and what counts as an error.
-        level: the share of errors that is promised; None where errors are only counted.
+        level: the share of errors that is promised.
         trials: how many are wanted.
         trial: makes one of a checkpoint, by its number: plain JSON values, with `wrong`, and what
             it was judged by.
@@ -64,7 +64,7 @@ class Study:
     """
 
     what: str
-    level: float | None
+    level: float
     trials: int
     trial: Trial
     hogs: int = 0
@@ -177,7 +177,7 @@ def swept_copy(checkpoint: Path, number: int) -> Record:
 
 
 def lossy_ndcg(users: int, times: float, wrong: Verdict) -> Trial:
-    """Return trials of the gate's verdict on a loss of so many times its tolerance.
+    """Return trials of the gate's verdict on a loss that is a multiple of its tolerance.
 
     Of each user's two targets some are hits, at a rank that is drawn; the head loses each hit with
     a probability, so that the loss expected over all users is the wanted one.
