@@ -12,8 +12,8 @@ import optuna
 from ssept.artifacts import Artifact
 from ssept.errors import AnswerError, ProviderError
 from ssept.estimate import Estimate
-from ssept.measure.calls import CheckedCall, checked_recommend
-from ssept.measure.latency import SESSIONS, paired_times, session_times
+from ssept.measure.calls import SESSIONS, CheckedCall, checked_recommend
+from ssept.measure.latency import paired_times, session_times
 from ssept.measure.settings import Settings, Value
 from ssept.measure.statistics import paired_log_ratio, session_ratio
 from ssept.providers import PROVIDERS

@@ -1,11 +1,12 @@
-"""Calls that are timed: their answers checked, or side by side in threads."""
+"""Calls that are timed: their answers checked, of sessions in pairs, or side by side in threads."""
 
 import contextlib
 import gc
+import random
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from ssept.errors import AnswerError
 from ssept.measure.answers import all_equal, copied, difference
@@ -14,6 +15,31 @@ from ssept.providers.session import Session
 
 INPUTS = 10  # of a timed call, each answered once beforehand: providers compile in the first calls
 WARMUP_CALLS = 3
+SESSIONS = 12  # pairs of fresh sessions: a 99 % interval needs 8, one at 99.9 % 11
+
+T = TypeVar("T")
+
+
+def fresh_pairs(
+    cell: Callable[[], T], baseline: Callable[[], T], count: int = SESSIONS
+) -> Iterator[tuple[T, T]]:
+    """Start both sides of each pair, in an order that is drawn: half of the pairs either way.
+
+    What is loaded first may find the better place in memory. An order that alternates does not
+    take that out: it can keep step with the places that are freed and taken again.
+
+    Args:
+        cell, baseline: start a fresh session.
+        count: pairs of sessions.
+    """
+    baseline_first = [bool(number % 2) for number in range(count)]
+    random.shuffle(baseline_first)
+    for swapped in baseline_first:
+        if swapped:
+            other, timed = baseline(), cell()
+        else:
+            timed, other = cell(), baseline()
+        yield timed, other
 
 
 class CheckedCall:

@@ -1,6 +1,7 @@
 """Latency of a cell, each call paired with a call of the baseline right before or after it."""
 
 import math
+import secrets
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssept.estimate import Estimate
-from ssept.measure.calls import CheckedCall, collection_off
+from ssept.measure.calls import SESSIONS, CheckedCall, collection_off, fresh_pairs
 from ssept.measure.statistics import (
     METHOD,
     MINIMUM_SAMPLES,
@@ -30,7 +31,6 @@ Nanoseconds = npt.NDArray[np.float64]
 Pair = tuple[CheckedCall, CheckedCall]  # of a cell and of the baseline
 
 PERCENTILES = (50, 95, 99)
-SESSIONS = 12  # pairs of fresh sessions: a 99 % interval needs 8, one at 99.9 % 11
 LEAST_SESSION_PAIRS = 10
 CONFIDENCE = 0.99  # of all intervals here
 SECONDS_PER_HOUR = 3600
@@ -99,8 +99,9 @@ class PairedLoop:
 
     Each timed call follows an untimed one of the same session, so that it finds its own weights
     in the caches and not the other session's. Swapping the order takes out what the first place
-    or the second does to a time. The untimed call has another input: an answer that is kept from
-    it is the wrong one. Answers are compared outside of the timed sections.
+    or the second does to a time; which side is first of all is drawn for each pair of sessions.
+    The untimed call has another input: an answer that is kept from it is the wrong one. Answers
+    are compared outside of the timed sections.
     """
 
     def __init__(self, pairs: Sequence[Pair], turns: int = sys.maxsize) -> None:
@@ -114,6 +115,7 @@ class PairedLoop:
         self._turns = turns
         self.baseline_ns: list[int] = []
         self._turn = 0
+        self._baseline_first = True
 
     def call(self) -> None:
         """Make the call of the cell that is to be timed."""
@@ -123,7 +125,7 @@ class PairedLoop:
         """Prepare a timed call of the cell."""
         if self._turn % self._turns == 0:
             self._start_pair()
-        if self._turn % 2 == 0:
+        if self._baseline_first:
             self._time_baseline()
         self._cell()
         self._cell.take(self._place)
@@ -131,14 +133,16 @@ class PairedLoop:
     def teardown(self) -> None:
         """Finish a timed call of the cell."""
         self._cell.check()
-        if self._turn % 2 == 1:
+        if not self._baseline_first:
             self._time_baseline()
+        self._baseline_first = not self._baseline_first
         self._turn += 1
         self._place = self._cell.other_place()
 
     def _start_pair(self) -> None:
         self._cell, self._baseline = next(self._pairs)
         self._place = self._cell.other_place()
+        self._baseline_first = bool(secrets.randbelow(2))
 
     def _time_baseline(self) -> None:
         self._baseline()
@@ -248,11 +252,7 @@ def session_times(
         The times of the baseline and of the cell of each pair of sessions, as `paired_times`.
     """
     times = []
-    for number in range(sessions):
-        if number % 2:  # what is loaded first may find the better place
-            timed, other = cell(), baseline()
-        else:
-            other, timed = baseline(), cell()
+    for timed, other in fresh_pairs(cell, baseline, sessions):
         cell_ns, baseline_ns = paired_times(
             timed, other, seconds=seconds / sessions, least_pairs=least_pairs
         )

@@ -19,8 +19,8 @@ from ssept.decide.user_accuracy import CONFIDENCE as NDCG_CONFIDENCE
 from ssept.decide.user_accuracy import TOP_K, chosen_cases, user_ndcg
 from ssept.errors import SseptError
 from ssept.estimate import Estimate
-from ssept.measure.calls import CheckedCall, checked_recommend
-from ssept.measure.latency import SESSIONS, session_times
+from ssept.measure.calls import SESSIONS, CheckedCall, checked_recommend
+from ssept.measure.latency import session_times
 from ssept.measure.statistics import session_ratio
 from ssept.metrics import FloatArray, bootstrap_relative_change
 from ssept.providers import PROVIDERS
