@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ssept.cli import data, doctor, report, serve, triton
-from ssept.cli.decide import compare, gate, scale, self_test, sweep, tune
+from ssept.cli.decide import choose, compare, gate, scale, self_test, sweep, tune
 from ssept.cli.model import build, golden, train
 from ssept.cli.process import TRACEBACK_OPTION, TRACEBACK_VARIABLE, ArgumentsExit
 from ssept.providers.onnxruntime import check_one_onnxruntime
@@ -19,6 +19,7 @@ COMMANDS = {
     "train": train,
     "build": build,
     "golden": golden,
+    "choose": choose,
     "report": report,
     "compare": compare,
     "gate": gate,

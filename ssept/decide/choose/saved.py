@@ -1,0 +1,89 @@
+"""The choice out of a saved run of the matrix."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ssept.decide.choose.candidates import Candidate, Goal, Promises
+from ssept.decide.choose.ranking import Recommendation, choose
+from ssept.errors import SseptError
+from ssept.estimate import Estimate
+from ssept.results.cells import Combination, MatrixRun
+from ssept.results.schema import LATENCY, Budget, Facts, Footprint, Timed
+
+MS_PER_S = 1e3
+
+
+def recommend(run: MatrixRun, goal: Goal, promises: Promises, batch: int = 1) -> Recommendation:
+    """Choose among the cells of a saved run.
+
+    Args:
+        run: of the matrix.
+        goal: what is best; for the throughput and the cost each measured batch size competes.
+        promises: that must not be broken.
+        batch: sequences in a call, for the other goals.
+
+    Raises:
+        SseptError: the run has no latency at that batch size.
+    """
+    candidates = candidates_of(run, goal, batch)
+    if not candidates:
+        measured = sorted({each.batch for each in _timed(run)})
+        has = f"it has {', '.join(map(str, measured))}" if measured else "it has none"
+        raise SseptError(f"{run.path}: no latency at batch {batch}: {has}")
+    return choose(candidates, goal, promises)
+
+
+def candidates_of(run: MatrixRun, goal: Goal, batch: int) -> list[Candidate]:
+    """Return the cells of a run that compete for a goal, with their figures."""
+    timed = _timed(run)
+    if goal in (Goal.THROUGHPUT, Goal.COST):
+        base_fps = _baseline_fps(timed)
+        return [replace(_candidate(each, run.facts), rate=_over(each, base_fps)) for each in timed]
+    return [_candidate(each, run.facts) for each in timed if each.batch == batch]
+
+
+def _timed(run: MatrixRun) -> list[Timed]:
+    return [facts for facts in run.facts if isinstance(facts, Timed) and facts.measure == LATENCY]
+
+
+def _candidate(timed: Timed, facts: Sequence[Facts]) -> Candidate:
+    same = [
+        each
+        for each in facts
+        if (each.variant, each.provider, each.threads, each.options)
+        == (timed.variant, timed.provider, timed.threads, timed.options)
+    ]
+    budget = next((each for each in same if isinstance(each, Budget)), None)
+    footprint = next((each for each in same if isinstance(each, Footprint)), None)
+    return Candidate(
+        cell=Combination(timed.variant, timed.provider),
+        threads=timed.threads,
+        batch=timed.batch,
+        size_bytes=timed.size_bytes,
+        rate=timed.speedup,
+        p50_ms=timed.p50_ms,
+        p99_ms=timed.p99_ms,
+        fps=timed.fps,
+        ndcg_change=budget.ndcg_change if budget else None,
+        memory_bytes=int(footprint.peak_rss_bytes) if footprint else None,
+    )
+
+
+def _baseline_fps(timed: Sequence[Timed]) -> float:
+    """Return the baseline's sequences a second at the smallest batch size; 1 if it is not known."""
+    known = [each for each in timed if each.p50_ms and each.speedup]
+    if not known:
+        return 1.0
+    first = min(known, key=lambda each: each.batch)
+    assert first.p50_ms
+    assert first.speedup
+    return first.batch * MS_PER_S / first.p50_ms.value / first.speedup.value
+
+
+def _over(timed: Timed, base_fps: float) -> Estimate | None:
+    """Compare batch sizes by the median call: saved ratios are relative to the same batch size."""
+    p50 = timed.p50_ms
+    if p50 is None:
+        return None
+    fps = (timed.batch * MS_PER_S / ms for ms in (p50.value, p50.high, p50.low))
+    return Estimate(*(each / base_fps for each in fps))

@@ -1,0 +1,172 @@
+"""The answer of a choice: a sentence, and a table of what it rests on."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from tabulate import tabulate
+
+from ssept.decide.choose import Candidate, Recommendation
+from ssept.errors import one_line
+from ssept.estimate import Estimate
+from ssept.percent import percent
+from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING, filled
+
+SCHEMA = 1
+SHOWN_ROWS = 8
+NOTE_WIDTH = 30
+
+
+def sentence(found: Recommendation) -> str:
+    """Return what to deploy and why, in a sentence or two."""
+    chosen = found.chosen
+    if chosen is None:
+        return _none(found)
+    parts = [f"Deploy {_named(chosen)}: {', '.join(_figures(chosen))}."]
+    if found.tied > 1:
+        parts.append(_tie(found))
+    if not found.settled:
+        parts.append(
+            f"Not settled: the time was over with {found.tied} cells still in the race; "
+            "give it more --max-minutes."
+        )
+    parts += [f"Not shown to be kept: {one}." for one in found.unshown]
+    return " ".join(parts)
+
+
+def choice_text(
+    found: Recommendation, left_out: Mapping[str, str] | None = None, *, full: bool = False
+) -> str:
+    """Return the sentence, and the table, at most 100 columns wide.
+
+    Args:
+        found: a choice.
+        left_out: why others were not looked at, by name.
+        full: whether to show all candidates and all reasons.
+    """
+    shown = found.ranked if full else found.ranked[:SHOWN_ROWS]
+    columns = {
+        "cell": [each.name for each in shown],
+        "speed": [_ratio(each.rate) if each.rate else NOTHING for each in shown],
+        "NDCG@10": [_change(each.ndcg_change) if each.ndcg_change else NOTHING for each in shown],
+        "MB": [f"{each.size_bytes / BYTES_PER_MEGABYTE:.1f}" for each in shown],
+        "memory": [_megabytes(each.memory_bytes) for each in shown],
+        "p50 ms": [_milliseconds(each.p50_ms) for each in shown],
+        "p99 ms": [_milliseconds(each.p99_ms) for each in shown],
+        "": [_note(place, each, found) for place, each in enumerate(shown, 1)],
+    }
+    known = {name: column for name, column in columns.items() if {*column} - {NOTHING, ""}}
+    table = tabulate(
+        known,
+        headers="keys",
+        maxcolwidths=[NOTE_WIDTH if name == "" else None for name in known],
+        colalign=["left" if name in ("cell", "") else "right" for name in known],
+        disable_numparse=True,
+    )
+    more = []
+    if hidden := len(found.ranked) - len(shown):
+        more.append(f"{hidden} more cells: --full shows them.")
+    if left_out and full:
+        more += [f"left out: {name}: {one_line(why, 200)}" for name, why in left_out.items()]
+    elif left_out:
+        more.append(f"left out: {', '.join(left_out)}; --full says why.")
+    legend = (
+        "speed: sequences a second relative to the baseline's (onnx on cpu, same settings), with "
+        "its 99 % interval; NDCG@10: the change from the baseline's; memory: peak of the process, "
+        "in MB."
+    )
+    return "\n\n".join([filled(sentence(found)), table, filled(legend), *map(filled, more)])
+
+
+def choice_json(found: Recommendation, left_out: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the same as plain JSON values; what is not known or has no bound is null."""
+    return {
+        "schema": SCHEMA,
+        "goal": found.goal.value,
+        "promises": asdict(found.promises),
+        "sentence": sentence(found),
+        "chosen": found.chosen.name if found.chosen else None,
+        "tied": [each.name for each in found.ranked[: found.tied]],
+        "decided_by": found.decided_by.value if found.decided_by else None,
+        "settled": found.settled,
+        "not_shown": found.unshown,
+        "ranked": [_finite(asdict(each)) | _broken(each, found) for each in found.ranked],
+        "left_out": dict(left_out or {}),
+    }
+
+
+def _none(found: Recommendation) -> str:
+    nearest = found.nearest
+    if nearest is None:
+        return "Nothing could be measured."
+    missed = "; ".join(found.broken.get(nearest.name, []))
+    if not missed:
+        return "No cell was measured for this goal."
+    return f"No cell keeps all promises. {_named(nearest)} comes nearest: {missed}."
+
+
+def _named(candidate: Candidate) -> str:
+    variant, provider = candidate.cell
+    threads = "1 thread" if candidate.threads == 1 else f"{candidate.threads} threads"
+    return f"{variant} on {provider} (batch {candidate.batch}, {threads})"
+
+
+def _figures(candidate: Candidate) -> list[str]:
+    found = []
+    if candidate.rate:
+        found.append(f"{_ratio(candidate.rate)} times the baseline's speed")
+    if candidate.p50_ms:
+        found.append(f"{candidate.p50_ms.value:.3g} ms a call")
+    if candidate.ndcg_change:
+        found.append(f"NDCG@10 {_change(candidate.ndcg_change)}")
+    found.append(f"{candidate.size_bytes / BYTES_PER_MEGABYTE:.3g} MB")
+    return found
+
+
+def _tie(found: Recommendation) -> str:
+    others = ", ".join(str(each.name) for each in found.ranked[1 : found.tied][:3])
+    more = f" and {found.tied - 4} more" if found.tied > 4 else ""
+    how = f"the {found.decided_by.value} decided" if found.decided_by else "the order of names did"
+    return f"It ties with {others}{more}: {how}."
+
+
+def _milliseconds(time: Estimate | None) -> str:
+    return f"{time.value:.3g}" if time else NOTHING
+
+
+def _megabytes(size_bytes: int | None) -> str:
+    return f"{size_bytes / BYTES_PER_MEGABYTE:.0f}" if size_bytes else NOTHING
+
+
+def _note(place: int, candidate: Candidate, found: Recommendation) -> str:
+    if candidate.problem:
+        return one_line(candidate.problem, 3 * NOTE_WIDTH)
+    if broken := found.broken.get(candidate.name):
+        return "breaks: " + "; ".join(broken)
+    if place <= found.tied:
+        return "chosen" if place == 1 else "tied"
+    return ""
+
+
+def _ratio(ratio: Estimate) -> str:
+    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+
+
+def _change(change: Estimate) -> str:
+    if change.low == change.high:
+        return percent(change.value, "+.1f")
+    if not math.isfinite(change.low):
+        return f"{percent(change.value, '+.1f')} [?]"
+    return f"{percent(change.value, '+.1f')} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
+
+
+def _broken(candidate: Candidate, found: Recommendation) -> dict[str, Any]:
+    return {"name": candidate.name, "broken": found.broken.get(candidate.name, [])}
+
+
+def _finite(value: Any) -> Any:
+    """Return a value with null for what is infinite."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
