@@ -14,6 +14,8 @@ from ssept.measure.calls import INPUTS, CheckedCall, SessionPool
 from ssept.measure.latency import paired_latency
 from ssept.providers.session import Session
 
+pytestmark = pytest.mark.full
+
 CALLS = 50
 ROUNDS = 40
 

@@ -13,6 +13,8 @@ from ssept.measure.latency import paired_latency
 from ssept.measure.machine import bind
 from ssept.providers.session import Session
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture
 def one_core() -> Iterator[None]:

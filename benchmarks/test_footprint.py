@@ -4,8 +4,12 @@ import statistics
 from dataclasses import asdict
 from typing import Any
 
+import pytest
+
 from fixtures.cells import Cell
 from ssept.measure.cold_start import cold_start
+
+pytestmark = pytest.mark.full
 
 ROUNDS = 3
 

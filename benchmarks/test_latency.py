@@ -47,6 +47,7 @@ def test_latency(
     )
 
 
+@pytest.mark.full
 def test_real_lengths(
     cell: Cell,
     batch_size: int,

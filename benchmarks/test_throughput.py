@@ -12,6 +12,8 @@ from ssept.measure.latency import paired_latency
 from ssept.metrics import IntArray
 from ssept.providers.session import Session
 
+pytestmark = pytest.mark.full
+
 BATCH_SIZE = 64
 USERS = 1024
 ROUNDS = 10

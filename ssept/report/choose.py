@@ -7,11 +7,14 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ssept.decide.choose import Candidate, Recommendation
+from ssept.decide.choose import Candidate, Goal, Promises, Recommendation, recommend
+from ssept.decide.choose.candidates import DEFAULT_LOSS
+from ssept.decide.choose.saved import batches_of
 from ssept.errors import one_line
 from ssept.estimate import Estimate
 from ssept.percent import percent
 from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING, filled
+from ssept.results.cells import MatrixRun
 
 SCHEMA = 1
 SHOWN_ROWS = 8
@@ -33,6 +36,23 @@ def sentence(found: Recommendation) -> str:
         )
     parts += [f"Not shown to be kept: {one}." for one in found.unshown]
     return " ".join(parts)
+
+
+def answers(run: MatrixRun) -> str:
+    """Return what a run of several cells recommends for latency and for throughput, or nothing.
+
+    At most `DEFAULT_LOSS` of the accuracy may be lost.
+    """
+    batches = batches_of(run)
+    if not batches or len({(each.variant, each.provider) for each in run.facts}) < 2:
+        return ""
+    goals = {Goal.LATENCY: True, Goal.THROUGHPUT: len(batches) > 1}
+    promises = Promises(max_accuracy_loss=DEFAULT_LOSS)
+    return "\n".join(
+        filled(f"For {goal.value}: {sentence(recommend(run, goal, promises, batches[0]))}")
+        for goal, asked in goals.items()
+        if asked
+    )
 
 
 def choice_text(

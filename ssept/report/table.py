@@ -7,6 +7,7 @@ from typing import TypeVar
 from tabulate import tabulate
 
 from ssept.estimate import Estimate
+from ssept.report.choose import answers
 from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING, UNTOLD, mark
 from ssept.results.cells import Combination, MatrixRun, MeasureKey, measure_key
 from ssept.results.schema import (
@@ -36,13 +37,19 @@ Column = Callable[[CellFacts], str]
 SMALLEST_BATCH = MeasureKey(REAL_LENGTHS, 1)
 
 
-def matrix_report(run: MatrixRun) -> str:
-    """Return the tables and lists of a saved run, at most 100 columns wide."""
+def matrix_report(run: MatrixRun, *, full: bool = True) -> str:
+    """Return the answer, tables and lists of a saved run, at most 100 columns wide.
+
+    Args:
+        run: of the matrix.
+        full: whether with the tables of times and memory.
+    """
     cells = _cells(run)
     parts = [
+        answers(run),
         _table(cells, run.baseline.combination),
-        _times(cells),
-        _more(cells),
+        _times(cells) if full else "",
+        _more(cells) if full else "",
         _sustained(run),
         _served(run),
         *_unmeasured(run.content.ssept),
@@ -51,12 +58,19 @@ def matrix_report(run: MatrixRun) -> str:
 
 
 def _cells(run: MatrixRun) -> Cells:
-    """Return the facts of each cell by their measure, in the order of the run."""
+    """Return the facts of each cell by their measure, the fastest cell at the least batch first."""
     cells: dict[Combination, dict[MeasureKey, Facts]] = defaultdict(dict)
     for facts in run.facts:
         if not facts.measure.startswith(SERVED):
             cells[Combination(facts.variant, facts.provider)][measure_key(facts)] = facts
-    return dict(cells)
+    batches = _batches(cells)
+    smallest = MeasureKey(LATENCY, batches[0]) if batches else None
+
+    def speed(combination: Combination) -> float:
+        timed = cells[combination].get(smallest) if smallest else None
+        return timed.speedup.value if isinstance(timed, Timed) and timed.speedup else 0.0
+
+    return {each: cells[each] for each in sorted(cells, key=speed, reverse=True)}
 
 
 def _table(cells: Cells, baseline: Combination) -> str:
@@ -102,7 +116,7 @@ def _times(cells: Cells) -> str:
     return table and table + legend
 
 
-def _batches(cells: Cells) -> list[int]:
+def _batches(cells: Mapping[Combination, CellFacts]) -> list[int]:
     """Return the batch sizes of the latency cells, smallest first."""
     measured = {measure for cell in cells.values() for measure in cell}
     return sorted(own.batch for own in measured if own.kind == LATENCY and own.batch)

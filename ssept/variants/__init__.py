@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from ssept.artifacts import ENCODER_AND_INDEX, Artifact, Model, Signature, artifact_of
-from ssept.artifacts.manifests import Entry
-from ssept.errors import SseptError
+from ssept.artifacts.manifests import Entry, read_artifacts
+from ssept.errors import ArtifactError, SseptError
 from ssept.files import sha256
+from ssept.installation import shipped_folder
 from ssept.variants.sources import source_hash
 
 BASELINE = "onnx"
+SOURCE = "ssept source"  # among an artifact's tools: a hash of the code that builds it
 CUSTOM = "custom"  # an ONNX file of the user's own, which nothing here builds
 
 
@@ -144,14 +146,17 @@ def find(variant: str) -> Variant:
     return VARIANTS[variant]
 
 
-def build(checkpoint: Path, variant: str, data: Path | None = None) -> Artifact:
-    """Return the artifact of a checkpoint's variant, from the cache or built now.
+def build(
+    checkpoint: Path, variant: str, data: Path | None = None, *, shipped: bool = True
+) -> Artifact:
+    """Return the artifact of a checkpoint's variant: shipped, from the cache, or built now.
 
     Args:
         checkpoint: the checkpoint file.
         variant: a name in VARIANTS.
         data: the folder that the checkpoint was trained on, prepared or raw. Only a calibrated
             variant that is not in the cache reads it; the embedded data need not be named.
+        shipped: whether a file that came with ssept may be taken.
 
     Raises:
         SseptError: no such variant, or a package that builds it is missing.
@@ -163,9 +168,44 @@ def build(checkpoint: Path, variant: str, data: Path | None = None) -> Artifact:
         raise SseptError(f"{checkpoint}: the variant {CUSTOM} is an ONNX file of your own")
     if chosen.build is None or chosen.base is None:
         return _checkpoint_artifact(checkpoint, variant, chosen)
-    base = build(checkpoint, chosen.base, data)
+    base = build(checkpoint, chosen.base, data, shipped=shipped)
+    return at_hand(base, variant, data, shipped=shipped) or cache_entry(base, variant, data).made(
+        lambda file: _write(base, variant, data, file)
+    )
+
+
+def at_hand(
+    base: Artifact, variant: str, data: Path | None = None, *, shipped: bool = True
+) -> Artifact | None:
+    """Return the artifact of a variant if it came with ssept or is in the cache.
+
+    One that came with ssept is taken whatever packages are installed here, if this code would
+    build it from the same base.
+
+    Args:
+        base: the artifact that the variant is built from.
+        variant: a name in VARIANTS, of one that is built.
+        data, shipped: as for `build`.
+
+    Raises:
+        SseptError, DataError: as `cache_entry`.
+    """
     entry = cache_entry(base, variant, data)
-    return entry.kept() or entry.made(lambda file: _write(base, variant, data, file))
+    return (_shipped(base, entry) if shipped else None) or entry.kept()
+
+
+def _shipped(base: Artifact, entry: Entry) -> Artifact | None:
+    try:
+        artifacts = read_artifacts(shipped_folder())
+    except ArtifactError:  # without any, or damaged
+        return None
+    found = artifacts.get(entry.variant)
+    from_same = base.format == "torch" or base in artifacts.values()
+    if not (found and from_same and found.model == base.model):
+        return None
+    same = found.tools.get(SOURCE) == entry.inputs["source"]
+    calibration = entry.inputs.get("calibration", {})
+    return found if same and calibration.items() <= found.calibration.items() else None
 
 
 def cache_entry(base: Artifact, variant: str, data: Path | None = None) -> Entry:
@@ -181,10 +221,9 @@ def cache_entry(base: Artifact, variant: str, data: Path | None = None) -> Entry
         DataError: nothing says which data it would be calibrated on.
     """
     chosen = VARIANTS[variant]
-    module = str(chosen.build).partition(":")[0]
     inputs: dict[str, Any] = {
         "base": base.sha256,
-        "source": source_hash(module),
+        "source": _source(chosen),
         "signature": asdict(chosen.signature),
     }
     if chosen.cpu_bound:
@@ -211,7 +250,7 @@ def _write(base: Artifact, variant: str, data: Path | None, destination: Path) -
     function = _function(str(chosen.build))
     own_tools = getattr(sys.modules[function.__module__], "TOOLS", {})
     more: dict[str, Any] = {
-        "tools": base.tools | _versions(chosen) | own_tools,
+        "tools": base.tools | _versions(chosen) | own_tools | {SOURCE: _source(chosen)},
         "signature": chosen.signature,
         "calibration": base.calibration,
     }
@@ -247,6 +286,10 @@ def _checkpoint_artifact(path: Path, name: str, variant: Variant) -> Artifact:
         max_length=config["max_length"],
     )
     return artifact_of(path, name, variant.format, model, {})
+
+
+def _source(variant: Variant) -> str:
+    return source_hash(str(variant.build).partition(":")[0])
 
 
 def _function(target: str) -> Callable[..., Any]:

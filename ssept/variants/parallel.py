@@ -27,7 +27,7 @@ from ssept.artifacts import Artifact
 from ssept.children import command
 from ssept.errors import SseptError
 from ssept.files import explained
-from ssept.variants import VARIANTS, build, cache_entry, find
+from ssept.variants import VARIANTS, at_hand, build, find
 
 TOLD_EVERY_SECONDS = 1.0
 
@@ -55,6 +55,8 @@ def build_all(
     data: Path | None = None,
     jobs: int = 1,
     building: Callable[[list[str]], None] = lambda _: None,
+    *,
+    shipped: bool = True,
 ) -> Iterator[Outcome]:
     """Build variants of a checkpoint; yield each when ready. A failure stops no other.
 
@@ -63,6 +65,7 @@ def build_all(
         variants: names in VARIANTS; what they are built from is built first.
         jobs: how many to build at the same time; each takes about 0.5 GB of memory.
         building: called every second with those being built.
+        shipped: whether files that came with ssept may be taken.
 
     Raises:
         SseptError: no such variant, or `jobs` is less than 1.
@@ -80,12 +83,12 @@ def build_all(
         while order.is_active():
             ended = []
             for name in order.get_ready():
-                if result := _at_hand(checkpoint, name, data, results):
+                if result := _at_hand(checkpoint, name, data, results, shipped):
                     ended.append(Outcome(name, result))
                 else:
                     missing.append(name)
             while missing and len(running) < jobs:
-                running.append(_Job(checkpoint, missing.pop(0), data))
+                running.append(_Job(checkpoint, missing.pop(0), data, shipped))
             if not ended:
                 building([job.variant for job in running])
                 ended = _ended(running)
@@ -112,9 +115,9 @@ def _with_bases(variants: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _at_hand(
-    checkpoint: Path, variant: str, data: Path | None, results: dict[str, Result]
+    checkpoint: Path, variant: str, data: Path | None, results: dict[str, Result], shipped: bool
 ) -> Result | None:
-    """Return the result where nothing is built: the checkpoint, a cached file, or an error."""
+    """Return the result where nothing is built: the checkpoint, a file at hand, or an error."""
     base = VARIANTS[variant].base
     if base is None:
         return build(checkpoint, variant)
@@ -122,7 +125,7 @@ def _at_hand(
     if isinstance(found, SseptError):
         return found
     try:
-        return cache_entry(found, variant, data).kept()
+        return at_hand(found, variant, data, shipped=shipped)
     except SseptError as error:
         return error
 
@@ -130,11 +133,16 @@ def _at_hand(
 class _Job:
     """The process that builds a variant."""
 
-    def __init__(self, checkpoint: Path, variant: str, data: Path | None) -> None:
+    def __init__(self, checkpoint: Path, variant: str, data: Path | None, shipped: bool) -> None:
         self.variant = variant
         self.answer, sender = Pipe(duplex=False)
         self._started = time.monotonic()
-        request = {"checkpoint": checkpoint, "variant": variant, "data": data}
+        request = {
+            "checkpoint": checkpoint,
+            "variant": variant,
+            "data": data,
+            "shipped": shipped,
+        }
         with sender:
             self._process = subprocess.Popen(  # noqa: S603 - this module
                 command("ssept.variants.parallel", sender.fileno()),
@@ -187,7 +195,12 @@ def main() -> None:
     checkpoint, data = Path(request["checkpoint"]), request["data"]
     result: Result
     try:
-        result = build(checkpoint, request["variant"], Path(data) if data is not None else None)
+        result = build(
+            checkpoint,
+            request["variant"],
+            Path(data) if data is not None else None,
+            shipped=request["shipped"],
+        )
     except SseptError as error:
         result = error
     except OSError as error:

@@ -134,3 +134,24 @@ def test_what_the_cache_lacks_is_read_no_more_often_than_what_is_prepared(
         counts.append({name: (OPENED - before)[name] for name in ("ratings.csv", "movies.csv")})
     assert counts[0]["ratings.csv"] > 0
     assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "tests", "sizes"),
+    [
+        (["--quick"], {"accuracy", "budget", "agreement", "golden", "latency"}, {1, 64}),
+        (["--quick", "--batch-sizes=2"], {"latency"}, {2}),
+        (["--quick", "--full"], {"latency", "real_lengths", "footprint", "edge"}, {1, 8, 64}),
+        ([], {"latency", "throughput", "concurrency"}, {1, 8, 64}),
+    ],
+)
+def test_a_quick_run_measures_what_a_choice_needs(
+    options: list[str], tests: set[str], sizes: set[int], tmp_path: Path
+) -> None:
+    run = run_matrix(tmp_path, *options, "--collect-only", "-q", ROOT / "benchmarks")
+    found = re.findall(r"::test_(\w+)\[onnx-cpu(?:-b(\d+))?", run.output)
+    assert tests <= {name for name, _ in found}
+    assert {int(size) for name, size in found if name == "latency"} == sizes
+    left_out = {"real_lengths", "footprint", "edge", "throughput", "concurrency"}
+    quick = options[-1:] != ["--full"] and "--quick" in options
+    assert bool(left_out & {name for name, _ in found}) == (not quick)

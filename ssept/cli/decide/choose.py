@@ -15,6 +15,7 @@ from ssept.cli.arguments import (
     share_below_one,
 )
 from ssept.cli.measuring import add_data_dir, progress_bar, warn_of_noise
+from ssept.decide.choose.candidates import DEFAULT_LOSS
 from ssept.errors import SseptError
 from ssept.files import write_json
 from ssept.providers import PROVIDERS
@@ -95,8 +96,11 @@ def _add_promises(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-accuracy-loss",
         type=share_below_one,
+        default=DEFAULT_LOSS,
         metavar="SHARE",
-        help="promise: at most this share of the baseline's NDCG@10 is lost, as 0.5%%",
+        help="promise: at most this share of the baseline's NDCG@10 is lost, as 0.5%% "
+        f"(default: {DEFAULT_LOSS:.0%}".replace("%", "%%")
+        + ")",
     )
     parser.add_argument(
         "--p99-ms", type=milliseconds, metavar="MS", help="promise: 99 %% of calls take at most MS"

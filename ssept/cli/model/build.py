@@ -15,10 +15,10 @@ from ssept.artifacts.manifests import copy_artifacts
 from ssept.cli.arguments import known_names, positive
 from ssept.errors import SseptError
 from ssept.files import check_model_path, written_file
-from ssept.installation import shipped_checkpoint
+from ssept.installation import shipped_checkpoint, shipped_folder
 from ssept.measure.golden import golden_path
 from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING
-from ssept.variants import BASELINE, VARIANTS, build, cache_entry
+from ssept.variants import BASELINE, VARIANTS, at_hand, build
 from ssept.variants.parallel import Outcome, build_all
 
 HELP = "build variants of a checkpoint; those in the cache are not built again"
@@ -56,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "is copied if a variant could not be built",
     )
     parser.add_argument(
+        "--no-shipped",
+        action="store_true",
+        help="build also the files that come with ssept, those in models/",
+    )
+    parser.add_argument(
         "--jobs",
         type=positive,
         default=len(os.sched_getaffinity(0)),
@@ -64,8 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         "The table gives each file's size, also as a share of the FP32 export's, how many seconds "
-        "it took to build or that it was cached, and its path. Exit status 1: a variant could not "
-        "be built; the others are in the cache."
+        "it took to build or that it was cached or shipped, and its path. Exit status 1: a variant "
+        "could not be built; the others are in the cache."
     )
     parser.set_defaults(run=_build)
 
@@ -102,6 +107,7 @@ def _with_progress(arguments: argparse.Namespace, names: list[str]) -> list[Outc
             arguments.data,
             arguments.jobs,
             lambda running: bar.set_description(", ".join(running)),
+            shipped=not arguments.no_shipped,
         ):
             outcomes.append(outcome)
             bar.update()
@@ -117,7 +123,7 @@ def _copy_golden(checkpoint: Path, folder: Path) -> None:
 
 def _baseline_bytes(checkpoint: Path) -> int | None:
     """Return the size of the FP32 export; None if it is not in the cache."""
-    kept = cache_entry(build(checkpoint, str(VARIANTS[BASELINE].base)), BASELINE).kept()
+    kept = at_hand(build(checkpoint, str(VARIANTS[BASELINE].base)), BASELINE)
     return kept.size_bytes if kept else None
 
 
@@ -127,6 +133,8 @@ def _table(outcomes: list[Outcome], artifacts: dict[str, Artifact], baseline: in
         if artifact := artifacts.get(outcome.variant):
             share = f"{artifact.size_bytes / baseline:.0%}" if baseline else NOTHING
             took = "cached" if outcome.seconds is None else f"built {outcome.seconds:.1f} s"
+            if artifact.path.parent == shipped_folder():
+                took = "shipped"
             megabytes = f"{artifact.size_bytes / BYTES_PER_MEGABYTE:.2f}"
             rows.append((artifact.variant, megabytes, share, took, artifact.path))
     return tabulate(

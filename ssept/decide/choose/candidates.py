@@ -9,6 +9,7 @@ from ssept.estimate import Estimate
 from ssept.results.cells import Combination
 
 BYTES_PER_MB = 1e6
+DEFAULT_LOSS = 0.01  # of NDCG@10: the promise where the user makes none
 
 
 class Goal(str, Enum):
@@ -148,7 +149,7 @@ def _judged(
     what: str, limit: float, figure: Estimate | None, shown: Callable[[float], str]
 ) -> _Judged:
     if figure is None:
-        words = f"{what}: not measured, at most {shown(limit)} promised"
+        words = f"{what} not measured, at most {shown(limit)} promised"
         return _Judged(limit, -math.inf, math.inf, words)
     between = f" [{shown(figure.low)}, {shown(figure.high)}]" if figure.low < figure.high else ""
     words = f"{what} {shown(figure.value)}{between}, at most {shown(limit)} promised"

@@ -27,10 +27,15 @@ def recommend(run: MatrixRun, goal: Goal, promises: Promises, batch: int = 1) ->
     """
     candidates = candidates_of(run, goal, batch)
     if not candidates:
-        measured = sorted({each.batch for each in _timed(run)})
+        measured = batches_of(run)
         has = f"it has {', '.join(map(str, measured))}" if measured else "it has none"
         raise SseptError(f"{run.path}: no latency at batch {batch}: {has}")
     return choose(candidates, goal, promises)
+
+
+def batches_of(run: MatrixRun) -> list[int]:
+    """Return the batch sizes of a run's latencies, the smallest first."""
+    return sorted({each.batch for each in _timed(run)})
 
 
 def candidates_of(run: MatrixRun, goal: Goal, batch: int) -> list[Candidate]:
