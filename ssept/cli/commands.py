@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ssept.cli import data, doctor, report, serve, triton
+from ssept.cli import data, doctor, findings, report, serve, triton
 from ssept.cli.decide import choose, compare, gate, scale, self_test, sweep, tune
 from ssept.cli.model import build, golden, train
 from ssept.cli.process import TRACEBACK_OPTION, TRACEBACK_VARIABLE, ArgumentsExit
@@ -21,6 +21,7 @@ COMMANDS = {
     "golden": golden,
     "choose": choose,
     "report": report,
+    "findings": findings,
     "compare": compare,
     "gate": gate,
     "doctor": doctor,

@@ -107,9 +107,10 @@ class Accuracy(Facts):
 
 @dataclass(frozen=True, kw_only=True)
 class Budget(Facts):
-    """The change of NDCG@10 against the baseline."""
+    """The change of NDCG@10 against the baseline, and the share of it that may be lost."""
 
     ndcg_change: AnyEstimate
+    max_ndcg_loss: NotNegative | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

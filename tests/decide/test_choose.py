@@ -128,6 +128,16 @@ def test_no_line_is_wider_than_a_terminal_shows() -> None:
     assert max(map(len, sentence(found).split(". "))) < 400
 
 
+def test_the_median_alone_can_break_a_promise_of_the_p99_and_not_keep_it() -> None:
+    slow = candidate("fused-cpu", 2.0, p50_ms=Estimate(3.0, 2.9, 3.1))
+    promises = Promises(p99_ms=2)
+    assert promises.broken_by(slow)
+    assert not promises.unshown_by(slow)
+    quick = candidate("fused-cpu", 2.0, p50_ms=Estimate(1.0, 0.9, 1.1))
+    assert not promises.broken_by(quick)
+    assert promises.unshown_by(quick)
+
+
 # The rule
 
 

@@ -119,7 +119,7 @@ class Promises:
         loss = _negated(candidate.ndcg_change)
         figures: list[tuple[float | None, Estimate | None, Callable[[float], str], str]] = [
             (self.max_accuracy_loss, loss, lambda share: f"{share:.2%}", "NDCG@10 loss"),
-            (self.p99_ms, candidate.p99_ms, lambda ms: f"{ms:.3g} ms", "p99"),
+            (self.p99_ms, _p99_of(candidate), lambda ms: f"{ms:.3g} ms", "p99"),
             (self.max_mb, _mb(candidate.size_bytes), lambda mb: f"{mb:.3g} MB", "model file"),
             (
                 self.max_memory_mb,
@@ -154,6 +154,13 @@ def _judged(
     between = f" [{shown(figure.low)}, {shown(figure.high)}]" if figure.low < figure.high else ""
     words = f"{what} {shown(figure.value)}{between}, at most {shown(limit)} promised"
     return _Judged(limit, figure.low, figure.high, words)
+
+
+def _p99_of(candidate: Candidate) -> Estimate | None:
+    """Return the p99 of a call; where only the median is known, that it is not below that."""
+    if candidate.p99_ms or not candidate.p50_ms:
+        return candidate.p99_ms
+    return Estimate(candidate.p50_ms.value, candidate.p50_ms.low, math.inf)
 
 
 def _exactly(value: float) -> Estimate:

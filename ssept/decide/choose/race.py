@@ -15,6 +15,7 @@ from ssept.decide.choose.process import FreshProcess
 from ssept.decide.choose.rule import LOOKS, Race
 from ssept.decide.choose.timing import LEAST_CALLS, Arm, Timed, timed
 from ssept.errors import SseptError
+from ssept.estimate import Estimate
 from ssept.measure.statistics import MINIMUM_SAMPLES, hodges_lehmann, percentile
 
 GROUP = 4  # arms that are timed in turn, so that all that are left in the end are
@@ -28,9 +29,10 @@ PASS, CONFIRMED = "pass", "confirmed"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a pass showed: log speeds, and errors, by the arms' names."""
+    """What a pass showed: log speeds, calls with their median, and errors, by the arms' names."""
 
     log_speeds: Mapping[str, float]
+    p50_ms: Mapping[str, float]
     calls_ms: Mapping[str, list[float]]
     failed: Mapping[str, str]
 
@@ -67,14 +69,33 @@ class Timing:
         """
         race, failed = Race(names), dict[str, str]()
         for record in self._kept.all(PASS):
-            self._take(race, Outcome(record["log_speeds"], {}, record["failed"]), failed, per_core)
+            kept = Outcome(record["log_speeds"], record["p50_ms"], {}, record["failed"])
+            self._take(race, kept, failed, per_core)
         limit = self._seconds * (1 - CONFIRMATION_SHARE)
         while not race.over and (self._elapsed() < limit or race.passes < LOOKS[0]):
             self._tell(f"pass {race.passes + 1}: {len(race.alive)} of {len(names)} cells left")
             found = self._pass([self._arms[name] for name in race.alive], LEAST_CALLS)
-            self._kept.add(PASS, log_speeds=dict(found.log_speeds), failed=dict(found.failed))
+            self._kept.add(
+                PASS,
+                log_speeds=dict(found.log_speeds),
+                p50_ms=dict(found.p50_ms),
+                failed=dict(found.failed),
+            )
             self._take(race, found, failed, per_core)
         return race, failed
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is over."""
+        return self._elapsed() > self._seconds
+
+    def p50_ms(self, name: str) -> Estimate | None:
+        """Return the median call of an arm, between the medians of its fastest and slowest pass."""
+        kept = [record["p50_ms"] for record in self._kept.all(PASS)]
+        medians = [one[name] for one in kept if name in one]
+        if not medians:
+            return None
+        return Estimate(float(np.median(medians)), min(medians), max(medians))
 
     def confirm(self, candidate: Candidate, with_p99: bool) -> Candidate:
         """Time one alone in fresh passes; return it with the figures of these only.
@@ -155,6 +176,7 @@ class Timing:
                             times[name] = one
         return Outcome(
             {name: one.log_speed for name, one in times.items()},
+            {name: float(np.median(one.calls_ms)) for name, one in times.items()},
             {name: one.calls_ms for name, one in times.items()},
             failed,
         )

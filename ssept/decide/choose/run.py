@@ -141,6 +141,7 @@ class _Chooser:
             plan.minutes * SECONDS_PER_MINUTE,
             progress,
         )
+        self._survivors: list[str] | None = None
         self.passes = 0
 
     def choose(self) -> Recommendation:
@@ -152,6 +153,8 @@ class _Chooser:
         while True:
             found = self._raced()
             if not found.chosen:
+                if self._able():  # the race has shown that all it left break a promise
+                    continue
                 return found
             self._add_memory(found.ranked[: found.tied])
             found = self._ranked(found.settled)
@@ -160,6 +163,8 @@ class _Chooser:
             self._candidates[confirmed.name] = confirmed
             if not confirmed.problem and not promises.broken_by(confirmed):
                 return self._ranked(found.settled)
+            if self._timing.over:  # the next best was never confirmed
+                return self._ranked(settled=False)
 
     def _able(self) -> list[Candidate]:
         """Return the candidates that break no promise, as far as is known."""
@@ -184,7 +189,8 @@ class _Chooser:
         for each in racing:
             if each.rate is None and (speed := race.speed(each.name)):
                 cores = each.threads if per_core else 1
-                self._set(each.name, rate=speed.map(partial(mul, cores)))
+                rate = speed.map(partial(mul, cores))
+                self._set(each.name, rate=rate, p50_ms=self._timing.p50_ms(each.name))
         return self._ranked(race.settled)
 
     def _ranked(self, settled: bool) -> Recommendation:

@@ -13,6 +13,9 @@ import numpy as np
 
 from ssept.data.dataset import load_dataset
 from ssept.data.synthetic import prepared_synthetic
+from ssept.decide.choose.kept import Kept
+from ssept.decide.choose.race import Timing
+from ssept.decide.choose.timing import Arm
 from ssept.decide.gate.accuracy import judge_accuracy
 from ssept.decide.gate.findings import Verdict
 from ssept.decide.journal import Record
@@ -41,6 +44,7 @@ RATIO_SECONDS = 2.0
 TUNE_SECONDS = 20.0
 COPIES = ("default", "copy 1", "copy 2", "copy 3")
 SWEEP_SECONDS = 1.0
+RACE_SECONDS = 300.0
 SERVER_SECONDS = 1
 SERVER_CONNECTIONS = 8
 NDCG_TOLERANCE = 0.03
@@ -176,6 +180,30 @@ def swept_copy(checkpoint: Path, number: int) -> Record:
     return {"cell": layer, "wrong": speed.low > 1, "ratio": asdict(speed)}
 
 
+def raced_copies(checkpoint: Path, number: int) -> Record:
+    """Race copies of one file, as a choice does; none of them is the winner."""
+    provider, batch = CELLS[number % len(CELLS)]
+    file = build(checkpoint, BASELINE)
+    copies = [replace(file, variant=name) for name in COPIES]
+    baseline, *arms = (
+        Arm(artifact=artifact, provider=provider, threads=1, batch=batch)
+        for artifact in (file, *copies)
+    )
+    with tempfile.TemporaryDirectory(prefix="ssept-") as folder:
+        kept = Kept(Path(folder) / "journal.jsonl", {})
+        timing = Timing(arms, baseline, kept, RACE_SECONDS, lambda *_: None)
+        race, failed = timing.race([arm.name for arm in arms])
+    if failed:
+        raise SseptError(f"the study of races: {'; '.join(failed.values())}")
+    return {
+        "cell": baseline.name,
+        "wrong": len(race.alive) == 1,
+        "left": len(race.alive),
+        "passes": race.passes,
+        "settled": race.settled,
+    }
+
+
 def lossy_ndcg(users: int, times: float, wrong: Verdict) -> Trial:
     """Return trials of the gate's verdict on a loss that is a multiple of its tolerance.
 
@@ -236,6 +264,12 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
             level=0.005,
             trials=40,
             trial=swept_copy,
+        ),
+        "race": Study(
+            what="a race of copies of one file; error: one of them is named the winner",
+            level=0.02,
+            trials=50,
+            trial=raced_copies,
         ),
         **{
             f"ndcg_{name}_x{times}": Study(
