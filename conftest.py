@@ -11,4 +11,5 @@ pytest_plugins = [
     "fixtures.fastapi",
     "fixtures.peers",
     "fixtures.results",
+    "fixtures.progress",
 ]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.matrix import Run, run_matrix
+from tests.helpers.matrix import ROOT, Run, run_matrix
 from tests.helpers.toys.toy_raising import MESSAGE
 
 SLOW = pytest.mark.slow
@@ -60,3 +60,28 @@ def test_tb_brings_the_traceback_back(tmp_path: Path, options: list[str]) -> Non
     assert run.code == 1
     assert "toy_raising.py" in run.output
     assert "KeyError: 'the cause'" in run.output
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "{}",
+        pytest.param('{"measure": "own"}', marks=SLOW),
+        pytest.param('{"measure": float("nan")}', marks=SLOW),
+    ],
+)
+def test_a_test_of_ones_own_with_facts_that_no_run_holds_is_one_line(
+    facts: str, tmp_path: Path, options: list[str]
+) -> None:
+    test = tmp_path / "test_own.py"
+    test.write_text(
+        "import pytest\n@pytest.mark.cell\ndef test_own(benchmark):\n"
+        f"    benchmark.pedantic(int, rounds=1)\n    benchmark.extra_info |= {facts}\n"
+    )
+    plugins = ROOT / "benchmarks" / "test_edge.py"  # so that the root's are loaded
+    own = ("--import-mode=importlib", "-k", "own", plugins, test)
+    run = run_matrix(tmp_path / "results", *options, *own)
+    assert run.code == 1
+    assert "Traceback" not in run.output
+    assert "a saved run cannot hold" in run.output
+    assert not list((tmp_path / "results").rglob("*.json"))

@@ -74,7 +74,7 @@ class Timing:
         limit = self._seconds * (1 - CONFIRMATION_SHARE)
         while not race.over and (self._elapsed() < limit or race.passes < LOOKS[0]):
             self._tell(f"pass {race.passes + 1}: {len(race.alive)} of {len(names)} cells left")
-            found = self._pass([self._arms[name] for name in race.alive], LEAST_CALLS)
+            found = self.one_pass([self._arms[name] for name in race.alive], LEAST_CALLS)
             self._kept.add(
                 PASS,
                 log_speeds=dict(found.log_speeds),
@@ -113,7 +113,7 @@ class Timing:
         ]
         for number in range(len(kept), CONFIRMATION_PASSES):
             self._tell(f"confirming {name}: {number + 1} of {CONFIRMATION_PASSES}")
-            found = self._pass([self._arms[name]], calls)
+            found = self.one_pass([self._arms[name]], calls)
             if name in found.failed:
                 return replace(candidate, problem=found.failed[name])
             record = {
@@ -149,7 +149,7 @@ class Timing:
             }
         )
 
-    def _pass(self, arms: Sequence[Arm], least_calls: int) -> Outcome:
+    def one_pass(self, arms: Sequence[Arm], least_calls: int) -> Outcome:
         """Time arms in groups, in a fresh process; in another one after it has died."""
         order = random.sample(arms, len(arms))
         seconds = max(ARM_SECONDS, PASS_SECONDS / len(arms))

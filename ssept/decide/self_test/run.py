@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from ssept.decide.choose.rule import ERROR
 from ssept.decide.gate.findings import interval
 from ssept.decide.gate.self_test.rates import Share
 from ssept.decide.gate.self_test.scenarios import CONDITIONS
 from ssept.decide.gate.self_test.trials import check_hogs, hogs
 from ssept.decide.journal import Record, append, provenance, read, utc_now
 from ssept.decide.self_test import gate_trials
+from ssept.decide.self_test.race_trials import LEAST_STORED, PASSES, resampled_races
 from ssept.decide.self_test.studies import STUDIES, Study
 from ssept.errors import SseptError
 from ssept.estimate import Estimate
@@ -139,7 +141,7 @@ def results_in(folder: Path) -> list[StudyResult]:
             here = [record for record in records if _machine(record) == machine]
             # Of the same checkpoint as the last, so that none of another model is counted.
             same = [one for one in here if one["checkpoint"] == here[-1]["checkpoint"]]
-            found.append(_result(name, study, same))
+            found += _races(same) if name == PASSES else [_result(name, study, same)]
     return found
 
 
@@ -197,6 +199,26 @@ def _result(name: str, study: Study, records: Sequence[Record]) -> StudyResult:
         one_session=one_session,
         verdicts=dict(Counter(trial["verdict"] for trial in trials if "verdict" in trial)),
     )
+
+
+def _races(records: Sequence[Record]) -> list[StudyResult]:
+    """Return what races of stored passes show; nothing where too few are stored."""
+    if len(records) < LEAST_STORED:
+        return []
+    found = resampled_races(records)
+    cpu, cpus = _machine(records[0])
+    return [
+        StudyResult(
+            study="race_cells",
+            what=found.what,
+            cpu=cpu,
+            cpus=cpus,
+            hogs=0,
+            errors=found.errors,
+            allowed=allowed(found.errors.of, ERROR),
+            verdicts={"one left": found.left_one, "tie": found.errors.of - found.left_one},
+        )
+    ]
 
 
 def _half_width(ratios: Sequence[Estimate]) -> float:

@@ -19,6 +19,7 @@ from ssept.decide.choose.timing import Arm
 from ssept.decide.gate.accuracy import judge_accuracy
 from ssept.decide.gate.findings import Verdict
 from ssept.decide.journal import Record
+from ssept.decide.self_test.race_trials import PASSES, all_cells
 from ssept.decide.sweep.measure import MeasuredSets, SweepPlan
 from ssept.decide.sweep.search import geometric_mean
 from ssept.decide.sweep.state import Measurements
@@ -270,6 +271,12 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
             level=0.02,
             trials=50,
             trial=raced_copies,
+        ),
+        PASSES: Study(
+            what="a pass over all cells that run here, which races are put together from",
+            level=1.0,
+            trials=30,
+            trial=all_cells,
         ),
         **{
             f"ndcg_{name}_x{times}": Study(
