@@ -101,8 +101,11 @@ def per_user_ndcg(
 
     cpus = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(cpus) as executor:
-        for _ in executor.map(work, range(cpus)):
-            pass
+        try:
+            for _ in executor.map(work, range(cpus)):
+                pass
+        finally:
+            waiting.clear()  # interrupted: each thread ends after the cell that it is at
     return found
 
 
@@ -137,7 +140,10 @@ def peak_memory(arms: Sequence[Arm], progress: Progress) -> dict[str, int | Ssep
 
     found: dict[str, int | SseptError] = {}
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as executor:
-        for arm, memory in zip(arms, executor.map(peak, arms), strict=True):
-            found[arm.name] = memory
-            progress("measuring memory", len(found), len(arms))
+        try:
+            for arm, memory in zip(arms, executor.map(peak, arms), strict=True):
+                found[arm.name] = memory
+                progress("measuring memory", len(found), len(arms))
+        finally:
+            executor.shutdown(cancel_futures=True)
     return found
