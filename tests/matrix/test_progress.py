@@ -60,6 +60,7 @@ def test_on_a_terminal_it_shows_cell_count_and_time_left(
     assert re.search(r"1 failed.*1 passed.*1 skipped", text)
 
 
+@pytest.mark.slow
 def test_elsewhere_pytest_shows_what_it_always_does(
     options: list[str | Path], tmp_path: Path
 ) -> None:

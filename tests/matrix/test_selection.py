@@ -140,9 +140,9 @@ def test_what_the_cache_lacks_is_read_no_more_often_than_what_is_prepared(
     ("options", "tests", "sizes"),
     [
         (["--quick"], {"accuracy", "budget", "agreement", "golden", "latency"}, {1, 64}),
-        (["--quick", "--batch-sizes=2"], {"latency"}, {2}),
+        pytest.param(["--quick", "--batch-sizes=2"], {"latency"}, {2}, marks=pytest.mark.slow),
         (["--quick", "--full"], {"latency", "real_lengths", "footprint", "edge"}, {1, 8, 64}),
-        ([], {"latency", "throughput", "concurrency"}, {1, 8, 64}),
+        pytest.param([], {"latency", "throughput"}, {1, 8, 64}, marks=pytest.mark.slow),
     ],
 )
 def test_a_quick_run_measures_what_a_choice_needs(
