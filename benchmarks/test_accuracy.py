@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fixtures.cells import Cell
-from ssept.data.dataset import Dataset, left_padded
+from ssept.data.dataset import Cases, Dataset, left_padded
 from ssept.evaluation import NEGATIVES, accuracy, both_ranks, draw_negatives, mean_per_user
 from ssept.measure.golden import GOLDEN_SUFFIX, drift, golden_path, score_error
 from ssept.metrics import FloatArray, IntArray, bootstrap_relative_change, ndcg
@@ -42,9 +42,11 @@ def reference(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Se
 
 
 @pytest.fixture(scope="session")
-def negatives(dataset: Dataset, pytestconfig: pytest.Config) -> dict[str, IntArray | None]:
-    drawn = {split: draw_negatives(dataset.cases(split), dataset.items) for split in SPLITS}
-    if small := [split for split in SPLITS if drawn[split] is None]:
+def negatives(
+    dataset: Dataset, cases: dict[str, Cases], pytestconfig: pytest.Config
+) -> dict[str, IntArray | None]:
+    drawn = {split: draw_negatives(own, dataset.items) for split, own in cases.items()}
+    if small := [split for split, own in drawn.items() if own is None]:
         said = (
             f"no sampled figures for {' and '.join(small)}: a user has fewer than {NEGATIVES} "
             f"unseen items of {dataset.items}; the full ranking is measured"
@@ -55,21 +57,28 @@ def negatives(dataset: Dataset, pytestconfig: pytest.Config) -> dict[str, IntArr
 
 
 @pytest.fixture(scope="session")
-def ranks(dataset: Dataset, negatives: dict[str, IntArray | None]) -> Ranks:
+def ranks(cases: dict[str, Cases], negatives: dict[str, IntArray | None]) -> Ranks:
     """Return the ranks of a split's targets, in the catalog and among negatives; computed once."""
 
     @functools.cache
     def ranks(session: Session, split: str) -> tuple[FloatArray, FloatArray]:
-        cases, length = dataset.cases(split), session.artifact.model.max_length
-        return both_ranks(session.scores, cases, length, negatives[split])
+        length = session.artifact.model.max_length
+        return both_ranks(session.scores, cases[split], length, negatives[split])
 
     return ranks
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_accuracy(cell: Cell, split: str, dataset: Dataset, ranks: Ranks, benchmark: Any) -> None:
+def test_accuracy(
+    cell: Cell,
+    split: str,
+    dataset: Dataset,
+    cases: dict[str, Cases],
+    ranks: Ranks,
+    benchmark: Any,
+) -> None:
     session = cell.load()
-    if not len(dataset.cases(split)):
+    if split not in cases:
         pytest.skip(f"{dataset.folder / split}.csv has no targets")
     full, sampled = benchmark.pedantic(ranks, (session, split), rounds=1)
     benchmark.extra_info |= cell.facts() | {
@@ -82,16 +91,15 @@ def test_accuracy(cell: Cell, split: str, dataset: Dataset, ranks: Ranks, benchm
 
 
 def test_budget(
-    cell: Cell, baseline: Session, dataset: Dataset, ranks: Ranks, benchmark: Any
+    cell: Cell, baseline: Session, cases: dict[str, Cases], ranks: Ranks, benchmark: Any
 ) -> None:
     """What a cell loses of the baseline's NDCG@10, over each user's validation and test target."""
     session = cell.load()
-    splits = [split for split in SPLITS if len(dataset.cases(split))]
 
     def figures(of: Session) -> FloatArray:
         """Compute the mean NDCG@10 of each user's targets, float64[users]."""
-        users = np.concatenate([dataset.cases(split).users for split in splits])
-        values = np.concatenate([ndcg(ranks(of, split)[0], 10) for split in splits])
+        users = np.concatenate([own.users for own in cases.values()])
+        values = np.concatenate([ndcg(ranks(of, split)[0], 10) for split in cases])
         return mean_per_user(users, values)
 
     change = benchmark.pedantic(

@@ -13,7 +13,12 @@ SPLITS = ("val", "test")
 
 
 def chosen_cases(dataset: Dataset, users: int | None) -> list[Cases]:
-    """Choose the cases of both splits, for all users or for a fixed random sample of them.
+    """Choose the cases of both splits; see `cases_by_split`."""
+    return [*cases_by_split(dataset, users).values()]
+
+
+def cases_by_split(dataset: Dataset, users: int | None) -> dict[str, Cases]:
+    """Choose the cases of each split, for all users or for a fixed random sample of them.
 
     Two targets a user halve the variance of one, and a split without targets is left out.
 
@@ -21,11 +26,16 @@ def chosen_cases(dataset: Dataset, users: int | None) -> list[Cases]:
         dataset: the data.
         users: the size of the sample; None for all.
     """
-    splits = [cases for split in SPLITS if len(cases := dataset.cases(split))]
-    known = np.unique(np.concatenate([cases.users for cases in splits]))
+    splits = {split: cases for split in SPLITS if len(cases := dataset.cases(split))}
+    if not splits:
+        return {}
+    known = np.unique(np.concatenate([cases.users for cases in splits.values()]))
     if users is not None and users < len(known):
         known = np.random.default_rng(SEED).choice(known, users, replace=False)
-    return [_only(cases, np.flatnonzero(np.isin(cases.users, known))) for cases in splits]
+    return {
+        split: _only(cases, np.flatnonzero(np.isin(cases.users, known)))
+        for split, cases in splits.items()
+    }
 
 
 def _only(cases: Cases, rows: IntArray) -> Cases:
