@@ -73,10 +73,11 @@ def choose(
         settled: see `Recommendation`.
     """
     broken = {each.name: promises.broken_by(each) for each in candidates}
+    raced = survivors or ()  # one that is alone in a race is not timed in it
     able = [
         each
         for each in candidates
-        if not each.problem and not broken[each.name] and each.merit(goal)
+        if not each.problem and not broken[each.name] and (each.merit(goal) or each.name in raced)
     ]
 
     def best(of: Sequence[Candidate], goal: Goal) -> list[Candidate]:

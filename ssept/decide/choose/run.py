@@ -151,11 +151,12 @@ class _Chooser:
         if goal is Goal.MEMORY or promises.max_memory_mb is not None:
             self._add_memory(self._able())
         while True:
+            before = self._able()
             found = self._raced()
             if not found.chosen:
-                if self._able():  # the race has shown that all it left break a promise
-                    continue
-                return found
+                if len(self._able()) in (0, len(before)):
+                    return found
+                continue  # all that the race left break a promise: race the others
             self._add_memory(found.ranked[: found.tied])
             found = self._ranked(found.settled)
             assert found.chosen
