@@ -1,20 +1,108 @@
-"""`ssept report`: the table of a saved run."""
+"""`ssept report`: saved runs as a table, a page, or another file."""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ssept.cli.arguments import positive
+from ssept.cli.decide.choose import GOALS, add_promises, promises_of
+from ssept.errors import SseptError
 from ssept.report.table import matrix_report
-from ssept.results.files import read_matrix_run
+from ssept.results.files import read_matrix_run, run_files
 
-HELP = "print the table of a saved run"
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ssept.decide.journal import Record
+    from ssept.results.cells import MatrixRun
+
+HELP = "show saved runs: a table on the terminal, or a page with what to deploy and why"
+EPILOG = (
+    "Without --output and --format, the table of each run is printed. A page is one HTML file "
+    "without a reference to any other: the recommendation, accuracy against speed, latency, "
+    "throughput, size and memory, servers, scale, what was not measured, the machine, and the "
+    "command of each figure. It needs the extra report. Times of several machines are never "
+    "compared, only their ratios to the baseline of the same run."
+)
+FORMS = ("html", "markdown", "csv", "json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("file", type=Path, help="a results file of the matrix")
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="results files of the matrix; a folder means all runs in it, by their numbers",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write a report; the name's ending (.html, .md, .csv, .json) is its form",
+    )
+    parser.add_argument(
+        "--format", choices=FORMS, help="form of the report; without --output it is printed"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a FILE that is no report of ssept"
+    )
+    parser.add_argument(
+        "--scale", type=Path, metavar="DIR", help="folder of `ssept scale`, for a report with it"
+    )
+    parser.add_argument(
+        "--goal", choices=GOALS, default=GOALS[0], help="what the recommendation is best for"
+    )
+    parser.add_argument(
+        "--batch-size", type=positive, default=1, metavar="N", help="sequences in a call"
+    )
+    add_promises(parser)
     parser.add_argument("--full", action="store_true", help="also show times and memory")
     parser.set_defaults(run=_report)
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    print(matrix_report(read_matrix_run(arguments.file), full=arguments.full))
+    runs = [read_matrix_run(path) for path in run_files(arguments.runs)]
+    if arguments.output or arguments.format:
+        _write(arguments, runs)
+    else:
+        tables = [matrix_report(run, full=arguments.full) for run in runs]
+        named = [f"{run.path}\n\n{table}" for run, table in zip(runs, tables, strict=True)]
+        print("\n\n\n".join(named if len(runs) > 1 else tables))
+
+
+def _write(arguments: argparse.Namespace, runs: "Sequence[MatrixRun]") -> None:
+    from ssept.decide.choose import Goal
+    from ssept.report.page.forms import Form, form_of, text_of, write_report
+    from ssept.report.page.material import Material, labelled
+
+    form = Form(arguments.format) if arguments.format else form_of(arguments.output)
+    material = Material(
+        runs=labelled(runs),
+        goal=Goal(arguments.goal),
+        promises=promises_of(arguments),
+        batch=arguments.batch_size,
+        scale=_scale(arguments.scale),
+    )
+    if not arguments.output:
+        print(text_of(material, form), end="")
+        return
+    write_report(material, arguments.output, form, overwrite=arguments.overwrite)
+    print(f"written to {arguments.output}")
+
+
+def _scale(folder: Path | None) -> "Sequence[Record]":
+    """Read the newest measurements of a folder, and those that go with them."""
+    if not folder:
+        return []
+    from ssept.decide.scale.measured_points import file_of, matching, read
+
+    records = read(file_of(folder))
+    if not records:
+        raise SseptError(
+            f"{file_of(folder)}: no measurements: expected a folder that `ssept scale --out` wrote"
+        )
+    return matching(records, records[-1])

@@ -1,7 +1,7 @@
 """The answer of a choice: a sentence, and a table of what it rests on."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -66,17 +66,7 @@ def choice_text(
         full: whether to show all candidates and all reasons.
     """
     shown = found.ranked if full else found.ranked[:SHOWN_ROWS]
-    columns = {
-        "cell": [each.name for each in shown],
-        "speed": [_ratio(each.rate) if each.rate else NOTHING for each in shown],
-        "NDCG@10": [_change(each.ndcg_change) if each.ndcg_change else NOTHING for each in shown],
-        "MB": [f"{each.size_bytes / BYTES_PER_MEGABYTE:.1f}" for each in shown],
-        "memory": [_megabytes(each.memory_bytes) for each in shown],
-        "p50 ms": [_milliseconds(each.p50_ms) for each in shown],
-        "p99 ms": [_milliseconds(each.p99_ms) for each in shown],
-        "": [_note(place, each, found) for place, each in enumerate(shown, 1)],
-    }
-    known = {name: column for name, column in columns.items() if {*column} - {NOTHING, ""}}
+    known = choice_columns(found, shown)
     table = tabulate(
         known,
         headers="keys",
@@ -97,6 +87,26 @@ def choice_text(
         "in MB."
     )
     return "\n\n".join([filled(sentence(found)), table, filled(legend), *map(filled, more)])
+
+
+def choice_columns(found: Recommendation, shown: Sequence[Candidate]) -> dict[str, list[str]]:
+    """Return the columns of the table by title, without those of what was not measured.
+
+    Args:
+        found: a choice.
+        shown: the first of its ranked candidates.
+    """
+    columns = {
+        "cell": [each.name for each in shown],
+        "speed": [_ratio(each.rate) if each.rate else NOTHING for each in shown],
+        "NDCG@10": [_change(each.ndcg_change) if each.ndcg_change else NOTHING for each in shown],
+        "MB": [f"{each.size_bytes / BYTES_PER_MEGABYTE:.1f}" for each in shown],
+        "memory": [_megabytes(each.memory_bytes) for each in shown],
+        "p50 ms": [_milliseconds(each.p50_ms) for each in shown],
+        "p99 ms": [_milliseconds(each.p99_ms) for each in shown],
+        "": [_note(place, each, found) for place, each in enumerate(shown, 1)],
+    }
+    return {name: column for name, column in columns.items() if {*column} - {NOTHING, ""}}
 
 
 def choice_json(found: Recommendation, left_out: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Debian's Chromium, headless, driven by selenium."""
 
 import contextlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def browser(width: int = 1200, height: int = 900) -> Iterator["Chrome"]:
     options.binary_location = program or ""
     for argument in ARGUMENTS:
         options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options.add_argument(f"--user-data-dir={profile}")
         chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
@@ -50,13 +51,23 @@ def resize(chrome: "Chrome", width: int, height: int) -> None:
     chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
-def prefer(chrome: "Chrome", scheme: str) -> None:
-    """Prefer the colour scheme "light" or "dark"."""
+def prefer(chrome: "Chrome", scheme: str, media: str = "") -> None:
+    """Prefer the colour scheme "light" or "dark", on the medium "print" if it is named."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
-    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features, "media": media})
 
 
 def messages(chrome: "Chrome") -> list[dict[str, Any]]:
     """What the console has got since it was last read."""
     found: list[dict[str, Any]] = chrome.get_log("browser")
     return found
+
+
+def requests(chrome: "Chrome") -> list[str]:
+    """The addresses that were asked for since this was last read."""
+    entries = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
+    return [
+        entry["params"]["request"]["url"]
+        for entry in entries
+        if entry["method"] == "Network.requestWillBeSent"
+    ]

@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positives, default=[1], metavar="NUMBERS", help="threads of a call"
     )
-    _add_promises(parser)
+    add_promises(parser)
     known = ", ".join(PROVIDERS)
     parser.add_argument(
         "--variants", metavar="NAMES", help="variants, separated by commas (default: all)"
@@ -92,7 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_choose)
 
 
-def _add_promises(parser: argparse.ArgumentParser) -> None:
+def add_promises(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of promises."""
     parser.add_argument(
         "--max-accuracy-loss",
         type=share_below_one,
@@ -134,7 +135,7 @@ def _saved(arguments: argparse.Namespace) -> "tuple[Recommendation, Mapping[str,
 
     batch = (arguments.batch_size or [1])[0]
     run = read_matrix_run(arguments.run_file)
-    return recommend(run, Goal(arguments.goal), _promises(arguments), batch), {}
+    return recommend(run, Goal(arguments.goal), promises_of(arguments), batch), {}
 
 
 def _measured(arguments: argparse.Namespace) -> "tuple[Recommendation, Mapping[str, str]]":
@@ -175,7 +176,7 @@ def _plan(arguments: argparse.Namespace) -> "ChoicePlan":
     own = [name for name in VARIANTS if name != CUSTOM]
     return ChoicePlan(
         goal=goal,
-        promises=_promises(arguments),
+        promises=promises_of(arguments),
         checkpoint=checkpoint_for(data_hash(data), data, arguments.checkpoint),
         data=data,
         variants=known_names("--variants", arguments.variants or ",".join(own), own),
@@ -190,7 +191,8 @@ def _plan(arguments: argparse.Namespace) -> "ChoicePlan":
     )
 
 
-def _promises(arguments: argparse.Namespace) -> "Promises":
+def promises_of(arguments: argparse.Namespace) -> "Promises":
+    """Return the promises that the options of `add_promises` name."""
     from ssept.decide.choose import Promises
 
     return Promises(

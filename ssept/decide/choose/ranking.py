@@ -1,6 +1,6 @@
 """The choice among candidates: what breaks a promise goes, what cannot be told apart is a tie."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ssept.decide.choose.candidates import SPEED_GOALS, TIE_BREAKS, Candidate, Goal, Promises
@@ -135,8 +135,18 @@ def _ordered(
 def declared_place(candidate: Candidate) -> tuple[int, int, int, int]:
     """Return where a candidate stands in the order of variants and providers."""
     variant, provider = candidate.cell
-    places = [*VARIANTS].index(variant), [*PROVIDERS].index(provider)
-    return *places, candidate.threads, candidate.batch
+    return (
+        _place(variant, VARIANTS),
+        _place(provider, PROVIDERS),
+        candidate.threads,
+        candidate.batch,
+    )
+
+
+def _place(name: str, names: Iterable[str]) -> int:
+    """Return where a name stands; a run of another version may have one that is not there."""
+    known = [*names]
+    return known.index(name) if name in known else len(known)
 
 
 def _value(candidate: Candidate, goal: Goal) -> float:

@@ -1,0 +1,1 @@
+"""The report of saved runs as a page or a file: content, then charts, then the form."""
