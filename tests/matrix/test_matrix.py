@@ -134,7 +134,7 @@ def test_golden_outputs_catch_a_changed_model(
 
 def test_a_saved_run_is_shown_again(full: Run, capsys: pytest.CaptureFixture[str]) -> None:
     (path,) = full.results.rglob("*.json")
-    assert main(["report", str(path)]) == 0
+    assert main(["report", "--full", str(path)]) == 0
     table = capsys.readouterr().out
     assert table.strip() in full.output
 
