@@ -21,7 +21,7 @@ def accuracy_and_speed(material: Material) -> Section:
         title="Accuracy against speed",
         about="Right is faster, up is more accurate. The line joins the cells that no other one "
         "beats in both and that keep all promises; cells that break a promise "
-        "are grey. Intervals: 99 % for speed, 95 % over users for accuracy.",
+        "are grey. Intervals: 99 % for speed, 90 % over users for accuracy.",
         parts=[part for run in material.runs if (part := _part(material, run)).figures],
         otherwise='tox -e bench -- -k "accuracy or (latency and not real)"',
     )
