@@ -187,9 +187,9 @@ def paired_latency(
             loop.call, setup=loop.setup, teardown=loop.teardown, rounds=turns * len(pairs)
         )
     # --benchmark-disable calls the cell once, untimed: a warm-up's time stands in, never saved.
-    times_s = benchmark.stats.stats.data if benchmark.stats else [pair_s]
-    cell_ns = np.asarray(times_s) * 1e9
-    baseline_ns = np.asarray(loop.baseline_ns, dtype=np.float64)
+    off = benchmark.stats is None
+    cell_ns = np.asarray([pair_s] if off else benchmark.stats.stats.data) * 1e9
+    baseline_ns = cell_ns if off else np.asarray(loop.baseline_ns, dtype=np.float64)
     starts = range(0, len(cell_ns), turns)
     times = [(baseline_ns[at : at + turns], cell_ns[at : at + turns]) for at in starts]
     return summarize(times, batch_size)
