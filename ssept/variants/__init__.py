@@ -195,6 +195,8 @@ def at_hand(
 
 
 def _shipped(base: Artifact, entry: Entry) -> Artifact | None:
+    if not (shipped_folder() / entry.file_name).is_file():  # do not hash what cannot match
+        return None
     try:
         artifacts = read_artifacts(shipped_folder())
     except ArtifactError:  # without any, or damaged
