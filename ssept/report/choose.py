@@ -27,7 +27,7 @@ def sentence(found: Recommendation) -> str:
     if chosen is None:
         return _none(found)
     parts = [f"Deploy {_named(chosen)}: {', '.join(_figures(chosen))}."]
-    if found.tied > 1:
+    if found.tied > 1 and found.settled:
         parts.append(_tie(found))
     if not found.settled:
         parts.append(
@@ -82,9 +82,9 @@ def choice_text(
     elif left_out:
         more.append(f"left out: {', '.join(left_out)}; --full says why.")
     legend = (
-        "speed: sequences a second relative to the baseline's (onnx on cpu, same settings), with "
-        "its 99 % interval; NDCG@10: the change from the baseline's; memory: peak of the process, "
-        "in MB."
+        "speed: sequences a second relative to the baseline's (onnx on cpu at the same batch size, "
+        "or at its best one where batch sizes compete), with its 99 % interval; NDCG@10: change; "
+        "memory: peak of the process, in MB."
     )
     return "\n\n".join([filled(sentence(found)), table, filled(legend), *map(filled, more)])
 

@@ -91,6 +91,19 @@ def test_a_tie_is_said_and_broken_by_the_next_goal(
     assert "ties with" in sentence(found)
 
 
+@pytest.mark.parametrize("goal", [Goal.LATENCY, Goal.THROUGHPUT, Goal.COST])
+def test_what_an_unsettled_race_has_left_does_not_tie(goal: Goal) -> None:
+    small = candidate("fused_int8-cpu", 2.0, size_bytes=MB)
+    fast = candidate("fused-cpu", 3.0)
+    left = [small.name, fast.name]
+    found = choose([small, fast, candidate()], goal, Promises(), survivors=left, settled=False)
+    assert found.chosen == fast
+    assert found.decided_by is None
+    said = sentence(found)
+    assert "Not settled" in said
+    assert "ties" not in said
+
+
 def test_what_no_promise_allows_says_what_comes_nearest() -> None:
     found = choose(FOUR, Goal.LATENCY, Promises(max_mb=0.9))
     assert found.chosen is None
@@ -215,6 +228,30 @@ def test_what_is_no_run_or_no_value_is_an_error_of_its_own_code(
 
 
 # A real race
+
+
+@pytest.mark.slow
+def test_where_few_users_do_not_show_the_accuracy_all_are_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = tmp_path / "journal.jsonl"
+    asked = [
+        "choose",
+        "--variants=onnx,fused_int8_topk",
+        "--providers=cpu",
+        "--users=100",
+        "--max-accuracy-loss=0.3%",
+        "--max-minutes=1",
+        f"--journal={journal}",
+    ]
+    assert main(asked) == 0
+    assert "Not shown" not in capsys.readouterr().out
+    records = [json.loads(line) for line in journal.read_text().splitlines()]
+    few, every = (
+        next(each["change"] for each in records if each["kind"] == kind and "int8" in each["cell"])
+        for kind in ("accuracy", "accuracy of all users")
+    )
+    assert few["low"] < -0.003 < every["low"]
 
 
 @pytest.mark.slow

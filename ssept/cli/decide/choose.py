@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{','.join(map(str, THROUGHPUT_BATCHES))})",
     )
     parser.add_argument(
-        "--threads", type=positives, default=[1], metavar="NUMBERS", help="threads of a call"
+        "--threads", type=positives, default="1", metavar="NUMBERS", help="threads of a call"
     )
     add_promises(parser)
     known = ", ".join(PROVIDERS)
@@ -100,7 +100,7 @@ def add_promises(parser: argparse.ArgumentParser) -> None:
         type=share_below_one,
         default=DEFAULT_LOSS,
         metavar="SHARE",
-        help="promise: at most this share of the baseline's NDCG@10 is lost, as 0.5%% "
+        help="promise: at most this share of the baseline's NDCG@10 is lost, as 0.5% "
         f"(default: {DEFAULT_LOSS:.0%}".replace("%", "%%")
         + ")",
     )

@@ -32,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "reach this one",
     )
     parser.add_argument(
+        "--trusted-network",
+        action="store_true",
+        help="let the server of PyPI, which has known faults, listen beyond this machine: on a "
+        "network whose clients are all trusted, such as that between containers",
+    )
+    parser.add_argument(
         "--log",
         type=Path,
         metavar="FILE",
@@ -52,7 +58,14 @@ def _serve(arguments: argparse.Namespace) -> int:
         # SIGINT too: a shell script starts its background commands with SIGINT ignored.
         with (
             interrupted_by(signal.SIGINT, signal.SIGTERM),
-            running(arguments.repository, log, ports, arguments.address, image) as it,
+            running(
+                arguments.repository,
+                log,
+                ports,
+                arguments.address,
+                image,
+                trusted_network=arguments.trusted_network,
+            ) as it,
         ):
             for model in it.models():
                 print(f"{model['name']} version {model['version']} {model['state']}")

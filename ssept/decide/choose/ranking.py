@@ -20,7 +20,8 @@ class Recommendation:
         goal, promises: what was asked.
         ranked: the chosen one first, then those that tie with it, then the rest by the goal; last
             those that break a promise or could not be measured.
-        tied: how many tie for the goal, the chosen one included; 0 if nothing keeps the promises.
+        tied: how many tie for the goal, the chosen one included, or are still in an unsettled race;
+            0 if nothing keeps the promises.
         decided_by: what broke the tie; None without one, or if only the order of names did.
         settled: whether all others are known to be slower or equal; not so if the time was over.
         broken: the promises that a candidate surely breaks, by its name.
@@ -70,7 +71,7 @@ def choose(
         promises: that must not be broken.
         survivors: names of those that a race for speed has left, which knows it better than the
             candidates' intervals do; None without a race.
-        settled: see `Recommendation`.
+        settled: see `Recommendation`; if not, the fastest of the survivors is first.
     """
     broken = {each.name: promises.broken_by(each) for each in candidates}
     raced = survivors or ()  # one that is alone in a race is not timed in it
@@ -86,6 +87,9 @@ def choose(
         return leading(of, goal)
 
     order, decided_by = _ordered(best(able, goal), TIE_BREAKS[goal], best)
+    if not settled:  # those that are left are not known to be equal: the fastest so far leads
+        speed = next(each for each in (goal, *TIE_BREAKS[goal]) if each in SPEED_GOALS)
+        order, decided_by = sorted(order, key=lambda each: -_value(each, speed)), None
     rest = sorted(
         (each for each in candidates if each not in order),
         key=lambda each: (each not in able, -_value(each, goal)),

@@ -29,7 +29,7 @@ from ssept.variants import BASELINE
 BASELINE_PROVIDER = "cpu"
 BASELINE_CELL = Combination(BASELINE, BASELINE_PROVIDER)
 SECONDS_PER_MINUTE = 60
-ACCURACY, MEMORY = "accuracy", "memory"
+ACCURACY, ACCURACY_OF_ALL, MEMORY = "accuracy", "accuracy of all users", "memory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,8 @@ class ChoicePlan:
         goal, promises: what is best, and what must be kept.
         checkpoint, data: the model, and the prepared data that it was trained on.
         variants, providers, threads, batches: the cells, all combinations that make sense.
-        users: for how many to rank; None for all.
+        users: for how many to rank, None for all; for all where that many do not show whether the
+            chosen cell keeps its promise.
         minutes: after which the race is stopped.
         journal: the file that keeps what is measured.
     """
@@ -105,9 +106,10 @@ def run_choice(plan: ChoicePlan, progress: Progress) -> Choice:
 
 
 def _baseline(arms: Sequence[Arm], left_out: Mapping[str, str]) -> Arm:
-    for arm in arms:
-        if arm.cell == BASELINE_CELL:
-            return arm
+    """Return the baseline with the fewest threads; of several batch sizes, at the largest."""
+    found = [arm for arm in arms if arm.cell == BASELINE_CELL]
+    if found:
+        return min(found, key=lambda arm: (arm.threads, -arm.batch))
     why = left_out.get(BASELINE) or left_out.get(BASELINE_PROVIDER)
     raise SseptError(f"the baseline, {BASELINE_CELL}, cannot be measured: {why}")
 
@@ -160,6 +162,8 @@ class _Chooser:
             self._add_memory(found.ranked[: found.tied])
             found = self._ranked(found.settled)
             assert found.chosen
+            if not self._accurate(found.chosen):
+                continue
             confirmed = self._timing.confirm(found.chosen, promises.p99_ms is not None)
             self._candidates[confirmed.name] = confirmed
             if not confirmed.problem and not promises.broken_by(confirmed):
@@ -227,6 +231,24 @@ class _Chooser:
                 self._set(name, problem=record["problem"])
             else:
                 self._set(name, ndcg_change=Estimate(**record["change"]))
+
+    def _accurate(self, chosen: Candidate) -> bool:
+        """Return whether one keeps the promised accuracy, for all users if fewer do not show it."""
+        promise = Promises(max_accuracy_loss=self._plan.promises.max_accuracy_loss)
+        if self._plan.users is None or not promise.unshown_by(chosen):
+            return True
+        kept = {record["cell"]: record["change"] for record in self._kept.all(ACCURACY_OF_ALL)}
+        cell = str(chosen.cell)
+        if cell not in kept:
+            arms = [self._baseline, self._arms[chosen.name]]
+            found = per_user_ndcg(arms, self._plan.data, None, self._progress)
+            if isinstance(why := found[chosen.cell], SseptError):
+                self._set(chosen.name, problem=str(why))
+                return False
+            kept[cell] = asdict(ndcg_changes(found, self._baseline.cell)[chosen.cell])
+            self._kept.add(ACCURACY_OF_ALL, cell=cell, change=kept[cell])
+        self._set(chosen.name, ndcg_change=Estimate(**kept[cell]))
+        return not promise.broken_by(self._candidates[chosen.name])
 
     def _add_memory(self, candidates: Sequence[Candidate]) -> None:
         kept = {record["cell"]: record["bytes"] for record in self._kept.all(MEMORY)}

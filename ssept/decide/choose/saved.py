@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median
 
 from ssept.decide.choose.candidates import Candidate, Goal, Promises
 from ssept.decide.choose.ranking import Recommendation, choose
@@ -42,8 +43,11 @@ def candidates_of(run: MatrixRun, goal: Goal, batch: int) -> list[Candidate]:
     """Return the cells of a run that compete for a goal, with their figures."""
     timed = _timed(run)
     if goal in (Goal.THROUGHPUT, Goal.COST):
-        base_fps = _baseline_fps(timed)
-        return [replace(_candidate(each, run.facts), rate=_over(each, base_fps)) for each in timed]
+        rates = _against_best_batch(timed)
+        return [
+            replace(_candidate(each, run.facts), rate=rate)
+            for each, rate in zip(timed, rates, strict=True)
+        ]
     return [_candidate(each, run.facts) for each in timed if each.batch == batch]
 
 
@@ -74,19 +78,26 @@ def _candidate(timed: Timed, facts: Sequence[Facts]) -> Candidate:
     )
 
 
-def _baseline_fps(timed: Sequence[Timed]) -> float:
-    """Return the baseline's sequences a second at the smallest batch size; 1 if it is not known."""
-    known = [each for each in timed if each.p50_ms and each.speedup]
-    if not known:
-        return 1.0
-    first = min(known, key=lambda each: each.batch)
-    assert first.p50_ms
-    assert first.speedup
-    return first.batch * MS_PER_S / first.p50_ms.value / first.speedup.value
+def _against_best_batch(timed: Sequence[Timed]) -> list[Estimate | None]:
+    """Compare sequences a second of all batch sizes with the baseline's at its best one.
+
+    Saved ratios are relative to the baseline at the same batch size, so only those at its best one
+    serve; the others are compared by the median call.
+    """
+    base: dict[int, list[float]] = {}  # by batch, what the loop of each cell says of it
+    for each in timed:
+        if each.p50_ms and each.speedup:
+            fps = each.batch * MS_PER_S / each.p50_ms.value
+            base.setdefault(each.batch, []).append(fps / each.speedup.value)
+    best, base_fps = max(
+        ((batch, median(found)) for batch, found in base.items()),
+        key=lambda pair: pair[1],
+        default=(0, 1.0),
+    )
+    return [each.speedup if each.batch == best else _over(each, base_fps) for each in timed]
 
 
 def _over(timed: Timed, base_fps: float) -> Estimate | None:
-    """Compare batch sizes by the median call: saved ratios are relative to the same batch size."""
     p50 = timed.p50_ms
     if p50 is None:
         return None

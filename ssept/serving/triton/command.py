@@ -57,7 +57,9 @@ class Launch:
     start_seconds: float = START_SECONDS
 
 
-def local(repository: Path, ports: Ports, address: str, folder: Path) -> Launch:
+def local(
+    repository: Path, ports: Ports, address: str, folder: Path, *, trusted_network: bool = False
+) -> Launch:
     """Return how to start the tritonserver of PyPI, in its own environment.
 
     That release has faults which let whoever reaches it read and change its shared memory, and a
@@ -66,15 +68,17 @@ def local(repository: Path, ports: Ports, address: str, folder: Path) -> Launch:
 
     Args:
         folder: an empty one, for its backend directory; its name is the server's.
+        trusted_network: whether it may listen beyond this machine all the same.
 
     Raises:
-        ServerError: another machine could reach it at this address.
+        ServerError: another machine could reach it at this address, and its network is not trusted.
         SseptError: the environment cannot be made.
     """
-    if not is_loopback(address):
+    if not (trusted_network or is_loopback(address)):
         raise ServerError(
             f"--address {address}: the tritonserver of PyPI is {RELEASE}, which has known faults: "
-            "it listens on this machine alone, 127.0.0.1; for others run the container: --docker"
+            "it listens on this machine alone, 127.0.0.1; for others run the container: --docker, "
+            "or say --trusted-network where all who reach the address are trusted"
         )
     of, key = tools(), secrets.token_hex()  # which nobody knows
     backends, empty = folder / "backends", folder / "empty"

@@ -128,6 +128,8 @@ def running(
     ports: Ports = DEFAULT_PORTS,
     address: str = ADDRESS,
     image: str | None = None,
+    *,
+    trusted_network: bool = False,
 ) -> Iterator[TritonServer]:
     """Run a server of a model repository for the time of the block.
 
@@ -137,6 +139,7 @@ def running(
         ports: where to listen; `free_ports()` for some that are free.
         address: the interface to listen on; one of this machine's own alone for the server of PyPI.
         image: a container's, to run that; None for the server of PyPI.
+        trusted_network: whether the server of PyPI may listen beyond this machine.
 
     Raises:
         ServerError: it does not get ready: a broken repository, a port that is taken, an address
@@ -154,7 +157,7 @@ def running(
         if image is not None:
             launch = container(repository, ports, address, image, folder.name)
         else:
-            launch = local(repository, ports, address, folder)
+            launch = local(repository, ports, address, folder, trusted_network=trusted_network)
         server = TritonServer(launch, address, ports, log, folder)
         with server.ready_within(launch.start_seconds):
             server.hide_shared_memory()
