@@ -164,7 +164,8 @@ class _Chooser:
             assert found.chosen
             if not self._accurate(found.chosen):
                 continue
-            confirmed = self._timing.confirm(found.chosen, promises.p99_ms is not None)
+            chosen = self._candidates[found.chosen.name]
+            confirmed = self._timing.confirm(chosen, promises.p99_ms is not None)
             self._candidates[confirmed.name] = confirmed
             if not confirmed.problem and not promises.broken_by(confirmed):
                 return self._ranked(found.settled)
