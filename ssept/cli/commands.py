@@ -53,7 +53,9 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """A help formatter that adds a default where there is one and the help does not name it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        named = action.default in (None, False, "") or "(default" in (action.help or "")
+        named = action.default in (None, False, "", []) or "(default" in (action.help or "")
+        if not named and isinstance(action.default, list):  # as it is written on the command line
+            return f"{action.help} (default: {','.join(map(str, action.default))})"
         return action.help if named else super()._get_help_string(action)
 
 

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "prepare",
         help="convert raw MovieLens files to train.csv, val.csv, test.csv, items.csv and "
         "manifest.json",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=parser.formatter_class,
     )
     prepare.add_argument("source", type=Path, help="raw ratings, a folder or a file")
     prepare.add_argument("out", type=Path, help="the folder to write")
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     synthetic = commands.add_parser(
         "synthetic",
         help="the synthetic data set, the same on every machine",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=parser.formatter_class,
     )
     synthetic.add_argument("out", type=Path, help="the folder to write")
     synthetic.add_argument("--users", type=positive, default=10_000, help="number of users")

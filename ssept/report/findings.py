@@ -12,7 +12,7 @@ from ssept.decide.choose.saved import batches_of
 from ssept.estimate import Estimate
 from ssept.percent import percent
 from ssept.report.choose import sentence
-from ssept.report.text import BYTES_PER_MEGABYTE
+from ssept.report.text import BYTES_PER_MEGABYTE, how_intervals_were_made
 from ssept.results.cells import MatrixRun
 from ssept.results.schema import LATENCY, Budget, Timed
 from ssept.variants import BASELINE
@@ -74,7 +74,7 @@ def _about(run: MatrixRun) -> str:
     checkpoint = next((each.checkpoint for each in run.facts if each.checkpoint), "a model")
     return (
         f"## {checkpoint} on {cpu}\n\n`{run.path.name}`, commit {run.commit}, "
-        f"{run.content.datetime[:10]}"
+        f"{run.content.datetime[:10]}. {how_intervals_were_made(run)}"
     )
 
 

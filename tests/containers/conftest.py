@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.containers.engine import Engine, refusal, running
+from tests.containers.engine import Engine, NoEngine, running
 
 ROOT = Path(__file__).parents[2]
 REQUIRED = "SSEPT_REQUIRE_DOCKER"
@@ -15,11 +16,13 @@ REQUIRED = "SSEPT_REQUIRE_DOCKER"
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    if reason := refusal():
-        (pytest.fail if os.environ.get(REQUIRED) == "1" else pytest.skip)(
-            f"{reason}: see `tox -e docker`"
-        )
-    with running() as engine:
+    with ExitStack() as stack:
+        try:
+            engine = stack.enter_context(running())
+        except NoEngine as error:
+            (pytest.fail if os.environ.get(REQUIRED) == "1" else pytest.skip)(
+                f"{error}: see `tox -e docker`"
+            )
         yield engine
 
 

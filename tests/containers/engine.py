@@ -77,7 +77,11 @@ class Engine:
         return self.docker("inspect", f"--format={form}", container)
 
 
-def refusal() -> str | None:
+class NoEngine(Exception):
+    """There is no engine, and none can be started here."""
+
+
+def _refusal() -> str | None:
     """Say why there can be no engine here; None if there can be one."""
     if _answers({}):
         missing = [name for name in ("docker-compose",) if not shutil.which(name)]
@@ -91,7 +95,13 @@ def refusal() -> str | None:
 
 @contextlib.contextmanager
 def running() -> Iterator[Engine]:
-    """Yield the machine's own engine if it answers, or start one for the time of the block."""
+    """Yield the machine's own engine if it answers, or start one for the time of the block.
+
+    Raises:
+        NoEngine: there can be none.
+    """
+    if reason := _refusal():
+        raise NoEngine(reason)
     if _answers({}):
         engine = Engine({})
         _provide_base(engine)
@@ -110,9 +120,9 @@ def running() -> Iterator[Engine]:
         try:
             end = time.monotonic() + START_SECONDS
             while not _answers(variables):
-                said = (folder / "log").read_text(errors="replace")[-2000:]
-                assert daemon.poll() is None, f"dockerd ended: {said}"
-                assert time.monotonic() < end, f"dockerd does not answer: {said}"
+                if daemon.poll() is not None or time.monotonic() > end:
+                    last = (folder / "log").read_text(errors="replace").splitlines()[-1:]
+                    raise NoEngine(f"dockerd cannot be started here: {last}")
                 time.sleep(0.5)
             engine = Engine(variables)
             _provide_base(engine)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ssept.cli import main
+from ssept.cli.commands import COMMANDS
 from ssept.data.dataset import load_dataset
 from ssept.model.store import read_about
 from tests.helpers.data_files import made_up_ratings, write_latest
@@ -105,6 +106,25 @@ def test_bad_settings_are_named(
 ) -> None:
     assert main(["train", str(small_folder), option, value]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *([name] for name in COMMANDS),
+        *(["data", name] for name in ("download", "prepare", "synthetic")),
+        *(["triton", name] for name in ("repository", "serve", "perf")),
+    ],
+    ids=" ".join,
+)
+def test_defaults_are_shown_as_they_are_written(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*words, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for wrong in ("default: None", "default: [", "default: (", "%%"):
+        assert wrong not in said
 
 
 def test_the_installed_command_runs() -> None:

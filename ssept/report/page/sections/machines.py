@@ -1,11 +1,10 @@
 """Section 9: the machines, and how far their figures can be trusted."""
 
 from ssept.decide.compare.environment import UNKNOWN, machine, packages
-from ssept.percent import percent
 from ssept.report.page.content import Figure, Part, Row, Section
 from ssept.report.page.material import LabelledRun, Material
-from ssept.report.text import NOTHING
-from ssept.results.schema import LATENCY, ServedRatio, Timed
+from ssept.report.text import NOTHING, how_intervals_were_made
+from ssept.results.schema import LATENCY, Timed
 
 WORDS = {"True": "yes", "False": "no", UNKNOWN: "not known"}
 DOCTOR = "`ssept doctor` measures the noise of a machine and says what to change."
@@ -56,7 +55,13 @@ def _python(run: LabelledRun) -> str:
 def _trust(material: Material, run: LabelledRun) -> list[str]:
     """Say in sentences what the run itself shows of its noise, and what it cannot show."""
     prefix = f"Run {run.label}: " if len(material.runs) > 1 else ""
-    found = [_against_itself(run), _spread(run), _intervals(run), _virtual(run), _commit(run)]
+    found = [
+        _against_itself(run),
+        _spread(run),
+        how_intervals_were_made(run.run),
+        _virtual(run),
+        _commit(run),
+    ]
     return [prefix + " ".join(filter(None, found))]
 
 
@@ -89,22 +94,6 @@ def _spread(run: LabelledRun) -> str:
     if not spreads:
         return ""
     return f"The baseline's p99 is up to {max(spreads):.2f} times its p50."
-
-
-def _intervals(run: LabelledRun) -> str:
-    """Say how the intervals of ratios were made; older runs left out what sessions differ by."""
-    made = [facts.interval for _, facts in run.measured(Timed) if facts.speedup]
-    made += [facts.interval for _, facts in run.measured(ServedRatio)]
-    if not made:
-        return ""
-    if None in made:
-        return (
-            "An older run: its intervals of ratios are over blocks of calls of one pair of "
-            "sessions. They leave out what sessions of the same file differ by, and are too narrow."
-        )
-    (first, *_) = [each for each in made if each]
-    confidence = percent(first.confidence)
-    return f"Intervals of ratios: {first.method}, {confidence}, one observation a {first.unit}."
 
 
 def _virtual(run: LabelledRun) -> str:
