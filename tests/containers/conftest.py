@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.engine import Engine, NoEngine, running
+from tests.containers.engine import Engine, NoEngineError, running
 
 ROOT = Path(__file__).parents[2]
 REQUIRED = "SSEPT_REQUIRE_DOCKER"
@@ -19,7 +19,7 @@ def engine() -> Iterator[Engine]:
     with ExitStack() as stack:
         try:
             engine = stack.enter_context(running())
-        except NoEngine as error:
+        except NoEngineError as error:
             (pytest.fail if os.environ.get(REQUIRED) == "1" else pytest.skip)(
                 f"{error}: see `tox -e docker`"
             )

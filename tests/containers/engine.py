@@ -77,7 +77,7 @@ class Engine:
         return self.docker("inspect", f"--format={form}", container)
 
 
-class NoEngine(Exception):
+class NoEngineError(Exception):
     """There is no engine, and none can be started here."""
 
 
@@ -98,10 +98,10 @@ def running() -> Iterator[Engine]:
     """Yield the machine's own engine if it answers, or start one for the time of the block.
 
     Raises:
-        NoEngine: there can be none.
+        NoEngineError: there can be none.
     """
     if reason := _refusal():
-        raise NoEngine(reason)
+        raise NoEngineError(reason)
     if _answers({}):
         engine = Engine({})
         _provide_base(engine)
@@ -122,7 +122,7 @@ def running() -> Iterator[Engine]:
             while not _answers(variables):
                 if daemon.poll() is not None or time.monotonic() > end:
                     last = (folder / "log").read_text(errors="replace").splitlines()[-1:]
-                    raise NoEngine(f"dockerd cannot be started here: {last}")
+                    raise NoEngineError(f"dockerd cannot be started here: {last}")
                 time.sleep(0.5)
             engine = Engine(variables)
             _provide_base(engine)
