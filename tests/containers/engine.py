@@ -158,6 +158,7 @@ def _provide_base(engine: Engine) -> None:
             *("debootstrap", "--variant=minbase", "--include=ca-certificates"),
             *("bookworm", str(root), mirror),
         )
+        engine.run("chroot", str(root), "apt-get", "clean")
         # Behind a firewall with certificates of its own, builds need those too.
         shutil.copyfile(CERTIFICATES, root / "etc/ssl/certs/ca-certificates.crt")
         archive = Path(name) / "base.tar"
