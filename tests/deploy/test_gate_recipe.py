@@ -45,9 +45,9 @@ def test_a_change_that_costs_10_percent_fails_and_another_passes(
     for name in ("slower", "harmless"):
         temp = tmp_path / name
         temp.mkdir()
-        branch = f"--branch=merged-{name}"
-        git("clone", "--quiet", "--depth", depth, branch, f"file://{origin}", str(temp / "checkout"))
-        runner = GitHubRunner(temp / "checkout", temp, {"SSEPT_CACHE_DIR": str(temp / "cache")})
+        checkout, branch = temp / "checkout", f"--branch=merged-{name}"
+        git("clone", "--quiet", "--depth", depth, branch, f"file://{origin}", str(checkout))
+        runner = GitHubRunner(checkout, temp, {"SSEPT_CACHE_DIR": str(temp / "cache")})
         with guard.users_environment():  # pip may need the user's settings
             ended = runner.action(given)
         print(runner.summary)

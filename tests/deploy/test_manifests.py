@@ -1,16 +1,23 @@
 """Kubernetes manifests as kustomize renders them: of their schemas, closed, and consistent."""
 
-from collections.abc import Iterator
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.helpers.deploy_files import KUBERNETES, ROLE, kustomizations, module, of_kind, rendered
+from tests.helpers.deploy_tools import ROOT, module
+from tests.helpers.kustomize import FILE, Manifest, containers, pods, rendered
 
-FOLDERS = [pytest.param(each, id=str(each.relative_to(KUBERNETES))) for each in kustomizations()]
+KUBERNETES = ROOT / "deploy/kubernetes"
+FOLDERS = [
+    pytest.param(path.parent, id=str(path.parent.relative_to(KUBERNETES)))
+    for path in sorted(KUBERNETES.rglob(FILE))
+]
 SERVERS = [each for each in FOLDERS if "load" not in str(each.id)]
+ROLE = "app.kubernetes.io/name"
 IMAGES = {"ssept-fastapi", "ssept-triton", "ssept-triton-cpu", "ssept-jupyter-onnx-cpu"}
 CLOSED = {
     "allowPrivilegeEscalation": False,
@@ -19,17 +26,27 @@ CLOSED = {
 }
 
 
-def pods(manifests: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The pod templates."""
-    yield from (m["spec"]["template"] for m in manifests if m["kind"] in ("Deployment", "Job"))
-
-
-def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Any]:
+    """The only manifest of a kind."""
+    (found,) = (each for each in manifests if each["kind"] == kind)
+    return found
 
 
 def test_there_is_something_to_check() -> None:
     assert len(FOLDERS) == 9
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_they_are_rendered_as_by_kustomize(folder: Path) -> None:
+    """Where it is installed, as a part of kubectl too."""
+    command = ["kustomize", "build"] if shutil.which("kustomize") else ["kubectl", "kustomize"]
+    if not shutil.which(command[0]):
+        pytest.skip("neither kustomize nor kubectl is installed")
+    done = subprocess.run([*command, folder], capture_output=True, text=True, check=True)
+    expected, own = [*yaml.safe_load_all(done.stdout)], rendered(folder)
+    assert len(expected) == len(own)
+    for kind in {each["kind"] for each in own}:
+        assert of_kind(own, kind) == of_kind(expected, kind)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -80,7 +97,8 @@ def test_volumes_that_are_mounted_are_there(folder: Path) -> None:
         there = {volume["name"] for volume in pod["spec"]["volumes"]}
         for container in containers(pod):
             assert {mount["name"] for mount in container["volumeMounts"]} <= there
-            assert len(container["env"]) == len({each["name"] for each in container["env"]})
+            names = [each["name"] for each in container.get("env", [])]
+            assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("folder", SERVERS)

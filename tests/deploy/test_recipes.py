@@ -173,7 +173,9 @@ def test_a_base_that_a_shallow_checkout_lacks_is_fetched(
         assert git("rev-parse", f"{found}^{{commit}}", folder=runner.folder) == expected
 
 
-@pytest.mark.parametrize("base", ["no-such-branch", "$(touch hacked)", "--upload-pack=touch hacked"])
+@pytest.mark.parametrize(
+    "base", ["no-such-branch", "$(touch hacked)", "--upload-pack=touch hacked"]
+)
 def test_a_base_that_is_nowhere_is_not_measured(
     runner: GitHubRunner, notes: Path, base: str
 ) -> None:
@@ -240,7 +242,8 @@ def test_the_night_measures_an_environment(runner: GitHubRunner, notes: Path) ->
 
 
 def test_the_night_publishes_a_page(runner: GitHubRunner, path: str) -> None:
-    real = f'exec "{sys.executable}" -m ssept.cli "$@"\n'
+    # Isolated: the checkout has a ssept of its own.
+    real = f'exec "{sys.executable}" -I -m ssept.cli "$@"\n'
     program(Path(path.split(os.pathsep)[0]) / "tools", "ssept", real)
     runs = sorted((ROOT / "tests/data/runs").glob("*.json"))[:2]
     for number, run in enumerate(runs):  # each environment has a folder of its own
@@ -353,5 +356,3 @@ def test_a_refused_comment_of_gitlab_fails_its_own_job(tmp_path: Path) -> None:
     with notes_server() as server:
         server.status = 403
         assert gitlab_comment(tmp_path / "a", server) != 0
-
-

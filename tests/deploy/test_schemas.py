@@ -1,11 +1,11 @@
-"""Dockerfiles, compose files and workflows against their schemas, by the tools of `tox -e deploy`."""
+"""Dockerfiles, compose files and workflows against their schemas, by what `tox -e deploy` has."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.deploy_files import ROOT, program
+from tests.helpers.deploy_tools import ROOT, program
 
 # By the name that check-jsonschema has for a schema which it carries.
 SCHEMAS = {
@@ -42,7 +42,9 @@ def test_a_schema_refuses_what_is_wrong(schema: str, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yml"
     wrong.write_text("jobs: 3\nruns: 3\nupdates: 3\nservices: 3\n")
     tool = program("check-jsonschema")
-    done = subprocess.run([tool, "--builtin-schema", schema, wrong], capture_output=True, check=False)
+    done = subprocess.run(
+        [tool, "--builtin-schema", schema, wrong], capture_output=True, check=False
+    )
     assert done.returncode == 1
 
 

@@ -9,35 +9,30 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from ssept.serving.runtime.uvicorn_server import GRACE_SECONDS, LINGER_SECONDS
 from ssept.serving.settings import from_environment
+from tests.helpers.kustomize import Manifest, pods, rendered
 from tests.helpers.matrix import ROOT, environment
 
-BASE = ROOT / "deploy/kubernetes/fastapi/base"
+FASTAPI = ROOT / "deploy/kubernetes/fastapi"
 POD_IP = "10.1.2.3"
 SECONDS = 60
 
 
-def manifest(name: str) -> dict[str, Any]:
-    content = yaml.safe_load((BASE / name).read_text(encoding="utf-8"))
-    assert isinstance(content, dict)
-    return content
-
-
-TEMPLATE = manifest("deployment.yaml")["spec"]["template"]
+BASE = rendered(FASTAPI / "base")
+(TEMPLATE,) = pods(BASE)
 SERVER = TEMPLATE["spec"]["containers"][0]
+(AUTOSCALER,) = (each for each in BASE if each["kind"] == "HorizontalPodAutoscaler")
 
 
-def variables() -> dict[str, str]:
+def variables(server: Manifest = SERVER) -> dict[str, str]:
     """The container's environment variables, as the kubelet makes them."""
     fields = {"status.podIP": POD_IP, "metadata.namespace": "shop"}
     found: dict[str, str] = {}
-    for each in SERVER["env"]:
+    for each in server["env"]:
         if "value" in each:
             value = re.sub(r"\$\((\w+)\)", lambda name: found[name[1]], each["value"])
         else:
@@ -84,7 +79,7 @@ def test_the_server_as_the_manifest_starts_it(small_checkpoint: Path) -> None:
 
         scraped = TEMPLATE["metadata"]["annotations"]["prometheus.io/path"]
         text = ask(port, scraped, f"{POD_IP}:{port}")[1]
-        for metric in manifest("autoscaler.yaml")["spec"]["metrics"]:
+        for metric in AUTOSCALER["spec"]["metrics"]:
             assert f"\n{metric['pods']['metric']['name']}{{" in text
 
         process.send_signal(signal.SIGTERM)
@@ -104,6 +99,13 @@ def test_a_pod_runs_one_process() -> None:
     assert "--workers=1" in SERVER["command"]
 
 
-@pytest.mark.parametrize("name", ["ssept-fastapi", "ssept-fastapi.shop", POD_IP])
-def test_hosts_are_expanded(name: str) -> None:
-    assert name in from_environment(variables()).allowed_hosts
+@pytest.mark.parametrize(
+    ("folder", "ingress"),
+    [("base", set()), ("overlays/staging", set()), ("overlays/production", {"recommend.example"})],
+)
+def test_settings_are_what_the_server_reads(folder: str, ingress: set[str]) -> None:
+    (pod,) = pods(rendered(FASTAPI / folder))
+    settings = from_environment(variables(pod["spec"]["containers"][0]))
+    name = "ssept-fastapi"
+    services = {name, *(f"{name}.shop{end}" for end in ("", ".svc", ".svc.cluster.local"))}
+    assert {*settings.allowed_hosts} == {POD_IP} | services | ingress

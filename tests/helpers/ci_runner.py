@@ -1,4 +1,4 @@
-"""Runs the shell steps of GitHub's workflows and actions, and GitLab's jobs, as their runners do."""
+"""Runs the shell steps of GitHub's workflows and actions, and of GitLab's jobs, as runners do."""
 
 import re
 import subprocess
