@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.guard import Guard
-from tests.helpers.ci_runner import RECIPES, GitHubRunner, named, read
+from tests.helpers.deploy.ci_runner import RECIPES, GitHubRunner, named, read
 from tests.helpers.repositories import commit, git, write_engine
 
 pytestmark = pytest.mark.slow

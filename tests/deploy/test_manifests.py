@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.helpers.deploy_tools import ROOT, module
-from tests.helpers.kustomize import FILE, Manifest, containers, pods, rendered
+from tests.helpers.deploy.kustomize import FILE, Manifest, containers, pods, rendered
+from tests.helpers.deploy.tools import ROOT, module
 
 KUBERNETES = ROOT / "deploy/kubernetes"
 FOLDERS = [

@@ -1,88 +1,16 @@
-"""The shell steps of the recipes, run from their files, with stand-ins for the gate, pip and gh."""
+"""The shell steps of GitHub's recipes, run from their files, with stand-ins for what they start."""
 
-import json
 import os
 import shutil
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs
 
 import pytest
 
-from tests.helpers.ci_runner import RECIPES, GitHubRunner, gitlab_job, named, program, read
+from tests.helpers.deploy.ci_runner import RECIPES, GitHubRunner, named, program, read
+from tests.helpers.deploy.ci_stand_ins import MARK, REPORT, lines
 from tests.helpers.matrix import ROOT
-from tests.helpers.repositories import commit, git, write_tree
-
-MARK = "<!-- ssept gate -->"
-REPORT = "### ssept gate: a report\n"
-# `python3 -m venv FOLDER` makes an environment of the stand-ins beside it.
-PYTHON = 'mkdir -p "$3/bin" && cp "$(dirname "$0")"/tools/* "$3/bin"\n'
-PIP = 'printf "%s\\n" "$@" > "$NOTES/pip.txt"\n'
-SSEPT = f"""
-printf '%s\\n' "$@" > "$NOTES/ssept.txt"
-[ -n "$SILENT" ] || for argument; do
-  case $argument in
-    --json=*) echo '{{}}' > "${{argument#*=}}" ;;
-    --markdown=*) printf '{REPORT}' > "${{argument#*=}}" ;;
-  esac
-done
-exit "$STATUS"
-"""
-# Keeps what it was asked for; an earlier comment is what OLD says.
-GH = """
-printf '%s\\n' "$@" > "$NOTES/gh.txt"
-case "$*" in *--jq*) [ -z "$OLD" ] || echo "$OLD"; exit 0 ;; esac
-exit "${GH_STATUS:-0}"
-"""
-
-
-@pytest.fixture
-def notes(tmp_path: Path) -> Path:
-    """Where the stand-ins write what they were given."""
-    (tmp_path / "notes").mkdir()
-    return tmp_path / "notes"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    """A PATH with the stand-ins first."""
-    folder = tmp_path / "bin"
-    program(folder, "python3", PYTHON)
-    program(folder, "gh", GH)
-    for name, text in (("pip", PIP), ("ssept", SSEPT), ("tox", SSEPT)):
-        program(folder / "tools", name, text)
-    return f"{folder}{os.pathsep}{os.environ['PATH']}"
-
-
-@pytest.fixture
-def origin(tmp_path: Path) -> Path:
-    """A repository with a branch, and a change of it."""
-    folder = tmp_path / "origin"
-    folder.mkdir()
-    git("init", "--quiet", "--initial-branch=main", folder=folder)
-    for label in ("first", "base"):
-        commit(write_tree(folder, label), label)
-    git("switch", "--quiet", "--create", "change", folder=folder)
-    commit(write_tree(folder, "head"), "head")
-    return folder
-
-
-@pytest.fixture
-def runner(tmp_path: Path, origin: Path, notes: Path, path: str) -> GitHubRunner:
-    """A runner with the change checked out as shallow as can be."""
-    folder, temp = tmp_path / "checkout", tmp_path / "temp"
-    temp.mkdir()
-    git("clone", "--quiet", "--depth=1", "--branch=change", f"file://{origin}", str(folder))
-    variables = {"PATH": path, "NOTES": str(notes), "STATUS": "0", "SILENT": ""}
-    return GitHubRunner(folder, temp, variables)
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
+from tests.helpers.repositories import git
 
 
 @pytest.mark.parametrize(
@@ -255,104 +183,3 @@ def test_the_night_publishes_a_page(runner: GitHubRunner, path: str) -> None:
     assert ended.code == 0, ended.said
     assert "<html" in (runner.temp / "page/index.html").read_text(encoding="utf-8")[:200]
     assert "onnx" in runner.summary
-
-
-def gitlab_gate(checkout: Path, variables: dict[str, str]) -> int:
-    ended = gitlab_job("gate", checkout, variables)
-    assert "unbound" not in ended.said
-    return ended.code
-
-
-@pytest.mark.parametrize("status", [0, 1, 2, 3])
-def test_gitlabs_job_ends_as_the_gate_does(
-    runner: GitHubRunner, notes: Path, tmp_path: Path, status: int
-) -> None:
-    merge_request = {
-        "STATUS": str(status),
-        "TMPDIR": str(tmp_path),
-        "CI_MERGE_REQUEST_DIFF_BASE_SHA": "branched",
-        "CI_MERGE_REQUEST_TARGET_BRANCH_SHA": "",
-    }
-    assert gitlab_gate(runner.folder, runner.variables | merge_request) == status
-    assert lines(notes / "ssept.txt")[-2:] == ["branched", "."]
-    assert (runner.folder / "gate.md").read_text() == REPORT
-    merge_request["CI_MERGE_REQUEST_TARGET_BRANCH_SHA"] = "target"
-    gitlab_gate(runner.folder, runner.variables | merge_request)
-    assert lines(notes / "ssept.txt")[-2:] == ["target", "."]
-
-
-class Notes(BaseHTTPRequestHandler):
-    """GitLab's notes of a merge request, in memory."""
-
-    def _do(self) -> None:
-        server = self.server
-        assert isinstance(server, NotesServer)
-        body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
-        server.asked.append((self.command, self.path, self.headers["PRIVATE-TOKEN"], body))
-        answer = json.dumps(server.notes).encode()
-        self.send_response(server.status if self.command != "GET" else 200)
-        self.end_headers()
-        self.wfile.write(answer)
-
-    do_GET = do_POST = do_PUT = _do  # noqa: N815
-
-    def log_message(self, *_: object) -> None:
-        """Print nothing."""
-
-
-class NotesServer(ThreadingHTTPServer):
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Notes)
-        self.notes: list[dict[str, object]] = [{"id": 4, "body": "a person's"}]
-        self.asked: list[tuple[str, str, str, str]] = []
-        self.status = 200
-
-
-@contextmanager
-def notes_server() -> Iterator[NotesServer]:
-    with NotesServer() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def gitlab_comment(folder: Path, server: NotesServer, token: str = "secret") -> int:
-    folder.mkdir(exist_ok=True)
-    (folder / "gate.md").write_text(REPORT)
-    variables = {
-        "SSEPT_COMMENT_TOKEN": token,
-        "CI_API_V4_URL": f"http://127.0.0.1:{server.server_port}/api/v4",
-        "CI_PROJECT_ID": "3",
-        "CI_MERGE_REQUEST_IID": "7",
-        "CI_PIPELINE_URL": "https://git.example/p/1",
-    }
-    return gitlab_job("comment", folder, variables).code
-
-
-def test_gitlabs_comment_is_written_and_then_replaced(tmp_path: Path) -> None:
-    place = "/api/v4/projects/3/merge_requests/7/notes"
-    with notes_server() as server:
-        assert gitlab_comment(tmp_path / "a", server) == 0
-        method, path, token, body = server.asked[-1]
-        assert (method, path, token) == ("POST", place, "secret")
-        (text,) = parse_qs(body)["body"]
-        assert text.startswith(f"{MARK}\n{REPORT}")
-        server.notes.append({"id": 5, "body": text})
-        assert gitlab_comment(tmp_path / "b", server) == 0
-        assert server.asked[-1][:2] == ("PUT", f"{place}/5")
-
-
-def test_without_a_token_gitlabs_comment_is_left_out(tmp_path: Path) -> None:
-    with notes_server() as server:
-        assert gitlab_comment(tmp_path / "a", server, token="") == 0
-        assert server.asked == []
-
-
-def test_a_refused_comment_of_gitlab_fails_its_own_job(tmp_path: Path) -> None:
-    with notes_server() as server:
-        server.status = 403
-        assert gitlab_comment(tmp_path / "a", server) != 0

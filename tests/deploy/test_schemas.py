@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.deploy_tools import ROOT, program
+from tests.helpers.deploy.tools import ROOT, program
 
 # By the name that check-jsonschema has for a schema which it carries.
 SCHEMAS = {

@@ -14,7 +14,7 @@ import pytest
 
 from ssept.serving.runtime.uvicorn_server import GRACE_SECONDS, LINGER_SECONDS
 from ssept.serving.settings import from_environment
-from tests.helpers.kustomize import Manifest, pods, rendered
+from tests.helpers.deploy.kustomize import Manifest, pods, rendered
 from tests.helpers.matrix import ROOT, environment
 
 FASTAPI = ROOT / "deploy/kubernetes/fastapi"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.ci_runner import ACTION, RECIPES, read
+from tests.helpers.deploy.ci_runner import ACTION, RECIPES, read
 from tests.helpers.matrix import ROOT
 
 RECIPES_OF_GITHUB = sorted((RECIPES / "github").glob("*.yml"))

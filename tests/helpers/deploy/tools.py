@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 REQUIRED = "SSEPT_REQUIRE_DEPLOY"
 
 
