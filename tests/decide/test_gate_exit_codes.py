@@ -20,34 +20,9 @@ from ssept.data.dataset import Dataset
 from ssept.decide.gate import plan
 from ssept.decide.gate.plan import GatePlan
 from tests.helpers.matrix import environment
-from tests.helpers.repositories import commit, git, write_tree
+from tests.helpers.repositories import commit, git, write_engine
 
 QUICK = GatePlan(alpha=0.5, looks=1, seconds=1, stretch_seconds=0.02, confirmation=1)
-ENGINE = """
-from types import SimpleNamespace
-
-class Session:
-    def __init__(self, path):
-        model = SimpleNamespace(users=5, items={items}, max_length=4, data_hash="")
-        self.artifact = SimpleNamespace(path=path, sha256="", size_bytes=4, model=model)
-
-    def recommend(self, user, sequence, k):
-        import numpy as np
-        sum(range({work}))
-        first = sequence[:, :1]  # answers of different inputs differ, or the worker refuses them
-        return np.repeat(first, k, axis=1), np.repeat(first.astype(np.float32), k, axis=1)
-
-    def scores(self, user, sequence):
-        import numpy as np
-        return np.random.default_rng(0).random((len(user), {items} + 1))
-
-def load(source, variant, provider, threads):
-    return Session(source)
-"""
-PROVIDERS = """
-from types import SimpleNamespace
-PROVIDERS = {"cpu": SimpleNamespace(formats=("onnx",), unavailable=lambda: None)}
-"""
 # Where an error is raised: what is replaced, and whether it does its work before.
 PLACES = {
     "the options of commands": "ssept.cli.commands._parser",
@@ -136,15 +111,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, small: Dataset) -> Path:
     folder = tmp_path_factory.mktemp("project")
     git("init", "--quiet", folder=folder)
     for label, work in (("same", 5000), ("other", 5000), ("slow", 15_000)):
-        write_tree(folder, label)
-        with (folder / "pyproject.toml").open("a") as file:
-            file.write("openvino = []\ngpu = []\n")  # whichever is installed here
-        (folder / "ssept/__init__.py").write_text(
-            f"LABEL = {label!r}" + ENGINE.format(items=small.items, work=work)
-        )
-        (folder / "ssept/providers.py").write_text(PROVIDERS)
-        (folder / "ssept/variants.py").write_text("VARIANTS = {'onnx': None}")
-        commit(folder, label)
+        commit(write_engine(folder, label, small.items, work), label)
         git("tag", label, folder=folder)
     return folder
 

@@ -16,6 +16,31 @@ dependencies = {dependencies}
 cpu = {cpu}
 train = []
 """
+ENGINE = """
+from types import SimpleNamespace
+
+class Session:
+    def __init__(self, path):
+        model = SimpleNamespace(users=5, items={items}, max_length=4, data_hash="")
+        self.artifact = SimpleNamespace(path=path, sha256="", size_bytes=4, model=model)
+
+    def recommend(self, user, sequence, k):
+        import numpy as np
+        sum(range({work}))
+        first = sequence[:, :1]  # answers of different inputs differ, or the worker refuses them
+        return np.repeat(first, k, axis=1), np.repeat(first.astype(np.float32), k, axis=1)
+
+    def scores(self, user, sequence):
+        import numpy as np
+        return np.random.default_rng(0).random((len(user), {items} + 1))
+
+def load(source, variant, provider, threads):
+    return Session(source)
+"""
+ENGINE_PROVIDERS = """
+from types import SimpleNamespace
+PROVIDERS = {"cpu": SimpleNamespace(formats=("onnx",), unavailable=lambda: None)}
+"""
 # Opens a revision, says where its tree lies, and waits to be ended.
 HOLDER = """
 import signal, sys
@@ -72,3 +97,16 @@ def holding(revision: str, script: Path) -> Iterator[tuple[subprocess.Popen[str]
     with started(revision, script) as process:
         assert process.stdout is not None
         yield process, Path(process.stdout.readline().strip())
+
+
+def write_engine(folder: Path, label: str, items: int, work: int) -> Path:
+    """Such a version whose model does some work in each call; it needs no torch."""
+    write_tree(folder, label)
+    with (folder / "pyproject.toml").open("a") as file:
+        file.write("openvino = []\ngpu = []\n")  # whichever is installed here
+    (folder / "ssept/__init__.py").write_text(
+        f"LABEL = {label!r}" + ENGINE.format(items=items, work=work)
+    )
+    (folder / "ssept/providers.py").write_text(ENGINE_PROVIDERS)
+    (folder / "ssept/variants.py").write_text("VARIANTS = {'onnx': None}")
+    return folder

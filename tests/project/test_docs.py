@@ -1,6 +1,7 @@
-"""What a user can type is in the README."""
+"""What a user can type is in the README, and the links of all pages lead somewhere."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,18 @@ from ssept.variants import VARIANTS
 from tests.helpers.matrix import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def text_of(page: Path) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", text_of(page), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
 class Options:
@@ -54,6 +67,10 @@ def test_every_tox_environment_is_documented() -> None:
         assert f"tox -e {name}" in README, name
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, heading in re.findall(r"\]\((?!http)([^)#\s]*)(?:#([^)\s]+))?\)", text_of(page)):
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        if heading:
+            assert heading in anchors(file), f"{target}#{heading}"

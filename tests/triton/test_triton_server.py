@@ -11,10 +11,12 @@ import numpy as np
 import onnxruntime
 import psutil
 import pytest
+import yaml
 
 from ssept.errors import ServerError
 from ssept.serving.triton.client import PROTOCOLS, Client
 from ssept.serving.triton.server import TritonServer, free_ports, running
+from tests.helpers.matrix import ROOT
 from tests.helpers.servers.triton_files import (
     ITEMS,
     LARGEST_BATCH,
@@ -236,3 +238,21 @@ def test_it_listens_on_this_machine_alone(server: TritonServer) -> None:
         if one.status == psutil.CONN_LISTEN
     }
     assert listening == {("127.0.0.1", port) for port in asdict(server.ports).values()}
+
+
+def test_what_kubernetes_asks_it_for_is_there(server: TritonServer) -> None:
+    """The paths of the probes, and the metric that is scaled by."""
+    base = ROOT / "deploy/kubernetes/triton/base"
+    deployment, autoscaler = (
+        yaml.safe_load((base / name).read_text(encoding="utf-8"))
+        for name in ("deployment.yaml", "autoscaler.yaml")
+    )
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        path = container[probe]["httpGet"]["path"]
+        with urlopen(f"http://{server.http}{path}", timeout=30) as answer:
+            assert answer.status == 200
+    with urlopen(server.metrics, timeout=30) as answer:
+        text = answer.read().decode()
+    (metric,) = autoscaler["spec"]["metrics"]
+    assert f"\n{metric['pods']['metric']['name']}{{" in text
