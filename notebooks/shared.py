@@ -36,15 +36,16 @@ def begin() -> tuple[Path, float]:
     return Path(runs), float(seconds)
 
 
+def printed(*words: str) -> str:
+    """Run a command of ssept, and return what it prints; its errors are shown as ever."""
+    command = [sys.executable, "-m", "ssept.cli", *words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    return done.stdout
+
+
 def machine() -> None:
     """Print this machine and its providers: the first parts of `ssept doctor`."""
-    said = subprocess.run(
-        [sys.executable, "-m", "ssept.cli", "doctor", "--seconds=0.3"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    ).stdout
-    print("\n\n".join(said.split("\n\n")[:2]))
+    print("\n\n".join(printed("doctor", "--seconds=0.3").split("\n\n")[:2]))
 
 
 def every_variant() -> list[str]:

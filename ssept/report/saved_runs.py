@@ -57,9 +57,7 @@ class SavedRuns:
             raise SseptError(f"plots need {error.name}: install the report extra") from error
         sections = {each.key: each for each in content_of(self._material).sections}
         if section not in sections:
-            raise SseptError(
-                f"section {shortened(section)}: expected one of {', '.join(sections)}"
-            )
+            raise SseptError(f"section {shortened(section)}: expected one of {', '.join(sections)}")
         figures = [figure for part in sections[section].parts for figure in part.figures]
         return [still(figure.plot, figure.title) for figure in figures if figure.plot]
 

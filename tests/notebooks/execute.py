@@ -58,7 +58,6 @@ def kept(notebook: NotebookNode) -> NotebookNode:
     for number, cell in enumerate(notebook.cells, 1):
         cell.id, cell.metadata = f"cell-{number:02}", NotebookNode()
         for output in cell.get("outputs", ()):
-            output.pop("metadata", None) if output.output_type == "stream" else None
             if "text" in output:
                 output.text = output.text.replace(f"{ROOT}/", "")
     if found := {one for text in outputs(notebook) for one in own_of_the_machine(text)}:
