@@ -31,7 +31,7 @@ def begin() -> tuple[Path, float]:
     default = f"results/notebooks/{datetime.now():%Y%m%d-%H%M%S}"
     runs = os.environ["RUNS"] = os.environ.get("SSEPT_NOTEBOOK_RUNS") or default
     seconds = os.environ["CELL_SECONDS"] = os.environ.get("SSEPT_NOTEBOOK_SECONDS") or "4"
-    os.environ["COLUMNS"] = "100"  # of pytest's lines
+    os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}  # of pytest; the kernel asks for colours
     alt.renderers.enable("svg")
     return Path(runs), float(seconds)
 

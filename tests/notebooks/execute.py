@@ -32,8 +32,13 @@ def read(path: Path) -> NotebookNode:
 def executed(path: Path, variables: Mapping[str, str]) -> NotebookNode:
     """Run a notebook from its first cell to its last, with more environment variables."""
     notebook = read(path)
-    place = {"metadata": {"path": str(FOLDER)}}
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=place)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(FOLDER)}},
+        coalesce_streams=True,  # a line would else be cut where a pipe was read
+    )
     client.execute(env={**os.environ, **variables})
     return notebook
 
