@@ -14,7 +14,7 @@ WHY_ONE_ONNXRUNTIME = (
 )
 
 GIGABYTE = 1e9
-LABEL = 18
+LABEL = 22  # the longest name of a provider, and a gap
 UNKNOWN = "unknown"
 SWITCH = {True: "on", False: "off", None: UNKNOWN}
 YES_OR_NO = {True: "yes", False: "no", None: UNKNOWN}

@@ -92,9 +92,10 @@ class Timed(Facts):
 
 @dataclass(frozen=True)
 class Ranking:
-    """How well a model ranks."""
+    """How well a model ranks: NDCG@10 and HR@10."""
 
     ndcg: ShareEstimate
+    hr: ShareEstimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,7 +62,7 @@ def test_the_tested_set_has_what_is_asked_for(requirement: Requirement) -> None:
 
 
 def test_the_public_surface_is_what_all_names() -> None:
-    assert set(ssept.__all__) == {"SseptError", "load", "shipped_checkpoint"}
+    assert set(ssept.__all__) == {"SavedRuns", "SseptError", "load", "shipped_checkpoint"}
     assert all(hasattr(ssept, name) for name in ssept.__all__)
     assert ssept.shipped_checkpoint() == ROOT / "models" / "SSE_PT10kemb.safetensors"
 

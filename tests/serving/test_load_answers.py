@@ -2,6 +2,7 @@
 
 import json
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -18,7 +19,7 @@ from ssept.providers import Budget, budget
 from ssept.serving.core.engine import Engine
 from ssept.serving.load import loadgen, open_loop, wrk
 from ssept.serving.load.answers import ExpectedAnswers, Witness
-from ssept.serving.load.bodies import TOP_K, predict_bodies
+from ssept.serving.load.bodies import INFER_PATH, TOP_K, infer_bodies, predict_bodies
 from ssept.serving.load.result import Result
 from ssept.serving.settings import ServerSettings
 from tests.helpers.servers.serving import ITEMS, USERS, item_id, live, user_id, write_checkpoint
@@ -271,3 +272,23 @@ def test_a_swapped_answer_of_our_server_is_found(
         monkeypatch.setattr(engine.batcher, "_run", partial(delayed, engine))
         with pytest.raises(AnswerError, match=r"fastapi: .* it is the answer to another request"):
             open_loop.measure(*load, expected=answers)
+
+
+def test_requests_of_the_open_inference_protocol_are_answered_as_in_process(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "small.safetensors")
+    session = ssept.load(checkpoint, "fused_topk")
+    random = np.random.default_rng(0)
+    users = np.arange(1, USERS + 1)
+    sequences = random.integers(1, ITEMS + 1, (USERS, session.artifact.model.max_length))
+    bodies = infer_bodies(users, sequences)
+    settings = ServerSettings(model=checkpoint, variants=("fused_topk",), max_top_k=TOP_K)
+    with live(settings) as server:
+        load = ("127.0.0.1", server.port), INFER_PATH, bodies, RATE, SECONDS, 16
+        assert open_loop.measure(*load).errors == {}
+        for user, sequence, body in zip(users, sequences, bodies, strict=True):
+            url = f"http://127.0.0.1:{server.port}{INFER_PATH}"
+            with urllib.request.urlopen(urllib.request.Request(url, body)) as answer:
+                outputs = {each["name"]: each["data"] for each in json.load(answer)["outputs"]}
+            ids, scores = session.recommend(user[None], sequence[None], TOP_K)
+            assert outputs["topk_ids"] == ids[0].tolist()
+            assert outputs["topk_scores"] == pytest.approx(scores[0].tolist(), abs=1e-4)
