@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from ssept.decide.choose import Goal, Promises
 from ssept.decide.compare.comparison import LABELS
-from ssept.decide.compare.environment import machine
+from ssept.results.machines import machine
 from ssept.decide.journal import Record
 from ssept.errors import SseptError, shortened
 from ssept.estimate import Estimate

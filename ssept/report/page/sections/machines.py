@@ -1,6 +1,7 @@
 """Section 9: the machines, and how far their figures can be trusted."""
 
-from ssept.decide.compare.environment import UNKNOWN, machine, packages
+from ssept.decide.compare.environment import packages
+from ssept.results.machines import UNKNOWN, machine
 from ssept.percent import percent
 from ssept.report.page.content import Figure, Part, Row, Section
 from ssept.report.page.material import LabelledRun, Material
