@@ -10,7 +10,6 @@ import pytest
 
 from fixtures.fastapi import NAME, PROVIDER, VARIANT
 from fixtures.options import LIMIT_MS
-from ssept.serving.launch.uvicorn_app import UvicornApp
 from fixtures.served import (
     CLOSED_SECONDS,
     CONCURRENCY,
@@ -30,6 +29,7 @@ from ssept.providers import budget
 from ssept.providers.session import Session
 from ssept.serving.interface import MODEL
 from ssept.serving.launch.ssept_serve import SseptServer
+from ssept.serving.launch.uvicorn_app import UvicornApp
 from ssept.serving.load import loadgen, open_loop, wrk
 from ssept.serving.load.alternated import Rate
 from ssept.serving.load.answers import ExpectedAnswers

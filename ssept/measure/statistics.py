@@ -114,20 +114,23 @@ def block_medians(x: NDArray[Any], blocks: int) -> FloatArray:
     return np.array([np.median(block) for block in np.array_split(x, blocks)])
 
 
-def neighbours_factor(values: FloatArray) -> float:
+def neighbours_factor(values: FloatArray) -> FloatArray:
     """Return how many times larger the variance of a mean is because neighbours are alike.
 
     That is (1 + r) / (1 - r) for the correlation r of neighbours, as of a first-order
     autoregression; 1 for fewer than `LONG` values, or where r is not positive.
 
     Args:
-        values: float64[n], in the order of measuring.
+        values: float64[..., n], in the order of measuring.
     """
-    first, second = values[:-1], values[1:]
-    if len(values) < LONG or not (np.ptp(first) and np.ptp(second)):
-        return 1.0
-    alike = max(0.0, float(np.corrcoef(first, second)[0, 1]))
-    return (1 + alike) / (1 - min(alike, 0.9))
+    if values.shape[-1] < LONG:
+        return np.ones(values.shape[:-1])
+    first, second = (
+        part - part.mean(axis=-1, keepdims=True) for part in (values[..., :-1], values[..., 1:])
+    )
+    spread = np.sqrt((first**2).sum(axis=-1) * (second**2).sum(axis=-1))
+    alike = (first * second).sum(axis=-1) / np.where(spread > 0, spread, np.inf)
+    return np.asarray((1 + np.clip(alike, 0, 1)) / (1 - np.clip(alike, 0, 0.9)))
 
 
 def paired_ratio(

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ssept.decide.promise.tail import tail_of
 from ssept.errors import LoadError
 from ssept.report.served.promise import promise_json, promise_markdown, promise_text
 from ssept.serving.launch.uvicorn_app import uvicorn_app
-from ssept.serving.load.bodies import infer_bodies_of, predict_bodies_of, read_bodies
+from ssept.serving.load.bodies import read_bodies
 from ssept.serving.load.open_loop import Requests
 from ssept.serving.load.target import Target
 from tests.helpers.servers.serving import live, write_checkpoint
@@ -69,7 +69,9 @@ class MadeUp:
             "seconds": seconds,
             "client_cpu": 0.1,
         }
-        return Requests(**(given | {k: v(number) if callable(v) else v for k, v in self.others.items()}))
+        return Requests(
+            **(given | {k: v(number) if callable(v) else v for k, v in self.others.items()})
+        )
 
 
 def checked(load: MadeUp, plan: PromisePlan = PLAN) -> PromiseResult:
@@ -114,16 +116,23 @@ def test_requests_that_are_slow_together_are_worth_fewer() -> None:
     alone = tail_of(blocks_of(exponential(1.0), random), TAIL)
     together = tail_of(blocks_of(bursts(1.0, 0.2, 5.0), random), TAIL)
     assert 0.4 * alone.requests < alone.worth <= alone.requests
-    assert together.worth < 0.2 * together.requests
+    assert together.worth < 0.5 * alone.worth
 
 
-def test_a_burst_in_one_block_leaves_p99_without_an_upper_end() -> None:
+def test_the_upper_end_is_within_a_burst_that_was_seen_once() -> None:
     random = np.random.default_rng(0)
     blocks = blocks_of(exponential(1.0), random, 12)
-    blocks[5] = blocks[5] * 20
+    calm = tail_of(blocks, PLAN.tail).p99_ms
+    blocks[5] = 1000 + blocks[5]
     found = tail_of(blocks, PLAN.tail).p99_ms
-    assert found.high == math.inf
-    assert found.low <= found.value
+    assert calm.high < 1000 < found.value <= found.high
+    assert found.low <= calm.high
+
+
+def test_requests_that_all_are_far_below_need_no_more_of_them() -> None:
+    random = np.random.default_rng(0)
+    found = tail_of(blocks_of(bursts(1.0, 0.3, 5.0), random, 12), PLAN.tail).p99_ms
+    assert math.isfinite(found.high)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +146,6 @@ def test_too_little_has_no_interval(blocks: list[FloatArray]) -> None:
 
 
 def test_equal_times_and_failed_requests_have_an_interval() -> None:
-    assert tail_of([np.full(500, 3.0)] * 12, TAIL).p99_ms == tail_of([np.full(500, 3.0)] * 12, TAIL).p99_ms
     found = tail_of([np.full(500, 3.0)] * 12, TAIL).p99_ms
     assert (found.low, found.value, found.high) == (3.0, 3.0, 3.0)
     failing = [np.append(np.full(480, 3.0), np.full(20, math.inf))] * 12
@@ -150,7 +158,11 @@ def test_equal_times_and_failed_requests_have_an_interval() -> None:
 def test_the_first_look_has_as_many_requests_as_the_docs_say() -> None:
     from scipy import stats
 
-    assert stats.binom.cdf(1, PLAN.needed, 0.01) <= PLAN.tail < stats.binom.cdf(1, PLAN.needed - 1, 0.01)
+    assert (
+        stats.binom.cdf(1, PLAN.needed, 0.01)
+        <= PLAN.tail
+        < stats.binom.cdf(1, PLAN.needed - 1, 0.01)
+    )
     text = (Path(__file__).parents[2] / "docs/capacity.md").read_text(encoding="utf-8")
     assert f"at least {PLAN.needed}:" in text
 
@@ -295,8 +307,21 @@ def test_a_url_names_the_server_and_the_path(url: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "localhost:8080", "https://h/", "http://", "http://h:x/", "http://h:99999/", "http://a:b@h/"]
-    + ["http://h/a b", "http://h/\r\nX: y", "http://[::1/", "ftp://h/", "http://h/é", "x" * 5000],
+    [
+        "",
+        "localhost:8080",
+        "https://h/",
+        "http://",
+        "http://h:x/",
+        "http://h:99999/",
+        "http://a:b@h/",
+        "http://h/a b",
+        "http://h/\r\nX: y",
+        "http://[::1/",
+        "ftp://h/",
+        "http://h/é",
+        "x" * 5000,
+    ],
 )
 def test_what_is_no_url_of_a_server_is_refused_in_one_line(
     url: str, capsys: pytest.CaptureFixture[str]
@@ -333,14 +358,20 @@ def test_files_of_requests_are_read_line_by_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
-    [["--p99-ms=0"], ["--p99-ms=nan"], ["--rate=-1"], ["--rate=inf"], ["--seconds=0"]]
-    + [["--wait=-1"], ["--max-failed=3"], ["--rate=1e13"]],
-    ids=str,
+    "option",
+    [
+        "--p99-ms=0",
+        "--p99-ms=nan",
+        "--rate=-1",
+        "--rate=inf",
+        "--rate=1e13",
+        "--seconds=0",
+        "--wait=-1",
+    ],
 )
-def test_numbers_are_checked(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_numbers_are_checked(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        main(["promise", "http://localhost", "--p99-ms=1", "--rate=100", *options])
+        main(["promise", "http://localhost", "--p99-ms=1", "--rate=100", option])
     assert end.value.code == 3
     assert "expected" in capsys.readouterr().err
 
@@ -369,7 +400,7 @@ def sleeping(tmp_path: Path) -> Iterator[str]:
 
 
 def promise(url: str, *options: str) -> int:
-    return main(["promise", url, "--rate=600", "--seconds=6", *options])
+    return main(["promise", url, "--rate=600", *options])
 
 
 @pytest.mark.parametrize(("p99_ms", "code"), [(2000, 0), (10, 1)], ids=["kept", "broken"])
@@ -402,7 +433,7 @@ def test_ssept_serve_is_sent_histories_by_both_protocols(
     with live(ServerSettings(model=small_checkpoint)) as server:
         for path in ("", "/v2/models/recommender_model_onnx/infer"):
             url = f"{server.url}{path}"
-            given = ["promise", url, "--p99-ms=5000", "--rate=100", "--seconds=12"]
+            given = ["promise", url, "--p99-ms=5000", "--rate=400"]
             assert main([*given, f"--data-dir={small_folder}"]) == 0, capsys.readouterr()
 
 

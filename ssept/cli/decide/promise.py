@@ -44,9 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--p99-ms", type=milliseconds, required=True, metavar="MS", help="the promised p99"
     )
-    parser.add_argument(
-        "--rate", type=amount, required=True, metavar="R", help="requests a second"
-    )
+    parser.add_argument("--rate", type=amount, required=True, metavar="R", help="requests a second")
     parser.add_argument(
         "--seconds", type=seconds, default=SECONDS, metavar="S", help="the most that is measured"
     )
@@ -107,9 +105,7 @@ def _promise(arguments: argparse.Namespace) -> int:
     return result.exit_code
 
 
-def _first_answer(
-    arguments: argparse.Namespace, target: "Target"
-) -> Callable[[], list[bytes]]:
+def _first_answer(arguments: argparse.Namespace, target: "Target") -> Callable[[], list[bytes]]:
     """Return what makes the requests, and makes sure that the first one is answered."""
     from ssept.data.dataset import load_dataset
     from ssept.data.prepare import prepared

@@ -1,1 +1,1 @@
-"""Replicas of a server for a peak rate, from saved runs: what they can answer, and the arithmetic."""
+"""Replicas of a server for a peak rate, computed from saved runs."""

@@ -107,5 +107,5 @@ def mean_of(values: FloatArray, confidence: float) -> Estimate:
         return Estimate(float(np.mean(values)) if len(values) else 0.0, -math.inf, math.inf)
     mean, spread = float(values.mean()), float(values.std(ddof=1))
     half = stats.t.isf((1 - confidence) / 2, len(values) - 1) * spread / math.sqrt(len(values))
-    half *= math.sqrt(neighbours_factor(values))
+    half *= math.sqrt(float(neighbours_factor(values)))
     return Estimate(mean, mean - half, mean + half)

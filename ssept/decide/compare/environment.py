@@ -7,7 +7,6 @@ from ssept.results.cells import SHORT, MatrixRun, Run, options_text
 from ssept.results.machines import SOFTWARE, UNKNOWN, fingerprint, machine, text
 
 
-
 def conditions(run: MatrixRun) -> dict[str, str]:
     """Return the conditions of a run of the matrix by name, as short text."""
     known = fingerprint(run)
@@ -76,4 +75,3 @@ def _all_of(run: MatrixRun, name: str) -> str:
     found = [getattr(facts, name, None) for facts in run.facts]  # not all were timed
     values = dict.fromkeys(str(value)[:cut] for value in found if value)
     return ", ".join(values) or UNKNOWN
-

@@ -6,14 +6,21 @@ Nothing here measures: the latencies may come from anywhere.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from ssept.decide.promise.plan import P99
 from ssept.estimate import Estimate
 from ssept.measure.statistics import neighbours_factor
 from ssept.metrics import FloatArray
+
+SLOWEST = (
+    200  # requests each of which may be an end of the interval; of faster ones every 50th part
+)
+STEP = 1.02
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,7 @@ class Tail:
     Attributes:
         p99_ms: with its interval; an end is infinite where there are too few requests for it.
         requests: how many there are.
-        worth: how many independent requests would say as much.
+        worth: how many independent requests would say as much of it.
     """
 
     p99_ms: Estimate
@@ -34,56 +41,75 @@ class Tail:
 def tail_of(blocks: Sequence[FloatArray], tail: float) -> Tail:
     """Estimate the 99th percentile of all requests.
 
-    The interval is that of order statistics, distribution-free: the number of n independent
-    requests below the percentile is Binomial(n, 99 %) (Conover, Practical Nonparametric
-    Statistics, 3rd edition, section 3.2). But slow requests come together, in a burst of other work
-    or behind a full queue, so n is not their number but how many independent ones they are worth:
-    their number divided by the design effect, which is how much more the share of slow requests
-    varies from block to block than that of independent ones would (Kish, Survey Sampling, 1965;
-    for intervals of proportions Korn and Graubard, Survey Methodology 24, 1998).
+    The interval is distribution-free, as that of order statistics is. It holds the times of which
+    a test of proportions does not reject that 1 % of requests take longer (Clopper and Pearson,
+    Biometrika 26, 1934). But slow requests come together, in a burst of other work or behind a full
+    queue: the share of slow ones varies more from block to block than that of independent ones
+    would. By how much is the design effect (Kish, Survey Sampling, 1965), and so many times fewer
+    independent requests say as much; the test takes these (Korn and Graubard, Survey Methodology
+    24, 1998).
 
     Args:
         blocks: the latencies of each block in ms, in the order of measuring; a request that failed
             is infinitely slow.
         tail: the probability that the percentile lies beyond an end of the interval.
     """
-    pooled = np.sort(np.concatenate([np.empty(0), *blocks]))
+    pooled = np.sort(np.concatenate([np.empty(0), *blocks]))[::-1]  # the slowest first
     number = len(pooled)
     if not number:
         return Tail(Estimate(math.nan, -math.inf, math.inf), 0, 0)
-    value = float(pooled[math.ceil(P99 * number) - 1])
-    worth = _worth(blocks, value, tail)
-    low = int(stats.binom.ppf(tail, worth, P99)) if worth else 0
-    high = int(stats.binom.isf(tail, worth, P99)) + 1 if worth else 1
-    # These are places among `worth` requests; there are more.
-    return Tail(
-        Estimate(
-            value,
-            float(pooled[low * number // worth - 1]) if low else -math.inf,
-            float(pooled[math.ceil(high * number / worth) - 1]) if high <= worth else math.inf,
-        ),
-        number,
-        worth,
+    value = float(pooled[number - math.ceil(P99 * number)])
+    times = pooled[_places(number)]
+    ordered = [np.sort(block) for block in blocks]
+    slow, others = _slow(ordered, times, tail, "right")  # that take longer
+    is_above = stats.beta.sf(1 - P99, slow + 1, others) <= tail
+    slow, others = _slow(ordered, times, tail, "left")  # that take as long, or longer
+    is_below = stats.beta.cdf(1 - P99, slow, others + 1) <= tail
+    # From either side, up to the first time that is not rejected.
+    high = float(times[_leading(is_above) - 1]) if is_above[0] else math.inf
+    low = float(times[-_leading(is_below[::-1])]) if is_below[-1] else -math.inf
+    worth = int(sum(_slow(ordered, np.array([value]), tail, "right"))[0])
+    return Tail(Estimate(value, min(low, value), max(high, value)), number, worth)
+
+
+def _places(number: int) -> NDArray[np.int64]:
+    """Return the places, from the slowest to the median, of times that may end the interval."""
+    faster = np.geomspace(
+        SLOWEST, max(SLOWEST, number), 1 + int(math.log(max(SLOWEST, number), STEP))
     )
+    places = np.unique(np.append(np.arange(SLOWEST), faster.astype(np.int64)))
+    return places[places <= number // 2]
 
 
-def _worth(blocks: Sequence[FloatArray], value: float, tail: float) -> int:
-    """Return how many independent requests say as much of which share lies above a value.
+def _slow(
+    ordered: Sequence[FloatArray], times: FloatArray, tail: float, side: Literal["left", "right"]
+) -> tuple[FloatArray, FloatArray]:
+    """Return how many independent requests that are slow, and how many others, say as much.
 
-    A variance that is estimated from few blocks is uncertain: as in a t interval, the number is
+    A variance that is estimated from few blocks is uncertain: as in a t interval, the worth is
     lowered by the squared ratio of the normal's and Student's quantiles.
+
+    Args:
+        ordered: the latencies of each block, in their order.
+        times: float64[n]; from each of them on a request is slow.
+        tail: of the test.
+        side: whether one of just that time is slow, as NumPy's searchsorted has it.
     """
-    if len(blocks) < 2:
-        return 0
-    sizes = np.array([len(block) for block in blocks], np.float64)
-    slow = np.array([np.count_nonzero(block > value) for block in blocks], np.float64)
-    number, count = sizes.sum(), len(blocks)
-    share = slow.sum() / number
-    effect = 1.0
-    if share:
-        unexpected = slow - share * sizes
-        independent = number * share * (1 - share)
-        varies = count / (count - 1) * float(np.square(unexpected).sum()) / independent
-        effect = max(1.0, varies * neighbours_factor(unexpected))
+    sizes = np.array([len(block) for block in ordered], np.float64)
+    slow = np.stack([len(one) - np.searchsorted(one, times, side) for one in ordered], 1)
+    number, count = sizes.sum(), len(ordered)
+    share = slow.sum(axis=1) / number
+    if count < 2:
+        return np.zeros_like(share), np.zeros_like(share)
+    unexpected = slow - share[:, None] * sizes
+    independent = np.maximum(number * share * (1 - share), np.finfo(float).tiny)
+    varies = count / (count - 1) * np.square(unexpected).sum(axis=1) / independent
+    effect = np.maximum(1.0, varies * neighbours_factor(unexpected))
     few = (stats.norm.isf(tail) / stats.t.isf(tail, count - 1)) ** 2
-    return int(number / effect * few)
+    worth = number / effect * few
+    return share * worth, (1 - share) * worth
+
+
+def _leading(true: NDArray[np.bool_]) -> int:
+    """Return how many are true before the first that is not."""
+    return len(true) if true.all() else int(np.argmin(true))

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,6 @@ from ssept.decide.sweep.measure import MeasuredSets, SweepPlan
 from ssept.decide.sweep.search import geometric_mean
 from ssept.decide.sweep.state import Measurements
 from ssept.errors import SseptError
-from ssept.estimate import Estimate
 from ssept.measure.calls import CheckedCall, checked_recommend
 from ssept.measure.latency import paired_times, session_times
 from ssept.measure.settings import Settings

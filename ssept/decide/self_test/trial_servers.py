@@ -25,7 +25,7 @@ def sleeping() -> Any:
     """
     seconds = float(os.environ[SERVICE_VARIABLE]) / 1e3
 
-    async def app(scope: "Scope", receive: "Receive", send: "Send") -> None:
+    async def app(_: "Scope", receive: "Receive", send: "Send") -> None:
         while (await receive()).get("more_body"):
             pass
         await asyncio.sleep(seconds)

@@ -30,7 +30,8 @@ def sentence(result: PromiseResult) -> str:
 
 def promise_text(result: PromiseResult) -> str:
     """Return the sentence and the looks, at most 100 columns wide."""
-    return "\n\n".join([filled(sentence(result)), _table(result, "simple"), filled(_legend(result))])
+    parts = [filled(sentence(result)), _table(result, "simple"), filled(_legend(result))]
+    return "\n\n".join(parts)
 
 
 def promise_markdown(result: PromiseResult, server: str) -> str:
@@ -88,8 +89,8 @@ def _legend(result: PromiseResult) -> str:
         f"p99: of all requests so far, with its {percent(1 - plan.alpha / plan.looks, '.4g')} "
         "interval of order statistics; worth: as many independent requests say as much, since slow "
         f"requests come together; {FRESH}: the confirmation, by fresh requests alone; client late: "
-        "the 99th percentile of how late requests were sent. Planned for a wrong verdict in at most "
-        f"{percent(plan.alpha)} of checks."
+        "the 99th percentile of how late requests were sent. Planned for a wrong verdict in at "
+        f"most {percent(plan.alpha)} of checks."
     )
 
 

@@ -62,9 +62,7 @@ def infer_bodies_of(dataset: Dataset, length: int, outputs: Sequence[str]) -> li
     ]
 
 
-def longest_histories(
-    cases: Cases, length: int, users: int = USERS
-) -> tuple[Ids, list[Ids]]:
+def longest_histories(cases: Cases, length: int, users: int = USERS) -> tuple[Ids, list[Ids]]:
     """Return users and the last items that they have seen; catalog ids.
 
     Those with whole sequences come first, so that each request is as much work as another.
@@ -96,7 +94,9 @@ def read_bodies(path: Path) -> list[bytes]:
         try:
             json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise LoadError(f"{path}:{number}: expected a JSON value, the body of a request") from error
+            raise LoadError(
+                f"{path}:{number}: expected a JSON value, the body of a request"
+            ) from error
         bodies.append(line)
     if not bodies:
         raise LoadError(f"{path}: no requests in it: expected a JSON value on each line")

@@ -21,7 +21,7 @@ def with_server_cpu(load: Callable[[], Result], pid: int) -> Result:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU seconds that a process and its children have used, threads and kernel included.
+    """Return the CPU seconds that a process and its children have used, those of the kernel too.
 
     A child that has ended counts no more, but a server's workers live as long as it does.
     """

@@ -1,11 +1,11 @@
 """Section 9: the machines, and how far their figures can be trusted."""
 
 from ssept.decide.compare.environment import packages
-from ssept.results.machines import UNKNOWN, machine
 from ssept.percent import percent
 from ssept.report.page.content import Figure, Part, Row, Section
 from ssept.report.page.material import LabelledRun, Material
 from ssept.report.text import NOTHING
+from ssept.results.machines import UNKNOWN, machine
 from ssept.results.schema import LATENCY, ServedRatio, Timed
 
 WORDS = {"True": "yes", "False": "no", UNKNOWN: "not known"}
