@@ -14,6 +14,8 @@ from ssept.decide.promise import sample
 from ssept.decide.promise.plan import PromisePlan
 from ssept.decide.promise.run import Answer, PromiseResult, check
 from ssept.decide.promise.tail import tail_of
+from ssept.decide.self_test import server_trials
+from ssept.decide.self_test.studies import STUDIES
 from ssept.errors import LoadError
 from ssept.report.served.promise import promise_json, promise_markdown, promise_text
 from ssept.serving.launch.uvicorn_app import uvicorn_app
@@ -457,3 +459,32 @@ def test_no_server_is_told_after_the_wait(
     assert promise("http://127.0.0.1:9", *given) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert "http://127.0.0.1:9/predict: no answer" in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["promise_sleeping_slow", "promise_served_same"])
+def test_a_real_trial_keeps_what_it_was_judged_by(
+    name: str, brief: None, small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_trials, "SLEEPING_RATE", 500.0)
+    monkeypatch.setattr(server_trials, "PROMISE_SECONDS", 6.0)
+    trial = STUDIES[name].trial(small_checkpoint, 3)
+    found = json.loads(json.dumps(trial, allow_nan=False))
+    is_slow = name.endswith("slow")
+    assert found["wrong"] == ((found["verdict"] == "broken") != is_slow)
+    assert found["plan"]["p99_ms"] == pytest.approx(1.05 * found["unchanged_p99_ms"]["high"])
+    assert found["extra_ms"] == (4.0 if is_slow else 0.0)
+    assert found["looks"]
+    assert sum(block["requests"] for block in found["blocks"]) < found["sent"]
+    assert found["errors"] == {}
+
+
+def test_a_slowed_server_takes_more_time_for_a_request(
+    small_checkpoint: Path, tmp_path: Path
+) -> None:
+    variables = {"SSEPT_TRIAL_EXTRA_MS": "50", "SSEPT_CHECKPOINT": str(small_checkpoint)}
+    options = ("--factory", "--lifespan=on")
+    app = "ssept.decide.self_test.trial_servers:slowed"
+    with uvicorn_app(app, tmp_path / "log", variables, options) as server:
+        send = Target(*server.address, path="/health/live").sender([b"{}"], 10.0)
+        assert send(0.5, 0).latency_ms.min() >= 50

@@ -17,10 +17,8 @@ from ssept.estimate import Estimate
 from ssept.measure.statistics import neighbours_factor
 from ssept.metrics import FloatArray
 
-SLOWEST = (
-    200  # requests each of which may be an end of the interval; of faster ones every 50th part
-)
-STEP = 1.02
+# Each of the slowest requests may be an end of the interval; of faster ones every 50th part.
+SLOWEST, STEP = 200, 1.02
 
 
 @dataclass(frozen=True)
@@ -68,15 +66,14 @@ def tail_of(blocks: Sequence[FloatArray], tail: float) -> Tail:
     # From either side, up to the first time that is not rejected.
     high = float(times[_leading(is_above) - 1]) if is_above[0] else math.inf
     low = float(times[-_leading(is_below[::-1])]) if is_below[-1] else -math.inf
-    worth = int(sum(_slow(ordered, np.array([value]), tail, "right"))[0])
-    return Tail(Estimate(value, min(low, value), max(high, value)), number, worth)
+    (slow,), (others,) = _slow(ordered, np.array([value]), tail, "right")
+    return Tail(Estimate(value, min(low, value), max(high, value)), number, int(slow + others))
 
 
 def _places(number: int) -> NDArray[np.int64]:
     """Return the places, from the slowest to the median, of times that may end the interval."""
-    faster = np.geomspace(
-        SLOWEST, max(SLOWEST, number), 1 + int(math.log(max(SLOWEST, number), STEP))
-    )
+    last = max(SLOWEST, number)
+    faster = np.geomspace(SLOWEST, last, 1 + int(math.log(last, STEP)))
     places = np.unique(np.append(np.arange(SLOWEST), faster.astype(np.int64)))
     return places[places <= number // 2]
 
