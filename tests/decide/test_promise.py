@@ -462,7 +462,7 @@ def test_no_server_is_told_after_the_wait(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["promise_sleeping_slow", "promise_served_same"])
+@pytest.mark.parametrize("name", ["promise_sleeping_slow", "promise_sleeping_same"])
 def test_a_real_trial_keeps_what_it_was_judged_by(
     name: str, brief: None, small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,7 +87,7 @@ def _legend(result: PromiseResult) -> str:
     plan = result.plan
     return (
         f"p99: of all requests so far, with its {percent(1 - plan.alpha / plan.looks, '.4g')} "
-        "interval of order statistics; worth: as many independent requests say as much, since slow "
+        "distribution-free interval; worth: as many independent requests say as much, since slow "
         f"requests come together; {FRESH}: the confirmation, by fresh requests alone; client late: "
         "the 99th percentile of how late requests were sent. Planned for a wrong verdict in at "
         f"most {percent(plan.alpha)} of checks."
