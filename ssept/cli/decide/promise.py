@@ -19,7 +19,7 @@ from ssept.files import save_text, write_json
 if TYPE_CHECKING:
     from ssept.serving.load.target import Target
 
-HELP = "check whether a running server answers 99 % of requests in time, at a rate of requests"
+HELP = "check whether a running server keeps its p99 within a limit, at a rate of requests"
 EPILOG = (
     "Requests are sent at random times (a Poisson process), whether earlier ones are answered or "
     "not, and their time counts from when each was due. At a few looks the interval of p99 is "

@@ -135,7 +135,7 @@ def _measured(found: Capacity, alike: Sequence[LargestRate]) -> None:
     found.steps.append(Step("a replica", how, slowest.rate, "requests/s"))
     found.assumed.append(
         f"A replica answers what was measured within a p99 of {slowest.limit_ms:g} ms, with the "
-        "client on the same machine; where clients are elsewhere, it answers more."
+        "client on the same machine; where clients are elsewhere, it may answer more."
     )
 
 
