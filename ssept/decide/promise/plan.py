@@ -56,12 +56,13 @@ class PromisePlan:
                 f"{self.seconds:g} s at {self.rate:g} requests a second are over "
                 f"{MOST_REQUESTS:,} requests: give it less of either"
             )
-        if self.seconds < self._first_seconds:
+        least = self.confirmation * self.block_seconds
+        if self.seconds < least:
             raise LoadError(
                 f"{self.seconds:g} s at {self.rate:g} requests a second are too short for a "
-                f"verdict on p99, which needs {self.needed} requests and {self.least_blocks} "
-                f"blocks of {self.block_seconds:g} s: give it {math.ceil(self._first_seconds)} s "
-                "or more"
+                f"verdict on p99, which needs {self.needed} requests or more, in "
+                f"{self.least_blocks} blocks of {self.block_seconds:g} s or more: give it "
+                f"{math.ceil(least)} s or more"
             )
 
     @property
@@ -80,19 +81,30 @@ class PromisePlan:
         numbers = np.arange(MOST_SEARCHED)
         return int(np.argmax(stats.binom.cdf(1, numbers, 1 - P99) <= self.tail))
 
+    @cached_property
+    def confirmation(self) -> int:
+        """The number of fresh blocks that must agree before a promise is called broken.
+
+        As many as the first look has: they hold the requests that are needed, and some for what
+        the blocks do not show because they are few.
+        """
+        a_block = self.rate * self.block_seconds
+        blocks = max(self.least_blocks, math.ceil(self.needed / a_block))
+        while blocks * a_block * certainty(blocks, self.tail) < self.needed:
+            blocks += 1
+        return blocks
+
     @property
     def looks_at(self) -> tuple[int, ...]:
         """The number of blocks at each look: evenly spaced on a log scale up to `seconds`."""
-        first = math.ceil(self._first_seconds / self.block_seconds)
-        last = max(first, int(self.seconds / self.block_seconds))
-        steps = np.geomspace(first, last, self.looks)
+        last = max(self.confirmation, int(self.seconds / self.block_seconds))
+        steps = np.geomspace(self.confirmation, last, self.looks)
         return tuple(dict.fromkeys(round(step) for step in steps))
 
-    @property
-    def confirmation(self) -> int:
-        """The number of fresh blocks that must agree before a promise is called broken."""
-        return math.ceil(self._first_seconds / self.block_seconds)
 
-    @property
-    def _first_seconds(self) -> float:
-        return max(self.needed / self.rate, self.least_blocks * self.block_seconds)
+def certainty(blocks: int, tail: float) -> float:
+    """Return the share of requests that counts where a variance is estimated from few blocks.
+
+    As in a t interval: the squared ratio of the normal's and Student's quantiles.
+    """
+    return float((stats.norm.isf(tail) / stats.t.isf(tail, blocks - 1)) ** 2)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ssept.decide.promise.plan import P99
+from ssept.decide.promise.plan import P99, certainty
 from ssept.estimate import Estimate
 from ssept.measure.statistics import neighbours_factor
 from ssept.metrics import FloatArray
@@ -83,9 +83,6 @@ def _slow(
 ) -> tuple[FloatArray, FloatArray]:
     """Return how many independent requests that are slow, and how many others, say as much.
 
-    A variance that is estimated from few blocks is uncertain: as in a t interval, the worth is
-    lowered by the squared ratio of the normal's and Student's quantiles.
-
     Args:
         ordered: the latencies of each block, in their order.
         times: float64[n]; from each of them on a request is slow.
@@ -102,8 +99,7 @@ def _slow(
     independent = np.maximum(number * share * (1 - share), np.finfo(float).tiny)
     varies = count / (count - 1) * np.square(unexpected).sum(axis=1) / independent
     effect = np.maximum(1.0, varies * neighbours_factor(unexpected))
-    few = (stats.norm.isf(tail) / stats.t.isf(tail, count - 1)) ** 2
-    worth = number / effect * few
+    worth = number / effect * certainty(count, tail)
     return share * worth, (1 - share) * worth
 
 
