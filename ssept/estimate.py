@@ -1,7 +1,8 @@
 """A value and its confidence interval, which nearly every stage passes on."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
@@ -15,3 +16,7 @@ class Estimate:
     def map(self, function: Callable[[float], float]) -> "Estimate":
         """Apply an increasing function to the value and both ends."""
         return Estimate(*(float(function(each)) for each in (self.value, self.low, self.high)))
+
+    def as_json(self) -> dict[str, float | None]:
+        """Return plain JSON values; null for what is not finite."""
+        return {name: n if math.isfinite(n) else None for name, n in asdict(self).items()}

@@ -22,7 +22,7 @@ from ssept.signals import Interrupted, ended_by_signals
 ERROR, USAGE_ERROR = 1, 2  # as argparse has it
 BY_SIGNAL = 128  # added to the signal's number, as a shell does
 # Of commands for which 1 or 2 are results: the code of all that is no result.
-ERROR_STATUS = {"choose": 3, "gate": 3, "doctor": 3, "self-test": 3}
+ERROR_STATUS = {"choose": 3, "gate": 3, "doctor": 3, "promise": 3, "self-test": 3}
 LONGEST = 2000  # characters of an error
 PACKAGE = Path(__file__).parents[1]
 

@@ -12,6 +12,7 @@ from ssept.percent import share as read_share
 LARGEST_WHOLE = 2**31 - 1
 DIGITS = 20  # of a whole number, zeros in front of it included
 SMALLEST, LARGEST = 5e-324, sys.float_info.max
+MOST_OF_AMOUNT = 1e12
 MOST_SHOWN = 80
 
 
@@ -57,6 +58,16 @@ def number_above_zero(text: str) -> float:
     return _number(text, "a number above 0", SMALLEST, LARGEST)
 
 
+def amount(text: str) -> float:
+    """Read a number above 0 that products may be made of."""
+    return _number(text, f"a number above 0, at most {MOST_OF_AMOUNT:g}", SMALLEST, MOST_OF_AMOUNT)
+
+
+def price(text: str) -> float:
+    """Read a number from 0 up that products may be made of."""
+    return _number(text, f"a number from 0 to {MOST_OF_AMOUNT:g}", 0, MOST_OF_AMOUNT)
+
+
 def minutes(text: str) -> float:
     """Read a finite number above 0."""
     return _number(text, "minutes above 0", SMALLEST, LARGEST)
@@ -65,6 +76,11 @@ def minutes(text: str) -> float:
 def seconds(text: str) -> float:
     """Read a finite number above 0."""
     return _number(text, "seconds above 0", SMALLEST, LARGEST)
+
+
+def seconds_from_zero(text: str) -> float:
+    """Read a finite number of at least 0."""
+    return _number(text, "seconds, 0 or more", 0, LARGEST)
 
 
 def milliseconds(text: str) -> float:

@@ -9,7 +9,17 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ssept.cli import data, doctor, findings, report, serve, triton
-from ssept.cli.decide import choose, compare, gate, scale, self_test, sweep, tune
+from ssept.cli.decide import (
+    capacity,
+    choose,
+    compare,
+    gate,
+    promise,
+    scale,
+    self_test,
+    sweep,
+    tune,
+)
 from ssept.cli.model import build, golden, train
 from ssept.cli.process import TRACEBACK_OPTION, TRACEBACK_VARIABLE, ArgumentsExit
 from ssept.providers.onnxruntime import check_one_onnxruntime
@@ -29,6 +39,8 @@ COMMANDS = {
     "scale": scale,
     "sweep": sweep,
     "self-test": self_test,
+    "promise": promise,
+    "capacity": capacity,
     "serve": serve,
     "triton": triton,
 }

@@ -37,6 +37,8 @@ _SESSIONS_HALF_WIDTH = 2.576 * 0.004
 # approximation is close and errs to the wider side (c = 388 for 391 at n = 51 and 99 %).
 _EXACT_UP_TO = 50
 
+LONG = 20  # values from which the correlation of neighbours can be estimated
+
 
 def percentile(samples: FloatArray, q: int, confidence: float = 0.99) -> Estimate | None:
     """Return the q-th percentile with its order-statistic interval.
@@ -110,6 +112,25 @@ def block_medians(x: NDArray[Any], blocks: int) -> FloatArray:
     if not 1 <= blocks <= len(x):
         raise ValueError(f"{len(x)} values cannot be cut into {blocks} blocks")
     return np.array([np.median(block) for block in np.array_split(x, blocks)])
+
+
+def neighbours_factor(values: FloatArray) -> FloatArray:
+    """Return how many times larger the variance of a mean is because neighbours are alike.
+
+    That is (1 + r) / (1 - r) for the correlation r of neighbours, as of a first-order
+    autoregression; 1 for fewer than `LONG` values, or where r is not positive.
+
+    Args:
+        values: float64[..., n], in the order of measuring.
+    """
+    if values.shape[-1] < LONG:
+        return np.ones(values.shape[:-1])
+    first, second = (
+        part - part.mean(axis=-1, keepdims=True) for part in (values[..., :-1], values[..., 1:])
+    )
+    spread = np.sqrt((first**2).sum(axis=-1) * (second**2).sum(axis=-1))
+    alike = (first * second).sum(axis=-1) / np.where(spread > 0, spread, np.inf)
+    return np.asarray((1 + np.clip(alike, 0, 1)) / (1 - np.clip(alike, 0, 0.9)))
 
 
 def paired_ratio(

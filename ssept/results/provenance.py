@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypedDict
 
-from ssept.results.typed import Natural
+from ssept.results.typed import Natural, NotNegative
 
 
 class Fingerprint(TypedDict, total=False):
@@ -14,6 +14,8 @@ class Fingerprint(TypedDict, total=False):
 
     memory_bytes: Natural | None
     cgroup_memory_bytes: Natural | None
+    cpus_allowed: Natural | None
+    cgroup_cpu_quota: NotNegative | None
     packages: dict[str, str]
 
 

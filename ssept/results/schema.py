@@ -180,23 +180,37 @@ class Percentiles:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestFigures:
-    """Requests as their client saw them."""
+    """Requests as their client saw them.
+
+    Attributes:
+        client_cpu, server_cpu: how many CPU cores the client and the server used; None where that
+            was not measured.
+    """
 
     rate: NotNegative
     latency: Percentiles
     late_mean_ms: Number | None
     client_bound: bool
     errors: dict[str, Natural]
+    client_cpu: NotNegative | None = None
+    server_cpu: NotNegative | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServedRequests(Facts):
-    """A load on the HTTP server."""
+    """A load on the HTTP server.
+
+    Attributes:
+        largest_rate: that a search found, requests a second, of which `result` is one load.
+        limit_ms: of the 99th percentile, in that search.
+    """
 
     served: str
     client: str
     load: str
     result: RequestFigures
+    largest_rate: Positive | None = None
+    limit_ms: Positive | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

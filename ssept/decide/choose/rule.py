@@ -11,13 +11,13 @@ import numpy as np
 from scipy import stats
 
 from ssept.estimate import Estimate
+from ssept.measure.statistics import neighbours_factor
 from ssept.metrics import FloatArray
 
 # Passes after which the arms are judged, each half as many again as the last.
 LOOKS = (4, 6, 9, 14, 21, 32, 48, 72, 108, 112)
 INDIFFERENCE = 0.02  # arms closer than this are equal
 ERROR = 0.05  # the chance that the best arm is dropped, over all arms and looks
-LONG = 20  # passes from which the correlation of neighbours can be estimated
 
 
 class Race:
@@ -107,7 +107,5 @@ def mean_of(values: FloatArray, confidence: float) -> Estimate:
         return Estimate(float(np.mean(values)) if len(values) else 0.0, -math.inf, math.inf)
     mean, spread = float(values.mean()), float(values.std(ddof=1))
     half = stats.t.isf((1 - confidence) / 2, len(values) - 1) * spread / math.sqrt(len(values))
-    if len(values) >= LONG and spread:
-        alike = max(0.0, float(np.corrcoef(values[:-1], values[1:])[0, 1]))
-        half *= math.sqrt((1 + alike) / (1 - min(alike, 0.9)))
+    half *= math.sqrt(float(neighbours_factor(values)))
     return Estimate(mean, mean - half, mean + half)

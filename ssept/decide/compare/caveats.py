@@ -1,7 +1,8 @@
 """Caveats of a comparison of ratios, and reasons why ratios cannot be compared."""
 
-from ssept.decide.compare.environment import differences, machine, packages
+from ssept.decide.compare.environment import differences, packages
 from ssept.results.cells import Baseline, MatrixRun
+from ssept.results.machines import machine
 from ssept.results.schema import ONE_CORE, Facts, ServedRatio, Timed
 
 

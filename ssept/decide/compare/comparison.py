@@ -13,13 +13,13 @@ from string import ascii_uppercase
 from ssept.decide.compare.environment import (
     conditions,
     differences,
-    machine,
     plain_conditions,
     plain_machine,
 )
 from ssept.decide.compare.rows import Labelled, RunComparison, matrix_pair, plain_pair
 from ssept.errors import SseptError, shortened
 from ssept.results.cells import MatrixRun, Run
+from ssept.results.machines import machine
 
 LONGEST_LIST = 200  # characters of what differs, in an error
 LABELS = (*ascii_uppercase, *map("".join, product(ascii_uppercase, repeat=2)))

@@ -4,33 +4,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from ssept.results.cells import SHORT, MatrixRun, Run, options_text
-
-UNKNOWN = "–"
-MEMORY = ("memory_bytes", "cgroup_memory_bytes")
-# The fingerprint's software; all the rest of it is the machine.
-SOFTWARE = ("system", "python", "packages")
+from ssept.results.machines import SOFTWARE, UNKNOWN, fingerprint, machine, text
 
 
 def conditions(run: MatrixRun) -> dict[str, str]:
     """Return the conditions of a run of the matrix by name, as short text."""
-    known = _fingerprint(run)
-    software = {name: _text(known.get(name)) for name in SOFTWARE if name != "packages"}
+    known = fingerprint(run)
+    software = {name: text(known.get(name)) for name in SOFTWARE if name != "packages"}
     return machine(run) | {"commit": run.commit} | software | packages(run) | _settings(run)
 
 
 def plain_conditions(run: Run) -> dict[str, str]:
     """Return the conditions of any run, from fields that every pytest-benchmark file has."""
     info = run.content.machine_info
-    python = {"python": _text(info and info.python_version)}
+    python = {"python": text(info and info.python_version)}
     return plain_machine(run) | {"commit": run.commit} | python
-
-
-def machine(run: MatrixRun) -> dict[str, str]:
-    """Return what identifies the machine of a run, by name, as short text; empty if unknown."""
-    known = _fingerprint(run)
-    # The kernel keeps some memory for itself, not the same after each update: whole GB stay.
-    rounded = {name: f"{known[name] / 1e9:.0f} GB" for name in MEMORY if known.get(name)}
-    return {k: _text(v) for k, v in (known | rounded).items() if k not in SOFTWARE}
 
 
 def plain_machine(run: Run) -> dict[str, str]:
@@ -45,7 +33,7 @@ def plain_machine(run: Run) -> dict[str, str]:
 
 def packages(run: MatrixRun) -> dict[str, str]:
     """Return the versions of the packages that a run of the matrix records, by name."""
-    found: dict[str, str] = _fingerprint(run).get("packages", {})
+    found: dict[str, str] = fingerprint(run).get("packages", {})
     return found
 
 
@@ -58,11 +46,6 @@ def differences(found: Sequence[dict[str, str]]) -> dict[str, list[str]]:
     names = dict.fromkeys(name for each in found for name in each)
     values = {name: [each.get(name, UNKNOWN) for each in found] for name in names}
     return {name: of for name, of in values.items() if len(set(of)) > 1}
-
-
-def _fingerprint(run: MatrixRun) -> dict[str, Any]:
-    info = run.content.machine_info
-    return {**info.ssept} if info and info.ssept else {}
 
 
 def _settings(run: MatrixRun) -> dict[str, str]:
@@ -92,9 +75,3 @@ def _all_of(run: MatrixRun, name: str) -> str:
     found = [getattr(facts, name, None) for facts in run.facts]  # not all were timed
     values = dict.fromkeys(str(value)[:cut] for value in found if value)
     return ", ".join(values) or UNKNOWN
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    return UNKNOWN if value is None else str(value)

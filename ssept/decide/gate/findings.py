@@ -1,6 +1,5 @@
 """Findings of a gate, measure by measure, and the verdict that follows from them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -110,11 +109,7 @@ class GateResult:
 
 def interval(estimate: Estimate | None) -> dict[str, float | None] | None:
     """Return an estimate as plain JSON values."""
-    if estimate is None:
-        return None
-    return {
-        name: value if math.isfinite(value) else None for name, value in asdict(estimate).items()
-    }
+    return estimate.as_json() if estimate else None
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

@@ -1,13 +1,10 @@
 """Studies: trials in which the truth is known, so that a wrong verdict or interval shows as one."""
 
-import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -19,24 +16,29 @@ from ssept.decide.choose.timing import Arm
 from ssept.decide.gate.accuracy import judge_accuracy
 from ssept.decide.gate.findings import Verdict
 from ssept.decide.journal import Record
+from ssept.decide.promise.run import Answer
 from ssept.decide.self_test.race_trials import PASSES, all_cells
+from ssept.decide.self_test.server_trials import (
+    SLOWER,
+    judged,
+    served_promise,
+    server_ratio,
+    sleeping_promise,
+)
 from ssept.decide.sweep.measure import MeasuredSets, SweepPlan
 from ssept.decide.sweep.search import geometric_mean
 from ssept.decide.sweep.state import Measurements
 from ssept.errors import SseptError
-from ssept.estimate import Estimate
 from ssept.measure.calls import CheckedCall, checked_recommend
 from ssept.measure.latency import paired_times, session_times
 from ssept.measure.settings import Settings
 from ssept.measure.statistics import (
-    hodges_lehmann,
     paired_log_ratio,
     paired_ratio,
     session_ratio,
 )
 from ssept.metrics import FloatArray
 from ssept.providers import PROVIDERS
-from ssept.serving.load.alternated import STARTS, log_ratios
 from ssept.variants import BASELINE, build
 
 TOP_K = 10
@@ -46,8 +48,6 @@ TUNE_SECONDS = 20.0
 COPIES = ("default", "copy 1", "copy 2", "copy 3")
 SWEEP_SECONDS = 1.0
 RACE_SECONDS = 300.0
-SERVER_SECONDS = 1
-SERVER_CONNECTIONS = 8
 NDCG_TOLERANCE = 0.03
 # Users of MovieLens 100K and 1M with two targets each, as `ssept gate` ranks for.
 NDCG_USERS = {"100k": 943, "1m": 6040}
@@ -91,47 +91,10 @@ def matrix_ratio(checkpoint: Path, number: int) -> Record:
     cell_ns, baseline_ns = paired_times(fresh(), fresh(), seconds=RATIO_SECONDS)
     return {
         "cell": f"{BASELINE}-{provider}-b{batch:03}",
-        **_judged(session_ratio(times)),
+        **judged(session_ratio(times)),
         "log_ratios": [paired_log_ratio(*each) for each in times],
         "one_session": asdict(paired_ratio(baseline_ns, cell_ns)),
     }
-
-
-def server_ratio(checkpoint: Path, number: int) -> Record:
-    """Load two servers of the same file in turn, as the benchmarks of servers do."""
-    del number
-    from ssept.serving.load import wrk
-    from ssept.serving.load.bodies import predict_bodies
-    from ssept.serving.settings import ServerSettings
-
-    if reason := wrk.unavailable():
-        raise SseptError(f"the study of servers: {reason}")
-    settings = ServerSettings(model=checkpoint)
-    user, sequence = build(checkpoint, BASELINE).model.random_inputs(64)
-    bodies = predict_bodies(user.tolist(), sequence)
-    found: list[float] = []
-    for _ in range(STARTS):
-        with _two_servers(settings) as urls:
-            found += log_ratios(
-                lambda name, urls=urls: (  # type: ignore[misc]
-                    wrk.measure(urls[name], bodies, SERVER_CONNECTIONS, SERVER_SECONDS).rate
-                ),
-                "one",
-                "other",
-            )
-    return _judged(hodges_lehmann(np.array(found)).map(math.exp)) | {"log_ratios": found}
-
-
-@contextmanager
-def _two_servers(settings: Any) -> Iterator[dict[str, str]]:
-    from ssept.serving.launch.ssept_serve import running
-
-    with (
-        tempfile.TemporaryDirectory(prefix="ssept-") as folder,
-        running(settings, Path(folder) / "one.log") as one,
-        running(settings, Path(folder) / "other.log") as other,
-    ):
-        yield {"one": f"{one.url}/predict", "other": f"{other.url}/predict"}
 
 
 def tuned_copies(checkpoint: Path, number: int) -> Record:
@@ -232,11 +195,6 @@ def made_up_ndcg(
     return gain.mean(axis=1), kept.mean(axis=1)
 
 
-def _judged(ratio: Estimate) -> Record:
-    """Judge an interval whose true value is 1."""
-    return {"wrong": not ratio.low <= 1 <= ratio.high, "ratio": asdict(ratio)}
-
-
 _RATIO = Study(
     what="one file against itself as two cells; error: the 99 % interval leaves out 1",
     level=0.01,
@@ -244,6 +202,15 @@ _RATIO = Study(
     trial=matrix_ratio,
 )
 _NDCG_ERROR = {0: Verdict.REGRESSED, 1: Verdict.REGRESSED, 2: Verdict.FINE}
+_PROMISES = {
+    "sleeping": ("the promise of a server that takes a fixed time a request", sleeping_promise),
+    "served": ("the promise of one process of ssept serve", served_promise),
+}
+_NOT_FOUND = (Answer.KEPT, Answer.INCONCLUSIVE)
+_SLOWED = {
+    "same": ("unchanged", 0.0, "called broken", (Answer.BROKEN,), 0.005),
+    "slow": (f"{SLOWER:.0%} slower a request", SLOWER, "not called broken", _NOT_FOUND, 0.02),
+}
 STUDIES: Mapping[str, Study] = MappingProxyType(
     {
         "ratio_quiet": _RATIO,
@@ -254,6 +221,16 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
             trials=20,
             trial=server_ratio,
         ),
+        **{
+            f"promise_{server}_{name}": Study(
+                what=f"{says}, {how}; error: {wrong}",
+                level=level,
+                trials=20,
+                trial=trial(slower, answers),
+            )
+            for server, (says, trial) in _PROMISES.items()
+            for name, (how, slower, wrong, answers, level) in _SLOWED.items()
+        },
         "tune": Study(
             what="settings that are copies of the default; error: one replaces it",
             level=0.005,

@@ -6,12 +6,12 @@ from typing import TypeVar
 
 from ssept.decide.choose import Goal, Promises
 from ssept.decide.compare.comparison import LABELS
-from ssept.decide.compare.environment import machine
 from ssept.decide.journal import Record
 from ssept.errors import SseptError, shortened
 from ssept.estimate import Estimate
 from ssept.report.text import NOTHING
 from ssept.results.cells import Combination, MatrixRun, options_text
+from ssept.results.machines import machine
 from ssept.results.schema import LATENCY, Benchmark, Facts, Timed
 
 Kind = TypeVar("Kind", bound=Facts)

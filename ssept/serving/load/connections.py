@@ -250,8 +250,9 @@ class Connections:
 
 def _request(address: tuple[str, int], path: str, body: bytes) -> bytes:
     host, port = address
+    shown = f"[{host}]" if ":" in host else host
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {shown}:{port}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

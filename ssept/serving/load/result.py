@@ -53,6 +53,7 @@ class Result:
             they had to wait as well; their latency counts from the plan all the same.
         late_mean_ms, late_p99_ms: how much later than planned the client sent; None where
             nothing was planned, or the tool does not report it.
+        server_cpu: how many cores the server used; None where that was not measured.
     """
 
     rate: float
@@ -66,6 +67,7 @@ class Result:
     waited: int = 0
     late_mean_ms: float | None = None
     late_p99_ms: float | None = None
+    server_cpu: float | None = None
 
     @property
     def client_bound(self) -> bool:

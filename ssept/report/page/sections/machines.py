@@ -1,9 +1,10 @@
 """Section 9: the machines, and how far their figures can be trusted."""
 
-from ssept.decide.compare.environment import UNKNOWN, machine, packages
+from ssept.decide.compare.environment import packages
 from ssept.report.page.content import Figure, Part, Row, Section
 from ssept.report.page.material import LabelledRun, Material
 from ssept.report.text import NOTHING, how_intervals_were_made
+from ssept.results.machines import UNKNOWN, machine
 from ssept.results.schema import LATENCY, Timed
 
 WORDS = {"True": "yes", "False": "no", UNKNOWN: "not known"}

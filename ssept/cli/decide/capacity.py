@@ -1,0 +1,95 @@
+"""`ssept capacity`: how many replicas of a server a peak rate needs, and what they cost."""
+
+import argparse
+import json
+from pathlib import Path
+
+from ssept.cli.arguments import amount, milliseconds, positive, price, share
+from ssept.files import write_json
+from ssept.results.files import read_matrix_run, run_files
+
+HELP = "compute from saved runs how many replicas of a server a peak rate needs, and their cost"
+EPILOG = (
+    "The runs are those of `tox -e fastapi`, which search for the largest rate that a server "
+    "answers within a limit of p99, with one worker and with a worker for each CPU. Each step of "
+    "the arithmetic is printed, and what it takes for granted. Where several runs measured the "
+    "same, the smallest rate counts."
+)
+STDOUT = Path("-")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="results files of the matrix, of one machine; a folder means all runs in it",
+    )
+    parser.add_argument(
+        "--peak-rate", type=amount, required=True, metavar="R", help="requests a second, at most"
+    )
+    parser.add_argument(
+        "--p99-ms",
+        type=milliseconds,
+        required=True,
+        metavar="MS",
+        help="the limit of the 99th percentile, as in the runs",
+    )
+    parser.add_argument(
+        "--headroom", type=share, default="20%", metavar="SHARE", help="what must be to spare"
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="server processes of a replica (default: the most that were measured); the rate of "
+        "another number than was measured is predicted",
+    )
+    parser.add_argument(
+        "--cpus", type=amount, metavar="N", help="CPUs of a replica (default: those of the run)"
+    )
+    parser.add_argument(
+        "--client-elsewhere",
+        action="store_true",
+        help="where a rate is predicted, leave the CPU time of the client out",
+    )
+    parser.add_argument(
+        "--cost-per-replica-hour", type=price, metavar="PRICE", help="in any currency"
+    )
+    parser.add_argument(
+        "--variant", metavar="NAME", help="the served variant, where runs have several"
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write all of it as JSON; - for standard output, instead of the text",
+    )
+    parser.set_defaults(run=_capacity)
+
+
+def _capacity(arguments: argparse.Namespace) -> None:
+    from ssept.decide.capacity.figures import largest_rates
+    from ssept.decide.capacity.replicas import Demand, capacity
+    from ssept.report.served.capacity import capacity_json, capacity_text
+
+    runs = [read_matrix_run(path) for path in run_files(arguments.runs)]
+    rates = largest_rates(runs, arguments.p99_ms, arguments.variant)
+    demand = Demand(
+        peak_rate=arguments.peak_rate,
+        headroom=arguments.headroom,
+        workers=arguments.workers,
+        cpus=arguments.cpus,
+        client_elsewhere=arguments.client_elsewhere,
+        cost_per_replica_hour=arguments.cost_per_replica_hour,
+    )
+    found = capacity(rates, demand)
+    if arguments.json == STDOUT:
+        print(json.dumps(capacity_json(found), indent=2, allow_nan=False))
+        return
+    if arguments.json:
+        write_json(arguments.json, capacity_json(found))
+    print(capacity_text(found))

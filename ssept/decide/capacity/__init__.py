@@ -1,0 +1,1 @@
+"""Replicas of a server for a peak rate, computed from saved runs."""
