@@ -73,7 +73,10 @@ class Race:
 
         It is infinite where they were in fewer than two passes together.
         """
-        leader, other = self._log_speeds[self.leader], self._log_speeds[name]
+        return self._ahead(self.leader, name)
+
+    def _ahead(self, of: str, name: str) -> Estimate:
+        leader, other = self._log_speeds[of], self._log_speeds[name]
         common = sorted(leader.keys() & other.keys())
         differences = np.array([leader[each] - other[each] for each in common])
         tail = ERROR / len(LOOKS) / max(1, self._arms - 1)
@@ -89,7 +92,7 @@ class Race:
 
     def _look(self) -> None:
         leader = self.leader
-        others = {name: self.advantage(name) for name in self.alive if name != leader}
+        others = {name: self._ahead(leader, name) for name in self.alive if name != leader}
         self.alive = [name for name in self.alive if name == leader or others[name].low <= 0]
         # An equal one may be up to the indifference zone slower.
         limit = math.log1p(INDIFFERENCE)
