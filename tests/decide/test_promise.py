@@ -478,7 +478,7 @@ def test_a_real_trial_keeps_what_it_was_judged_by(
     is_slow = name.endswith("slow")
     assert found["wrong"] == ((found["verdict"] == "broken") != is_slow)
     assert found["plan"]["p99_ms"] == pytest.approx(1.05 * found["unchanged_p99_ms"]["high"])
-    assert found["extra_ms"] == (4.0 if is_slow else 0.0)
+    assert found["extra_ms"] == (8.0 if is_slow else 0.0)
     assert found["looks"]
     assert sum(block["requests"] for block in found["blocks"]) < found["sent"]
     assert found["errors"] == {}
