@@ -180,12 +180,7 @@ class Percentiles:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestFigures:
-    """Requests as their client saw them.
-
-    Attributes:
-        client_cpu, server_cpu: how many CPU cores the client and the server used; None where that
-            was not measured.
-    """
+    """Requests as their client saw them, and the CPU cores that client and server used."""
 
     rate: NotNegative
     latency: Percentiles
@@ -198,12 +193,7 @@ class RequestFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class ServedRequests(Facts):
-    """A load on the HTTP server.
-
-    Attributes:
-        largest_rate: that a search found, requests a second, of which `result` is one load.
-        limit_ms: of the 99th percentile, in that search.
-    """
+    """A load on the HTTP server; of a search the largest rate, and its limit of p99."""
 
     served: str
     client: str
