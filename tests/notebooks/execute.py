@@ -1,6 +1,5 @@
 """Runs the notebooks, and keeps what they show: `python -m tests.notebooks.execute [NAMES]`."""
 
-import os
 import re
 import socket
 import sys
@@ -11,7 +10,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from tests.helpers.matrix import ROOT
+from tests.helpers.matrix import ROOT, environment
 
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -39,7 +38,7 @@ def executed(path: Path, variables: Mapping[str, str]) -> NotebookNode:
         resources={"metadata": {"path": str(FOLDER)}},
         coalesce_streams=True,  # a line would else be cut where a pipe was read
     )
-    client.execute(env={**os.environ, **variables})
+    client.execute(env=environment() | dict(variables))
     return notebook
 
 
