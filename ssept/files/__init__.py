@@ -171,11 +171,17 @@ def locked(path: Path) -> Iterator[None]:
 
 
 class _SmallReads(io.BufferedReader):
-    """A file that refuses large reads: zipfile reads the list of members at once, of any size."""
+    """A file that refuses large reads at first: zipfile reads the list of members, of any size.
+
+    Attributes:
+        refuses: whether it still does; a stored member may be read at once too.
+    """
+
+    refuses = True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read at most MOST_READ_AT_ONCE."""
-        if size is not None and size > MOST_READ_AT_ONCE:
+        """Read, at first at most MOST_READ_AT_ONCE."""
+        if self.refuses and size is not None and size > MOST_READ_AT_ONCE:
             raise zipfile.BadZipFile(f"its list of members has {size:,} bytes")
         return super().read(size)
 
@@ -198,6 +204,7 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
             deflated: other methods make gigabytes of a few hundred bytes.
     """
     with _SmallReads(io.FileIO(path)) as file, _list_of(file) as archive:
+        file.refuses = False
         for member in archive.infolist():
             if member.flag_bits & ENCRYPTED_OR_PATCHED:
                 raise zipfile.BadZipFile(f"{member.filename!r:.80} is encrypted or a patch")

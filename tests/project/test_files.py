@@ -4,13 +4,14 @@ import errno
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from ssept.decide.journal import append
 from ssept.errors import SseptError
-from ssept.files import locked, written_file, written_folder
+from ssept.files import locked, opened_zip, written_file, written_folder
 from ssept.files.owned import MARK, mark, remove
 
 FULL_DISK = """
@@ -192,3 +193,12 @@ def test_only_a_folder_with_a_mark_of_its_own_is_removed(tmp_path: Path) -> None
     assert not made.exists()
     assert (mine / "inner/x").exists()
     assert remove(made)  # it is gone already
+
+
+def test_a_stored_member_of_any_size_can_be_read_at_once(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 80_000
+    path = tmp_path / "large.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("encoder.onnx", content)
+    with opened_zip(path) as archive, archive.open("encoder.onnx") as member:
+        assert member.read() == content
