@@ -14,12 +14,12 @@ from ssept.installation import shipped_checkpoint
 
 if TYPE_CHECKING:
     from ssept.providers import load
-    from ssept.report.saved_runs import SavedRuns
+    from ssept.report.page.saved_runs import SavedRuns
 
 __all__ = ["SavedRuns", "SseptError", "load", "shipped_checkpoint"]
 
 # Imported when they are used: a package that they need may be broken, see `ssept.cli`.
-_LATER = {"SavedRuns": "ssept.report.saved_runs", "load": "ssept.providers"}
+_LATER = {"SavedRuns": "ssept.report.page.saved_runs", "load": "ssept.providers"}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ import argparse
 import math
 import sys
 from collections.abc import Collection
+from pathlib import Path
 
 from ssept.errors import SseptError
 from ssept.percent import EXPECTED
@@ -14,6 +15,17 @@ DIGITS = 20  # of a whole number, zeros in front of it included
 SMALLEST, LARGEST = 5e-324, sys.float_info.max
 MOST_OF_AMOUNT = 1e12
 MOST_SHOWN = 80
+
+
+def add_runs(parser: argparse.ArgumentParser, what: str) -> None:
+    """Declare the saved runs that a command reads; `what` begins the help."""
+    parser.add_argument(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help=f"{what}; a folder means all runs in it, by their numbers",
+    )
 
 
 def positive(text: str) -> int:

@@ -4,22 +4,17 @@ import argparse
 import shlex
 from pathlib import Path
 
+from ssept.cli.arguments import add_runs
 from ssept.files import save_text
 from ssept.report.findings import findings_markdown
-from ssept.results.files import read_matrix_run
+from ssept.results.files import read_matrix_runs
 
 HELP = "say what saved runs confirm or refute about quantization and providers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "runs",
-        type=Path,
-        nargs="+",
-        metavar="RUN",
-        help="a results file of the matrix, of one data set and machine",
-    )
+    add_runs(parser, "results files of the matrix, each of one data set and machine")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write the page, in Markdown, instead of printing"
     )
@@ -29,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _findings(arguments: argparse.Namespace) -> None:
     words = ["ssept", "findings", *map(str, arguments.runs)]
     words += ["--out", str(arguments.out)] if arguments.out else []
-    page = findings_markdown([read_matrix_run(path) for path in arguments.runs], shlex.join(words))
+    page = findings_markdown(read_matrix_runs(arguments.runs), shlex.join(words))
     if arguments.out:
         save_text(arguments.out, page)
     else:

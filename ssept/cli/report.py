@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssept.cli.arguments import positive
+from ssept.cli.arguments import add_runs, positive
 from ssept.cli.decide.choose import GOALS, add_promises, promises_of
 from ssept.errors import SseptError
 from ssept.report.table import matrix_report
-from ssept.results.files import read_matrix_run, run_files
+from ssept.results.files import read_matrix_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,13 +30,7 @@ FORMS = ("html", "markdown", "csv", "json")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.epilog = EPILOG
-    parser.add_argument(
-        "runs",
-        type=Path,
-        nargs="+",
-        metavar="RUN",
-        help="results files of the matrix; a folder means all runs in it, by their numbers",
-    )
+    add_runs(parser, "results files of the matrix")
     parser.add_argument(
         "-o",
         "--output",
@@ -65,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    runs = [read_matrix_run(path) for path in run_files(arguments.runs)]
+    runs = read_matrix_runs(arguments.runs)
     if arguments.output or arguments.format:
         _write(arguments, runs)
     else:

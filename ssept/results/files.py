@@ -72,6 +72,11 @@ def read_matrix_run(path: Path) -> MatrixRun:
     return run
 
 
+def read_matrix_runs(paths: Iterable[Path]) -> list[MatrixRun]:
+    """Read runs of the matrix, see `run_files` and `read_matrix_run`."""
+    return [read_matrix_run(path) for path in run_files(paths)]
+
+
 def run_of(path: Path, content: Any) -> Run:
     """Check the content of a results file, as JSON values.
 

@@ -25,10 +25,16 @@ PERF = (
 class Project:
     """Services of some compose files, under a name of the tests' own."""
 
-    def __init__(self, engine: Engine, files: tuple[str, ...], variables: dict[str, str]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        files: tuple[str, ...],
+        variables: dict[str, str],
+        name: str = "ssept_tests",
+    ) -> None:
         self._engine = engine
         self._variables = variables
-        self._command = ("docker-compose", "--project-name=ssept_tests")
+        self._command = ("docker-compose", f"--project-name={name}")
         for name in files:
             self._command += ("--file", str(DOCKER / name))
 
@@ -65,6 +71,27 @@ def test_the_model_is_ready_and_has_its_instances(engine: Engine, triton: Projec
     config = json.loads(_asked(triton, "v2/models/recommender_model_onnx/config"))
     assert [(group["count"], group["kind"]) for group in config["instance_group"]] == [
         (2, "KIND_CPU")
+    ]
+
+
+@pytest.mark.slow
+def test_instances_on_several_gpus_are_written_into_the_repository(
+    engine: Engine, image: Callable[[str], str], tmp_path: Path
+) -> None:
+    image("jupyter-onnx-cpu")
+    variables = {"MOVIELENS_DATA_DIR": str(tmp_path), "TRITON_IMAGE": "triton-cpu"}
+    asked = {"TRITON_INSTANCES": "2", "TRITON_GPUS": "0,1"}
+    project = Project(engine, TOGETHER, variables | asked, "ssept_tests_gpus")
+    try:
+        project("run", "--rm", "repository")
+        show = ("run", "--rm", "--entrypoint=cat", "repository")
+        config = project(*show, "/repository/recommender_model_onnx/config.pbtxt")
+    finally:
+        project("down", "--volumes", check=False)
+    (group,) = re.findall(r"instance_group \{([^}]*)\}", config)
+    assert sorted(re.findall(r"(\w+): (\w+)", group)) == [
+        *(("count", "2"), ("gpus", "0")),
+        *(("gpus", "1"), ("kind", "KIND_GPU")),
     ]
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from ssept.cli import main
 from ssept.decide.choose import Candidate, Goal, Promises
+from ssept.decide.choose.kept import Kept
 from ssept.decide.choose.ranking import choose
 from ssept.decide.choose.rule import LOOKS, Race
 from ssept.estimate import Estimate
@@ -225,6 +226,22 @@ def test_what_is_no_run_or_no_value_is_an_error_of_its_own_code(
     ):
         assert main(["choose", *arguments]) == 3
         assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+# What is kept
+
+
+def test_what_was_measured_is_kept_for_the_same_code_of_another_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, about = tmp_path / "journal.jsonl", {"users": 1}
+    for commit in ("a" * 40, "b" * 40):
+        monkeypatch.setattr("ssept.decide.journal.commit_here", lambda own=commit: own)
+        Kept(journal, about).add("accuracy", cell=commit)
+    assert len(Kept(journal, about).all("accuracy")) == 2
+    assert Kept(journal, {"users": 2}).all("accuracy") == []
+    monkeypatch.setattr("ssept.decide.choose.kept._code", lambda: "other")
+    assert Kept(journal, about).all("accuracy") == []
 
 
 # A real race

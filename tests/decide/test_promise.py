@@ -166,7 +166,7 @@ def test_the_first_look_has_as_many_requests_as_the_docs_say() -> None:
         < stats.binom.cdf(1, PLAN.needed - 1, 0.01)
     )
     text = (Path(__file__).parents[2] / "docs/capacity.md").read_text(encoding="utf-8")
-    assert f"at least {PLAN.needed}:" in text
+    assert f"at least {PLAN.needed} requests" in text
 
 
 @pytest.mark.parametrize("rate", [0.5, 20.0, 89.0, 200.0, 50_000.0])

@@ -4,9 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from ssept.cli.arguments import amount, milliseconds, positive, price, share
+from ssept.cli.arguments import add_runs, amount, milliseconds, positive, price, share
 from ssept.files import write_json
-from ssept.results.files import read_matrix_run, run_files
+from ssept.results.files import read_matrix_runs
 
 HELP = "compute from saved runs how many replicas of a server a peak rate needs, and their cost"
 EPILOG = (
@@ -21,13 +21,7 @@ STDOUT = Path("-")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.epilog = EPILOG
-    parser.add_argument(
-        "runs",
-        type=Path,
-        nargs="+",
-        metavar="RUN",
-        help="results files of the matrix, of one machine; a folder means all runs in it",
-    )
+    add_runs(parser, "results files of the matrix, of one machine")
     parser.add_argument(
         "--peak-rate", type=amount, required=True, metavar="R", help="requests a second, at most"
     )
@@ -76,8 +70,7 @@ def _capacity(arguments: argparse.Namespace) -> None:
     from ssept.decide.capacity.replicas import Demand, capacity
     from ssept.report.served.capacity import capacity_json, capacity_text
 
-    runs = [read_matrix_run(path) for path in run_files(arguments.runs)]
-    rates = largest_rates(runs, arguments.p99_ms, arguments.variant)
+    rates = largest_rates(read_matrix_runs(arguments.runs), arguments.p99_ms, arguments.variant)
     demand = Demand(
         peak_rate=arguments.peak_rate,
         headroom=arguments.headroom,

@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from ssept.cli.arguments import add_runs
 from ssept.decide.compare.comparison import compare
 from ssept.files import save_text, write_json
 from ssept.report.compare import comparison_markdown, comparison_table
@@ -24,12 +25,7 @@ EPILOG = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.epilog = EPILOG
-    parser.add_argument(
-        "runs",
-        type=Path,
-        nargs="+",
-        help="two or more results files; a folder means all runs in it, by their numbers",
-    )
+    add_runs(parser, "two or more results files")
     parser.add_argument(
         "-k",
         dest="select",

@@ -69,6 +69,11 @@ class Capacity:
     replicas: int = 0
     cost_per_hour: float | None = None
 
+    @property
+    def load_each(self) -> float:
+        """Requests a second that each replica gets at the peak."""
+        return self.demand.peak_rate / self.replicas
+
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return asdict(self) | {"schema": SCHEMA}
@@ -101,9 +106,8 @@ def capacity(rates: Sequence[LargestRate], demand: Demand) -> Capacity:
     found.replicas = max(1, math.ceil(needed / rate))
     how = f"{needed:,.6g} / {rate:,.6g} = {needed / rate:,.3f}, rounded up"
     found.steps.append(Step("replicas", how, found.replicas, "replicas"))
-    each = demand.peak_rate / found.replicas
     how = f"{demand.peak_rate:,.6g} / {found.replicas:,}"
-    found.steps.append(Step("load of each at the peak", how, each, "requests/s"))
+    found.steps.append(Step("load of each at the peak", how, found.load_each, "requests/s"))
     _cost(found)
     found.assumed += [
         "The replicas are alike, each on a machine like the measured one, and the load is spread "

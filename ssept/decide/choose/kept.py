@@ -1,18 +1,21 @@
 """What a choice has measured, kept as it is measured, so that an interrupted one goes on."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
 from ssept.decide.journal import Record, append, provenance, read, utc_now
-from ssept.files import sha256_json
+from ssept.files import sha256, sha256_json
 
 SCHEMA = 1
+PACKAGE = Path(__file__).parents[2]
 
 
 class Kept:
     """Records of one choice in a file that has those of others too.
 
-    They belong together by a hash of what was measured, by which code and on which machine.
+    They belong together by a hash of what was measured, by which code and on which machine. The
+    code counts as it is, committed or not: another commit of the same code measures nothing again.
     """
 
     def __init__(self, path: Path, about: Record) -> None:
@@ -30,11 +33,12 @@ class Kept:
         # Only of the machine what decides: its load and its temperature do not.
         machine = about.pop("machine")
         decisive = {name: machine[name] for name in ("cpu", "cpus_allowed", "packages")}
-        self._key = sha256_json({**about, **decisive})
+        commit = about.pop("commit")
+        self._key = sha256_json({**about, **decisive, "code": _code()})
         found = read(path, "a choice", lambda record: (record["schema"], record["kind"]))
         self._records = [record for record in found if record.get("key") == self._key]
         if not self._records:
-            self.add("run", **about, machine=machine)
+            self.add("run", **about, commit=commit, machine=machine)
 
     def all(self, kind: str) -> list[Record]:
         """Return the records of a kind, in the order in which they were added."""
@@ -51,3 +55,9 @@ class Kept:
         }
         append(self._path, record)
         self._records.append(record)
+
+
+@functools.cache  # a process does not see a change of what it has imported either
+def _code() -> str:
+    """Hash all modules of this package."""
+    return sha256_json([sha256(file) for file in sorted(PACKAGE.rglob("*.py"))])

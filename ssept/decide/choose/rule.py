@@ -4,6 +4,7 @@ A paired t race with an indifference zone, in the manner of F-race (Birattari an
 algorithm for configuring metaheuristics", GECCO 2002). Nothing here measures.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -109,6 +110,11 @@ def mean_of(values: FloatArray, confidence: float) -> Estimate:
     if len(values) < 2 or not np.isfinite(values).all():
         return Estimate(float(np.mean(values)) if len(values) else 0.0, -math.inf, math.inf)
     mean, spread = float(values.mean()), float(values.std(ddof=1))
-    half = stats.t.isf((1 - confidence) / 2, len(values) - 1) * spread / math.sqrt(len(values))
+    half = _t_quantile((1 - confidence) / 2, len(values) - 1) * spread / math.sqrt(len(values))
     half *= math.sqrt(float(neighbours_factor(values)))
     return Estimate(mean, mean - half, mean + half)
+
+
+@functools.cache  # it takes longer than all the rest of an interval
+def _t_quantile(tail: float, degrees: int) -> float:
+    return float(stats.t.isf(tail, degrees))

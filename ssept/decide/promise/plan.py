@@ -72,11 +72,10 @@ class PromisePlan:
 
     @cached_property
     def needed(self) -> int:
-        """The fewest requests that a look may have: 921, for the default error.
+        """The fewest requests that a look may have, so that one freak request does not decide.
 
-        So many that even the second-slowest of them is an upper bound of p99 at a look's
-        confidence, if they are independent: P(Binomial(n, 1 %) <= 1) <= tail. One freak request
-        then does not decide.
+        With this number even the second-slowest request is an upper bound of p99 at a look's
+        confidence, if requests are independent: P(Binomial(n, 1 %) <= 1) <= tail.
         """
         numbers = np.arange(MOST_SEARCHED)
         return int(np.argmax(stats.binom.cdf(1, numbers, 1 - P99) <= self.tail))

@@ -15,7 +15,7 @@ from ssept.serving.load.open_loop import Requests
 
 SCHEMA = 1
 
-# A load of so many seconds, with the seed of its times.
+# Sends a load: its length in seconds, and the seed of the times at which requests are due.
 Load = Callable[[float, int], Requests]
 # Called with what is being done, the seconds measured so far, and the most that there may be.
 Progress = Callable[[str, int, int], None]
@@ -151,9 +151,8 @@ class _Check:
         """Judge all requests so far; whether that decides."""
         plan, sample = self._plan, self.sample
         tail = self._note(sample).tail.p99_ms
-        answer, why = Answer.INCONCLUSIVE, sample.client_bound
-        if why:
-            pass
+        if why := sample.client_bound:
+            answer = Answer.INCONCLUSIVE
         elif why := sample.broken_by_failures:
             answer = Answer.BROKEN
         elif tail.high <= plan.p99_ms:
@@ -161,6 +160,7 @@ class _Check:
         elif tail.low > plan.p99_ms:
             answer, why = self._confirmed()
         else:
+            answer = Answer.INCONCLUSIVE
             why = "the interval still holds the promised time: give it more --seconds"
         self.result.answer, self.result.why = answer, why
         return answer is not Answer.INCONCLUSIVE

@@ -43,9 +43,9 @@ def tail_of(blocks: Sequence[FloatArray], tail: float) -> Tail:
     a test of proportions does not reject that 1 % of requests take longer (Clopper and Pearson,
     Biometrika 26, 1934). But slow requests come together, in a burst of other work or behind a full
     queue: the share of slow ones varies more from block to block than that of independent ones
-    would. By how much is the design effect (Kish, Survey Sampling, 1965), and so many times fewer
-    independent requests say as much; the test takes these (Korn and Graubard, Survey Methodology
-    24, 1998).
+    would. The factor is the design effect (Kish, Survey Sampling, 1965). The test takes the number
+    of requests divided by it, the number of independent requests that would be as exact (Korn and
+    Graubard, Survey Methodology 24, 1998).
 
     Args:
         blocks: the latencies of each block in ms, in the order of measuring; a request that failed

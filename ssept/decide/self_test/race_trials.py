@@ -67,7 +67,7 @@ def all_cells(checkpoint: Path, number: int) -> Record:
         found = Timing(arms, baseline, kept, 0.0, lambda *_: None).one_pass(arms, LEAST_CALLS)
     if not found.log_speeds:
         raise SseptError(f"the study of races: {'; '.join(found.failed.values())}")
-    return {"wrong": False, "log_speeds": dict(found.log_speeds), "failed": dict(found.failed)}
+    return {"wrong": False, "log_speeds": dict(found.log_speeds), "failed": sorted(found.failed)}
 
 
 def resampled_races(records: Sequence[Record]) -> Races:

@@ -35,8 +35,8 @@ def capacity_text(found: Capacity) -> str:
         colalign=("left", "left", "right", "left"),
         maxcolwidths=[None, HOW_WIDTH, None, None],
     )
-    each = found.demand.peak_rate / found.replicas
-    check = f"Check it: ssept promise URL --p99-ms={found.limit_ms:g} --rate={each:.6g}"
+    asked = f"--p99-ms={found.limit_ms:g} --rate={found.load_each:.6g}"
+    check = f"Check it: ssept promise URL {asked}"
     return "\n\n".join([filled(sentence(found)), table, *map(filled, found.assumed), check])
 
 

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ssept.metrics import FloatArray
 from ssept.serving.load.answers import ExpectedAnswers
 from ssept.serving.load.connections import OK, Connections, Log
 from ssept.serving.load.result import Percentiles, Result
-
-FloatArray = npt.NDArray[np.float64]
 
 CONNECTIONS = 512
 LEAD_SECONDS = 0.1  # from the first look at the clock to the start
@@ -51,7 +50,7 @@ class Requests:
     client_cpu: float
 
     def result(self, offered: float) -> Result:
-        """Summarize the load, of so many requests a second that were to be sent."""
+        """Summarize the load; `offered` is the planned rate, requests a second."""
         return Result(
             rate=float(self.good.sum() / self.seconds),
             requests=len(self.due),

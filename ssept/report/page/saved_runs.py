@@ -11,7 +11,7 @@ from ssept.errors import SseptError, shortened
 from ssept.report.page.build import content_of
 from ssept.report.page.material import Material, labelled
 from ssept.report.page.measures import COLUMNS, measures_of
-from ssept.results.files import read_matrix_run, run_files
+from ssept.results.files import read_matrix_runs, run_files
 
 
 class SavedRuns:
@@ -23,9 +23,8 @@ class SavedRuns:
         Raises:
             RunError: a file cannot be read, or there is no run in a folder.
         """
-        files = run_files(map(Path, (path, *others)))
         self._material = Material(
-            runs=labelled([read_matrix_run(file) for file in files]),
+            runs=labelled(read_matrix_runs(map(Path, (path, *others)))),
             promises=Promises(max_accuracy_loss=DEFAULT_LOSS),  # as `ssept report`
         )
 
