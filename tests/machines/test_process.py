@@ -118,7 +118,7 @@ def fail(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def raising(*_: object) -> None:
         raise error
 
-    for name in ("ssept.cli.report.read_matrix_run", "ssept.measure.doctor.examine"):
+    for name in ("ssept.cli.report.read_matrix_runs", "ssept.measure.doctor.examine"):
         monkeypatch.setattr(name, raising)
 
 

@@ -77,7 +77,6 @@ def _self_test(arguments: argparse.Namespace) -> int:
     from ssept.report.studies import studies_markdown, studies_text
 
     complete = arguments.report or _measured(arguments)
-    print("ssept: judging all stored trials: half a minute", file=sys.stderr, flush=True)
     found = [*results_in(arguments.results), *gate_results_in(arguments.gate_results)]
     if arguments.json:
         write_json(arguments.json, [each.as_json() for each in found])
