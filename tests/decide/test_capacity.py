@@ -133,6 +133,17 @@ def test_other_workers_are_predicted_from_the_cpu_time_of_a_request(
     assert any("not measured" in sentence for sentence in answer["assumed"])
 
 
+def test_a_worker_that_shared_its_cpu_with_the_client_is_multiplied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = saved(tmp_path / "run.json", served(1000.0, workers=1), cpus_allowed=1)
+    for count, rate in (1, 1000), (2, 2000), (3, 3000):
+        answer = found(capsys, run, "--peak-rate=10", f"--workers={count}", f"--cpus={count}")
+        assert answer["replica_rate"] == pytest.approx(rate)
+    assert found(capsys, run, "--peak-rate=10", "--workers=2")["replica_rate"] == 1000
+    assert any("shared" in step["how"] for step in answer["steps"])
+
+
 def test_a_rate_that_was_measured_is_not_predicted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

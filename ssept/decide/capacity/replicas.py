@@ -146,9 +146,10 @@ def _measured(found: Capacity, alike: Sequence[LargestRate]) -> None:
 def _predicted(found: Capacity, base: LargestRate, workers: int) -> None:
     """Predict a replica from the CPU time of a request.
 
-    Each worker adds its rate until the CPUs are used up. "Used up" is what they were by the
-    measured workers at their largest rate, less than all of their time: to keep p99, a queue must
-    have room. A client on the same machine takes its part.
+    Each worker adds its rate until the CPUs are used up. "Used up" is what the busiest one was at
+    the measured largest rate, less than all of its time: to keep p99, a queue must have room. That
+    is a worker's own, or all of them, if workers and client shared them. A client on the same
+    machine takes its part.
     """
     demand, cpus = found.demand, found.demand.cpus or base.cpus
     if base.server_s is None or base.client_s is None or cpus is None:
@@ -157,7 +158,9 @@ def _predicted(found: Capacity, base: LargestRate, workers: int) -> None:
             f"request, from which another number could be predicted: measure with `{COMMAND}`"
         )
     one = base.rate / base.workers
-    share = min(1.0, one * base.server_s)
+    all_of_them = base.rate * (base.server_s + base.client_s)
+    used = one * base.server_s, all_of_them / base.cpus if base.cpus else 0.0
+    share = min(1.0, max(used))
     client_s = 0.0 if demand.client_elsewhere else base.client_s
     by_workers, request_s = workers * one, base.server_s + client_s
     by_cpus = cpus * share / request_s
@@ -167,8 +170,7 @@ def _predicted(found: Capacity, base: LargestRate, workers: int) -> None:
              "requests/s"),
         Step("CPU time of a request", f"{1e3 * base.server_s:.4g} ms of the server + "
              f"{1e3 * client_s:.4g} ms of the client", 1e3 * request_s, "ms"),
-        Step("use of a CPU at that rate", f"{one:,.6g} × {1e3 * base.server_s:.4g} ms", share,
-             "of its time"),
+        Step("use of a CPU at that rate", _use(base, *used), share, "of its time"),
         Step("by its workers", f"{workers} × {one:,.6g}", by_workers, "requests/s"),
         Step("by its CPUs", f"{cpus:g} × {share:.4g} / {1e3 * request_s:.4g} ms", by_cpus,
              "requests/s"),
@@ -179,6 +181,15 @@ def _predicted(found: Capacity, base: LargestRate, workers: int) -> None:
         "fast as the measured one until the CPUs are used as much as its own was. Caches, memory "
         "and hyperthreads that they share are not counted."
     )
+
+
+def _use(base: LargestRate, own: float, shared: float) -> str:
+    """Say how the use of the busiest CPU was computed."""
+    server_s, client_s = base.server_s or 0.0, base.client_s or 0.0
+    if own >= shared:
+        return f"a worker's own: {base.rate / base.workers:,.6g} × {1e3 * server_s:.4g} ms"
+    both = 1e3 * (server_s + client_s)
+    return f"shared: {base.rate:,.6g} × {both:.4g} ms / {base.cpus:g}"
 
 
 def _cost(found: Capacity) -> None:
