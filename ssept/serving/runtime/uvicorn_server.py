@@ -35,7 +35,7 @@ from ssept.serving.settings import ANY, ServerSettings
 LOG = logging.getLogger("ssept.serving")
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep theirs, so that they are not surprised
 LINGER_SECONDS = 0.5
-HANDSHAKE_SECONDS = 0.02
+HANDSHAKE_SECONDS = 0.1  # the last packet of one may meet a machine that stands still for a while
 GRACE_SECONDS = 2  # after the deadline of requests, for clients that are slow to read
 POLL_SECONDS = 0.01
 
