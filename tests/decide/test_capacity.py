@@ -142,6 +142,24 @@ def test_a_worker_that_shared_its_cpu_with_the_client_is_multiplied(
         assert answer["replica_rate"] == pytest.approx(rate)
     assert found(capsys, run, "--peak-rate=10", "--workers=2")["replica_rate"] == 1000
     assert any("shared" in step["how"] for step in answer["steps"])
+    assert not any("too high" in sentence for sentence in answer["assumed"])
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        (["--workers=2"], True),
+        (["--workers=8", "--cpus=8"], True),
+        (["--workers=2", "--cpus=8"], False),
+        (["--workers=2", "--client-elsewhere"], False),
+    ],
+)
+def test_a_worker_that_had_a_cpu_to_itself_is_said_to_promise_too_much(
+    tmp_path: Path, options: list[str], warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = saved(tmp_path / "run.json", served(1000.0, workers=1))
+    answer = found(capsys, run, "--peak-rate=10", *options)
+    assert any("too high" in sentence for sentence in answer["assumed"]) == warned
 
 
 def test_a_rate_that_was_measured_is_not_predicted(

@@ -10,6 +10,7 @@ from ssept.errors import SseptError
 
 SCHEMA = 1
 MOST_REPLICAS = 1_000_000
+ON_ONE_CPU = "`taskset -c 0 tox -e fastapi -- -k 'largest_rate and w01'`"
 HOURS_A_MONTH = 730
 
 
@@ -158,9 +159,12 @@ def _predicted(found: Capacity, base: LargestRate, workers: int) -> None:
             f"request, from which another number could be predicted: measure with `{COMMAND}`"
         )
     one = base.rate / base.workers
-    all_of_them = base.rate * (base.server_s + base.client_s)
-    used = one * base.server_s, all_of_them / base.cpus if base.cpus else 0.0
-    share = min(1.0, max(used))
+    server_ms, both_s = 1e3 * base.server_s, base.server_s + base.client_s
+    use, how = own = one * base.server_s, f"a worker's own: {one:,.6g} × {server_ms:.4g} ms"
+    if base.cpus:
+        text = f"shared: {base.rate:,.6g} × {1e3 * both_s:.4g} ms / {base.cpus:g}"
+        use, how = max(own, (base.rate * both_s / base.cpus, text))
+    share = min(1.0, use)
     client_s = 0.0 if demand.client_elsewhere else base.client_s
     by_workers, request_s = workers * one, base.server_s + client_s
     by_cpus = cpus * share / request_s
@@ -170,7 +174,7 @@ def _predicted(found: Capacity, base: LargestRate, workers: int) -> None:
              "requests/s"),
         Step("CPU time of a request", f"{1e3 * base.server_s:.4g} ms of the server + "
              f"{1e3 * client_s:.4g} ms of the client", 1e3 * request_s, "ms"),
-        Step("use of a CPU at that rate", _use(base, *used), share, "of its time"),
+        Step("use of a CPU at that rate", how, share, "of its time"),
         Step("by its workers", f"{workers} × {one:,.6g}", by_workers, "requests/s"),
         Step("by its CPUs", f"{cpus:g} × {share:.4g} / {1e3 * request_s:.4g} ms", by_cpus,
              "requests/s"),
@@ -181,15 +185,12 @@ def _predicted(found: Capacity, base: LargestRate, workers: int) -> None:
         "fast as the measured one until the CPUs are used as much as its own was. Caches, memory "
         "and hyperthreads that they share are not counted."
     )
-
-
-def _use(base: LargestRate, own: float, shared: float) -> str:
-    """Say how the use of the busiest CPU was computed."""
-    server_s, client_s = base.server_s or 0.0, base.client_s or 0.0
-    if own >= shared:
-        return f"a worker's own: {base.rate / base.workers:,.6g} × {1e3 * server_s:.4g} ms"
-    both = 1e3 * (server_s + client_s)
-    return f"shared: {base.rate:,.6g} × {both:.4g} ms / {base.cpus:g}"
+    if how == own[1] and client_s and workers + 1 > cpus:
+        found.assumed.append(
+            "The predicted rate is likely too high: the measured worker had a CPU to itself, while "
+            "these wait for each other and the client. Measure one worker that shares its CPU with "
+            f"the client: {ON_ONE_CPU}, then predict with --cpus."
+        )
 
 
 def _cost(found: Capacity) -> None:
