@@ -73,6 +73,9 @@ def test_more_errors_than_allowed_are_said_and_end_in_1(
     assert (good["holds"], bad["holds"], bad["errors"]) == (True, False, {"hits": 5, "of": 5})
     assert bad["verdicts"] == {"made up": 5}
     assert bad["half_width"] == pytest.approx(0.01, rel=0.02)
+    assert self_test(tmp_path, "--report", "--studies=good") == 0  # whatever the others show
+    assert "bad " not in capsys.readouterr().out
+    assert self_test(tmp_path, "--report", "--studies=bad") == 1
     assert "| bad" in page.read_text()
 
 

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,14 +128,15 @@ def run_studies(
     return problems
 
 
-def results_in(folder: Path) -> list[StudyResult]:
-    """Return what the trials in a folder show, by study and machine.
+def results_in(folder: Path, studies: Iterable[str]) -> list[StudyResult]:
+    """Return what a folder's trials of these studies show, by study and machine.
 
     Raises:
         SseptError: a file is damaged.
     """
     found = []
-    for name, study in STUDIES.items():
+    for name in studies:
+        study = STUDIES[name]
         records = _read(file_of(folder, name))
         for machine in dict.fromkeys(map(_machine, records)):
             here = [record for record in records if _machine(record) == machine]
