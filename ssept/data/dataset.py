@@ -35,6 +35,10 @@ class Cases:
     def __len__(self) -> int:
         return len(self.users)
 
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> "Cases":
+        """Return the cases of these rows, int[m]."""
+        return Cases(self.users[rows], [self.histories[row] for row in rows], self.targets[rows])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:

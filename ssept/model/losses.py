@@ -1,4 +1,7 @@
-"""Losses of next-item prediction, each a mean over the positions that hold a positive."""
+"""Losses of next-item prediction, each a sum over positions."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -6,9 +9,13 @@ from torch.nn import functional
 
 from ssept.model.network import SSEPT
 
+# Scores that are held at once, so that they fit a cache, and for how few positions at least.
+SCORES, FEWEST_POSITIONS = 2**20, 16
+TINY = 1e-30
+
 
 def binary_cross_entropy(
-    model: SSEPT, user: Tensor, inputs: Tensor, positives: Tensor, negatives: Tensor
+    model: SSEPT, user: Tensor, states: Tensor, positives: Tensor, negatives: Tensor
 ) -> Tensor:
     """Compute the paper's loss: each positive against one sampled negative.
 
@@ -17,38 +24,110 @@ def binary_cross_entropy(
 
     Args:
         model: the network.
-        user: int64[B].
-        inputs, positives, negatives: int64[B, L]; a position with positive 0 does not count.
+        user: of each position, int64[T].
+        states: float32[T, d].
+        positives, negatives: int64[T].
     """
-    states = model.encode(user, inputs)
-    item_states = states[..., : model.config.item_dim]
+    item_states = states[:, : model.config.item_dim]
     user_vector = model.user(user) * model.config.user_dim**0.5
-    shift = (states[..., model.config.item_dim :] * user_vector[:, None]).sum(-1)
+    shift = (states[:, model.config.item_dim :] * user_vector).sum(-1)
     positive_logits = (item_states * model.item(positives)).sum(-1) + shift
     negative_logits = (item_states * model.item(negatives)).sum(-1) + shift
-    loss = functional.softplus(-positive_logits) + functional.softplus(negative_logits)
-    counts = (positives != 0) & (inputs != 0)
-    return loss[counts].mean()
+    return (functional.softplus(-positive_logits) + functional.softplus(negative_logits)).sum()
 
 
 def cross_entropy(
-    model: SSEPT, user: Tensor, inputs: Tensor, positives: Tensor, negatives: Tensor | None
+    model: SSEPT,
+    states: Tensor,
+    positives: Tensor,
+    candidates: Tensor | None = None,
+    own: Sequence[tuple[int, Tensor]] = (),
 ) -> Tensor:
-    """Softmax cross-entropy of the positive over the catalog, or over sampled negatives.
+    """Compute the softmax cross-entropy of each positive over the catalog or over candidates.
+
+    Scores are made for a few positions at a time, and their gradients with them: the memory does
+    not grow with positions times items.
 
     Args:
         model: the network.
-        user: int64[B].
-        inputs, positives: int64[B, L]; a position with positive 0 does not count.
-        negatives: int64[n], shared by the whole batch; None for the whole catalog.
+        states: float32[T, d].
+        positives: int64[T].
+        candidates: distinct items, int64[n]; None for the whole catalog. The positive always
+            counts, whether it is among them or not.
+        own: items to leave out, beside the positive itself: for each run of positions their
+            number and the items, int64[m]. Empty leaves none out.
     """
-    counts = (positives != 0) & (inputs != 0)
-    states = model.encode(user, inputs)[counts][:, : model.config.item_dim]
-    wanted = positives[counts]
-    if negatives is None:
-        return functional.cross_entropy(states @ model.item.weight[1:].T, wanted - 1)
-    logits = states @ model.item(negatives).T
-    logits = logits.masked_fill(negatives[None, :] == wanted[:, None], -torch.inf)
-    positive = (states * model.item(wanted)).sum(-1, keepdim=True)
-    first = torch.zeros_like(wanted)
-    return functional.cross_entropy(torch.cat([positive, logits], dim=1), first)
+    item_states = states[:, : model.config.item_dim]
+    wanted = (item_states * model.item(positives)).sum(-1)
+    if candidates is None:
+        table, column = model.item.weight[1:], torch.arange(-1, model.config.items)
+    else:
+        table = model.item(candidates)
+        column = torch.full((model.config.items + 1,), -1)
+        column[candidates] = torch.arange(len(candidates))
+    hidden = [(count, of[of >= 0]) for count, items in own for of in (column[items],)]
+    loss: Tensor = _SoftmaxLoss.apply(  # type: ignore[no-untyped-call]
+        item_states, table, wanted, column[positives], hidden
+    )
+    return loss
+
+
+class _SoftmaxLoss(torch.autograd.Function):
+    """-log(e^wanted / (e^wanted + the sum of e^logit)), summed; gradients are made on the way."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        table: Tensor,
+        wanted: Tensor,
+        column: Tensor,
+        hidden: list[tuple[int, Tensor]],
+    ) -> Tensor:
+        """Sum the losses of float32[T, d], float32[n, d], float32[T]; `column` is the wanted's."""
+        count = len(table)
+        size = min(max(SCORES // count, FEWEST_POSITIONS), len(states))
+        scores = states.new_empty(size, count + 1)
+        by_state, by_table = torch.empty_like(states), torch.zeros_like(table)
+        by_wanted, losses = torch.empty_like(wanted), torch.empty_like(wanted)
+        for start in range(0, len(states), size):
+            stop = min(start + size, len(states))
+            chunk, rows = scores[: stop - start], slice(start, stop)
+            logits = chunk[:, :count]
+            torch.mm(states[rows], table.T, out=logits)
+            present = (column[rows] >= 0).nonzero().squeeze(1)
+            logits[present, column[rows][present]] = -torch.inf
+            for first, last, columns in _parts(hidden, start, stop):
+                logits[first:last].index_fill_(1, columns, -torch.inf)
+            chunk[:, count] = wanted[rows]
+            shares = torch.softmax(chunk, 1)
+            own = shares[:, count]
+            losses[rows] = (
+                torch.where(own > TINY, -own.log(), chunk.logsumexp(1) - wanted[rows])
+                if (own <= TINY).any()
+                else -own.log()
+            )
+            by_wanted[rows] = own - 1
+            torch.mm(shares[:, :count], table, out=by_state[rows])
+            by_table.addmm_(shares[:, :count].T, states[rows])
+        ctx.save_for_backward(by_state, by_table, by_wanted)
+        return losses.sum()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        """Scale the gradients that `forward` made."""
+        by_state, by_table, by_wanted = ctx.saved_tensors
+        return by_state * grads[0], by_table * grads[0], by_wanted * grads[0], None, None
+
+
+def _parts(
+    hidden: list[tuple[int, Tensor]], start: int, stop: int
+) -> list[tuple[int, int, Tensor]]:
+    """Cut the runs of `hidden` to the positions of a chunk, counted from its start."""
+    parts, begin = [], 0
+    for count, columns in hidden:
+        first, last = max(begin, start), min(begin + count, stop)
+        if first < last:
+            parts.append((first - start, last - start, columns))
+        begin += count
+    return parts

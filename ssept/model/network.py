@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ssept.data.tables import LARGEST_ID
+from ssept.model.dropout import Dropout
 
 # Large enough for a softmax weight of exactly zero in float32, small enough not to stretch the
 # range of a quantized attention score.
@@ -26,9 +27,11 @@ class SSEPTConfig:
         users: trained users; user 0 stands for an unknown one.
         items: the catalog; item 0 is padding.
         item_dim, user_dim: the widths of the two embeddings; the network is as wide as their sum.
+            A user_dim of 0 leaves the users out: SASRec's input.
         max_length: the longest sequence, in items.
         blocks, heads: transformer blocks, and attention heads in each.
         dropout: the probability of dropping, in training only.
+        attention_dropout: the same of attention weights; None for that of `dropout`.
     """
 
     users: int
@@ -39,16 +42,20 @@ class SSEPTConfig:
     blocks: int = 2
     heads: int = 1
     dropout: float = 0.2
+    attention_dropout: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("users", "items", "item_dim", "user_dim", "max_length", "blocks", "heads"):
             value = getattr(self, name)
-            if not isinstance(value, int) or not 0 < value <= LARGEST_ID:
-                raise ValueError(f"{name} is {value!r:.40}; expected a number of at least 1")
+            least = int(name != "user_dim")
+            if not isinstance(value, int) or not least <= value <= LARGEST_ID:
+                raise ValueError(f"{name} is {value!r:.40}; expected a number of at least {least}")
         if self.dim % self.heads:
             raise ValueError(f"a width of {self.dim} does not divide into {self.heads} heads")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; expected 0 <= dropout < 1")
+        for name in ("dropout", "attention_dropout"):
+            share = getattr(self, name)
+            if share is not None and not 0 <= share < 1:
+                raise ValueError(f"{name} is {share}; expected 0 <= {name} < 1")
 
     @property
     def dim(self) -> int:
@@ -72,7 +79,8 @@ class Attention(nn.Module):
         self.query = nn.Linear(config.dim, config.dim)
         self.key = nn.Linear(config.dim, config.dim)
         self.value = nn.Linear(config.dim, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        dropped = config.dropout if config.attention_dropout is None else config.attention_dropout
+        self.dropout = Dropout(dropped)
 
     def forward(self, normed: Tensor, raw: Tensor, allowed: Tensor) -> Tensor:
         """Attend: float32[B, L, d] twice and bool[B, 1, L, L] to float32[B, L, d]."""
@@ -102,9 +110,9 @@ class Block(nn.Module):
         self.feed_forward = nn.Sequential(
             nn.Linear(config.dim, config.dim),
             nn.ReLU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(config.dim, config.dim),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
         )
 
     def forward(self, x: Tensor, allowed: Tensor, real: Tensor) -> Tensor:
@@ -124,7 +132,7 @@ class SSEPT(nn.Module):
         self.item = nn.Embedding(config.items + 1, config.item_dim, padding_idx=0)
         self.user = nn.Embedding(config.users + 1, config.user_dim)
         self.position = nn.Embedding(config.max_length, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPSILON)
         for table in (self.item, self.user, self.position):

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ssept.data.dataset import Dataset, left_padded
+from ssept.data.dataset import Dataset
 from ssept.errors import DataError
 
 Ids = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WindowSettings:
     """How training windows are drawn.
 
@@ -23,6 +23,7 @@ class WindowSettings:
             1.0 switches SSE off). One draw for a sequence's user, one for each position's item.
         random_start: the probability of a window at a random place instead of the latest one
             (the paper's SSE-PT++).
+        cover: take as many windows of a long history as it needs to be covered.
     """
 
     max_length: int
@@ -30,45 +31,107 @@ class WindowSettings:
     keep_user: float
     keep_item: float
     random_start: float
+    cover: bool = False
 
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """A batch of windows: user int64[B], inputs and positives int64[B, L], 0 for padding."""
+    """Windows laid end to end, the longest first.
 
+    Attributes:
+        owner: whose each window is, int64[B].
+        user: the same, or another user by SSE, int64[B].
+        lengths: the number of items in each window's input, int64[B], T together.
+        inputs, positives: int64[T].
+    """
+
+    owner: Ids
     user: Ids
+    lengths: Ids
     inputs: Ids
     positives: Ids
 
-
-def training_batches(
-    dataset: Dataset, settings: WindowSettings, random: np.random.Generator
-) -> Iterator[WindowBatch]:
-    """One epoch: a window of each user with at least two training items, in random order."""
-    users = np.array([u for u, history in enumerate(dataset.train) if len(history) > 1])
-    random.shuffle(users)
-    for start in range(0, len(users), settings.batch_size):
-        chosen = users[start : start + settings.batch_size]
-        windows = [_window(dataset.train[user], settings, random) for user in chosen]
-        window = _swapped_items(
-            left_padded(windows, settings.max_length + 1), dataset.items, settings.keep_item, random
+    def part(self, rank: int, count: int) -> "WindowBatch":
+        """Return every `count`-th window, from number `rank` on."""
+        windows = np.arange(len(self.owner)) % count == rank
+        tokens = np.repeat(windows, self.lengths)
+        return WindowBatch(
+            self.owner[windows],
+            self.user[windows],
+            self.lengths[windows],
+            self.inputs[tokens],
+            self.positives[tokens],
         )
-        strangers = random.integers(1, dataset.users + 1, len(chosen))
-        kept = random.random(len(chosen)) < settings.keep_user
-        yield WindowBatch(np.where(kept, chosen + 1, strangers), window[:, :-1], window[:, 1:])
 
 
-def _window(history: Ids, settings: WindowSettings, random: np.random.Generator) -> Ids:
-    end = len(history)
-    if end > settings.max_length + 1 and random.random() < settings.random_start:
-        end = int(random.integers(settings.max_length + 1, end + 1))
-    return history[:end][-settings.max_length - 1 :]
+class WindowReader:
+    """Reads the training windows of a data set, epoch by epoch."""
 
+    def __init__(self, dataset: Dataset, settings: WindowSettings) -> None:
+        self.settings = settings
+        self._users, self._items = dataset.users, dataset.items
+        self._history = np.concatenate(dataset.train)
+        self._lengths = np.array([len(history) for history in dataset.train])
+        self._starts = np.cumsum(self._lengths) - self._lengths
+        self._learners = np.flatnonzero(self._lengths > 1)
 
-def _swapped_items(window: Ids, items: int, keep: float, random: np.random.Generator) -> Ids:
-    """SSE on items: a swapped item is swapped as an input and as the positive before it."""
-    swapped = (random.random(window.shape) >= keep) & (window != 0)
-    return np.where(swapped, random.integers(1, items + 1, window.shape), window)
+    def batches(self, random: np.random.Generator) -> Iterator[WindowBatch]:
+        """Draw one epoch: the windows of each user with two training items, in random order."""
+        owners, ends, lengths = self._windows(random)
+        order = random.permutation(len(owners))
+        for start in range(0, len(order), self.settings.batch_size):
+            chosen = order[start : start + self.settings.batch_size]
+            yield self._batch(owners[chosen], ends[chosen], lengths[chosen], random)
+
+    def count(self) -> int:
+        """Return the number of batches in an epoch."""
+        windows = len(self._learners)
+        if self.settings.cover:
+            windows = int(-(-(self._lengths[self._learners] - 1) // self.settings.max_length).sum())
+        return -(-windows // self.settings.batch_size)
+
+    def _windows(self, random: np.random.Generator) -> tuple[Ids, Ids, Ids]:
+        """Draw an epoch's windows: whose, before which item each ends, and its length, int64[n]."""
+        longest, users = self.settings.max_length, self._learners
+        targets = self._lengths[users] - 1
+        if not self.settings.cover:
+            anywhere = random.random(len(users)) < self.settings.random_start
+            ends = random.integers(np.minimum(longest, targets), targets + 1)
+            ends = np.where(anywhere, ends, targets)
+            return users, ends + 1, np.minimum(ends, longest)
+        counts = -(-targets // longest)
+        # The windows of a history are moved together, so that their borders differ by epoch.
+        moved = random.integers(0, np.where(counts > 1, counts * longest - targets, 0) + 1)
+        number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        ends = np.repeat(targets + moved, counts) - number * longest
+        last = np.minimum(ends, np.repeat(targets, counts))
+        return np.repeat(users, counts), last + 1, last - np.maximum(ends - longest, 0)
+
+    def _batch(
+        self, owners: Ids, ends: Ids, lengths: Ids, random: np.random.Generator
+    ) -> WindowBatch:
+        settings = self.settings
+        longest_first = np.argsort(-lengths, kind="stable")
+        owners, ends, lengths = owners[longest_first], ends[longest_first], lengths[longest_first]
+        sizes = lengths + 1
+        stops = np.cumsum(sizes)
+        first = np.repeat(self._starts[owners] + ends - sizes - (stops - sizes), sizes)
+        window = self._history[np.arange(stops[-1]) + first]
+        # A swapped item is swapped as an input and as the positive before it.
+        swapped = random.random(len(window)) >= settings.keep_item
+        window = np.where(swapped, random.integers(1, self._items + 1, len(window)), window)
+        strangers = random.integers(1, self._users + 1, len(owners))
+        kept = random.random(len(owners)) < settings.keep_user
+        is_input, is_positive = np.ones((2, len(window)), dtype=bool)
+        is_input[stops - 1] = False
+        is_positive[stops - sizes] = False
+        return WindowBatch(
+            owners + 1,
+            np.where(kept, owners + 1, strangers),
+            lengths,
+            window[is_input],
+            window[is_positive],
+        )
 
 
 class NegativeSampler:
@@ -92,15 +155,15 @@ class NegativeSampler:
         ]
         self._met = np.unique(np.concatenate(keys))
 
-    def draw(self, user: Ids, length: int, random: np.random.Generator) -> Ids:
-        """Negatives int64[B, length] for user int64[B]."""
-        negatives = random.integers(1, self._items + 1, (len(user), length))
+    def draw(self, user: Ids, random: np.random.Generator) -> Ids:
+        """Draw a negative for each position, int64[T], whose user is in int64[T]."""
+        negatives = random.integers(1, self._items + 1, len(user))
         while (met := self._is_met(user, negatives)).any():
             negatives[met] = random.integers(1, self._items + 1, int(met.sum()))
         return negatives
 
     def _is_met(self, user: Ids, item: Ids) -> npt.NDArray[np.bool_]:
-        keys = user[:, None] * (self._items + 1) + item
+        keys = user * (self._items + 1) + item
         places = np.searchsorted(self._met, keys)
         found: npt.NDArray[np.bool_] = self._met[np.minimum(places, len(self._met) - 1)] == keys
         return found

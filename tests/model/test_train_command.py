@@ -10,16 +10,18 @@ from ssept.data.dataset import Dataset, load_dataset
 from ssept.data.prepare import prepare
 from ssept.errors import DataError, TrainingError
 from ssept.model.network import SSEPTConfig
-from ssept.model.train import TrainingSettings, train
+from ssept.model.recipe import TrainingSettings
+from ssept.model.train import train
 
 SETTINGS = TrainingSettings(epochs=2, batch_size=16)
 NUMBERS = {
-    ("--batch-size", "--epochs", "--patience", "--validation-users", "--item-dim", "--user-dim",
+    ("--batch-size", "--epochs", "--patience", "--validation-users", "--item-dim",
      "--max-length", "--blocks", "--heads"): ("0", "-4", "1.5", "nan", "x", "", "9" * 999),
-    ("--negatives", "--seed", "--threads"): ("-1", "1.5", "inf", "x", "9" * 12),
+    ("--negatives", "--seed", "--threads", "--user-dim", "--decay-epochs"):
+        ("-1", "1.5", "inf", "x", "9" * 12),
     ("--max-minutes", "--learning-rate"): ("0", "-1", "nan", "inf", "-inf", "1e999", "x", ""),
     ("--keep-user", "--keep-item", "--random-start"): ("-0.1", "1.1", "nan", "inf", "x"),
-    ("--dropout",): ("-0.1", "1", "1.5", "nan", "inf", "x"),
+    ("--dropout", "--attention-dropout", "--average"): ("-0.1", "1", "1.5", "nan", "inf", "x"),
 }  # fmt: skip
 CASES = [
     (option, text) for options, texts in NUMBERS.items() for option in options for text in texts
@@ -51,7 +53,7 @@ def test_a_number_is_checked_before_the_data_are_read(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--heads=3"], "a width of 100 does not divide into 3 heads"),
+        (["--heads=4", "--user-dim=50"], "a width of 114 does not divide into 4 heads"),
         (["--loss=mse"], "loss is 'mse'; expected one of ce, bce"),
     ],
 )

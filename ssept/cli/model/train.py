@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssept.cli.arguments import (
+    amount,
     minutes,
     number_above_zero,
     positive,
@@ -23,26 +24,35 @@ MEGABYTE = 1e6
 Options = dict[str, tuple[Callable[[str], Any], str]]  # how each is read, and its help
 SIZES: Options = {
     "item_dim": (positive, "width of the item embedding"),
-    "user_dim": (positive, "width of the user embedding"),
+    "user_dim": (whole, "width of the user embedding; 0: a model without users"),
     "max_length": (positive, "longest sequence, in items"),
     "blocks": (positive, "transformer blocks"),
     "heads": (positive, "attention heads"),
     "dropout": (share_below_one, "dropout probability"),
+    "attention_dropout": (share_below_one, "dropout probability of attention weights"),
 }
 SETTINGS: Options = {
     "loss": (str, "ce (cross-entropy over the catalog, or sampled) or the paper's bce"),
     "negatives": (whole, "sampled negatives per batch for ce; 0: the whole catalog"),
     "batch_size": (positive, "sequences per batch"),
     "learning_rate": (number_above_zero, "learning rate of Adam"),
+    "decay_epochs": (whole, "lower the learning rate to zero until this epoch; 0: keep it"),
     "keep_user": (probability, "SSE: probability of keeping a sequence's user"),
     "keep_item": (probability, "SSE: probability of keeping an item"),
     "random_start": (probability, "probability of a training window at a random place"),
+    "average": (share_below_one, "decay of a moving average of the weights; 0: none"),
+    "init_std": (amount, "standard deviation of new embeddings; 0: 1 over the root of the width"),
     "epochs": (positive, "the largest number of epochs"),
     "max_minutes": (minutes, "stop after the epoch in which this time has passed"),
     "patience": (positive, "stop after this number of epochs without a better validation NDCG@10"),
     "validation_users": (positive, "number of users whose NDCG@10 decides on stopping"),
     "seed": (whole, "seed of all random numbers"),
 }
+FLAGS = {
+    "leave_out_own": "for ce: leave the user's other training items out of the softmax",
+    "cover": "cover long histories by several windows each",
+}
+DEFAULT_PRESET = "best"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,18 +74,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # The library that holds the defaults needs torch; without it the help still prints.
     try:
         from ssept.model.network import SSEPTConfig
-        from ssept.model.train import TrainingSettings
+        from ssept.model.recipe import PRESETS, TrainingSettings
     except ImportError as error:
         missing = error.name
         parser.set_defaults(run=lambda _: _refuse_without(missing))
         return
-    for table, about in ((SSEPTConfig, SIZES), (TrainingSettings, SETTINGS)):
-        for field in fields(table):
-            if field.name in about:
-                read, text = about[field.name]
-                option = f"--{field.name.replace('_', '-')}"
-                parser.add_argument(option, type=read, default=field.default, help=text)
+    parser.add_argument(
+        "--preset",
+        choices=tuple(PRESETS),
+        default=DEFAULT_PRESET,
+        help="sizes and settings by name; each option below overrides its own",
+    )
+    for field in (*fields(SSEPTConfig), *fields(TrainingSettings)):
+        option = f"--{field.name.replace('_', '-')}"
+        of_presets = {
+            name: preset.get(field.name, field.default) for name, preset in PRESETS.items()
+        }
+        if field.name in FLAGS:
+            text = f"{FLAGS[field.name]} (default: {_by_preset(of_presets)})"
+            action = argparse.BooleanOptionalAction
+            parser.add_argument(option, action=action, default=argparse.SUPPRESS, help=text)
+        elif field.name in SIZES | SETTINGS:
+            read, text = (SIZES | SETTINGS)[field.name]
+            text = f"{text} (default: {_by_preset(of_presets)})"
+            parser.add_argument(option, type=read, default=argparse.SUPPRESS, help=text)
     parser.set_defaults(run=_train)
+
+
+def _by_preset(defaults: dict[str, Any]) -> str:
+    """Write the default of each preset, or the one of all."""
+    shown = {name: _shown(value) for name, value in defaults.items()}
+    if len(set(shown.values())) == 1:
+        return shown[DEFAULT_PRESET]
+    return ", ".join(f"{value} for {name}" for name, value in shown.items())
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "as --dropout"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _refuse_without(package: str | None) -> None:
@@ -84,7 +123,7 @@ def _refuse_without(package: str | None) -> None:
 
 def _check_out(out: Path) -> None:
     """Check, before anything starts, that a checkpoint can be written."""
-    from ssept.model.train import state_path
+    from ssept.model.run import state_path
 
     check_model_path(out)
     for path in (out, state_path(out)):
@@ -107,14 +146,17 @@ def _train(arguments: argparse.Namespace) -> None:
     from ssept.data.prepare import prepared
     from ssept.data.synthetic import prepared_synthetic
     from ssept.model.network import SSEPTConfig
+    from ssept.model.recipe import PRESETS, TrainingSettings
     from ssept.model.store import SUFFIX, trained_folder
-    from ssept.model.train import TrainingSettings, train
+    from ssept.model.train import train
 
-    chosen = vars(arguments)
-    sizes = {name: chosen[name] for name in SIZES}
+    chosen = PRESETS[arguments.preset] | vars(arguments)
+    sizes = {name: chosen[name] for name in SIZES if name in chosen}
     try:
         SSEPTConfig(1, 1, **sizes)
-        settings = TrainingSettings(**{name: chosen[name] for name in SETTINGS})
+        settings = TrainingSettings(
+            **{name: chosen[name] for name in (*SETTINGS, *FLAGS) if name in chosen}
+        )
     except ValueError as error:
         raise SseptError(str(error)) from error
     if arguments.out:
