@@ -48,4 +48,6 @@ def train(
             bar.update()
             if bar.disable and run.workers.first:  # no terminal: a line an epoch, for logs
                 print(f"epoch {run.progress.epoch}: {figures}", file=sys.stderr, flush=True)
-    return run.best_checkpoint()
+    checkpoint = run.best_checkpoint()
+    run.workers.leave()
+    return checkpoint

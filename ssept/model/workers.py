@@ -26,6 +26,11 @@ class Workers:
             distributed.init_process_group("gloo")
         self.rank = distributed.get_rank() if self.count > 1 else 0
 
+    def leave(self) -> None:
+        """Leave the others, at the end."""
+        if self.count > 1 and distributed.is_initialized():
+            distributed.destroy_process_group()
+
     @property
     def first(self) -> bool:
         """Whether this is the process that writes and shows."""

@@ -1,6 +1,7 @@
 """`ssept train`: a checkpoint from a data set."""
 
 import argparse
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import fields
@@ -169,6 +170,8 @@ def _train(arguments: argparse.Namespace) -> None:
     name = (arguments.data or folder).resolve().name
     out = arguments.out or trained_folder() / f"{name}-{dataset.data_hash[:8]}{SUFFIX}"
     trained = train(dataset, config, settings, out, name).training
+    if os.environ.get("RANK", "0") != "0":  # `torchrun` started several, and the first one speaks
+        return
     print(
         f"{out}: {out.stat().st_size / MEGABYTE:.1f} MB, "
         f"validation NDCG@10 {trained['validation_ndcg@10']:.4f} "
