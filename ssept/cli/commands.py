@@ -20,13 +20,14 @@ from ssept.cli.decide import (
     sweep,
     tune,
 )
-from ssept.cli.model import build, golden, train
+from ssept.cli.model import build, evaluate, golden, train
 from ssept.cli.process import TRACEBACK_OPTION, TRACEBACK_VARIABLE, ArgumentsExit
 from ssept.providers.onnxruntime import check_one_onnxruntime
 
 COMMANDS = {
     "data": data,
     "train": train,
+    "evaluate": evaluate,
     "build": build,
     "golden": golden,
     "choose": choose,

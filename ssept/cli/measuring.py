@@ -3,13 +3,19 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
+from ssept.data.prepare import prepared
+from ssept.data.synthetic import prepared_synthetic
+from ssept.errors import CheckpointError
+from ssept.model.store import read_about
+
 DATA_VARIABLE = "MOVIELENS_DATA_DIR"
+EMBEDDED = "synthetic"
 NOISE_CHECK_SECONDS = 0.3
 
 
@@ -22,6 +28,24 @@ def add_data_dir(parser: argparse.ArgumentParser, purpose: str) -> None:
         metavar="DIR",
         help=f"{purpose} (default: ${DATA_VARIABLE}, or else the embedded synthetic data)",
     )
+
+
+def data_folder(checkpoints: Sequence[Path], data: Path | None) -> Path:
+    """Return the prepared folder of the data that was named, or of the embedded data.
+
+    Raises:
+        CheckpointError: no data were named, and a checkpoint was trained on others than those.
+    """
+    if data:
+        return prepared(data)
+    for checkpoint in checkpoints:
+        name = read_about(checkpoint)["data"]["name"]
+        if not name.startswith(EMBEDDED):
+            raise CheckpointError(
+                f"{checkpoint}: trained on {name or 'data that it does not name'}: name their "
+                "folder with --data-dir"
+            )
+    return prepared_synthetic()
 
 
 def warn_of_noise() -> None:

@@ -52,6 +52,7 @@ class Dataset:
         train: catalog items of each user's training history, `users` arrays of int64.
         val: each user's validation target, 0 for none, int64[users].
         test: each user's test target, 0 for none, int64[users].
+        split_method: how `ssept data prepare` split the ratings; empty if others did.
     """
 
     folder: Path
@@ -61,6 +62,7 @@ class Dataset:
     train: list[Ids]
     val: Ids
     test: Ids
+    split_method: str = ""
 
     @property
     def users(self) -> int:
@@ -126,6 +128,7 @@ def load_dataset(folder: Path) -> Dataset:
         train=np.split(items, np.cumsum(counts)[:-1]),
         val=_targets(folder / "val.csv", frames["val"], user_ids, item_ids),
         test=_targets(folder / "test.csv", frames["test"], user_ids, item_ids),
+        split_method=_split_method(folder),
     )
 
 
@@ -170,6 +173,11 @@ def _check_manifest(folder: Path) -> None:
                 f"{path}: changed since it was prepared (its hash differs from manifest.json); "
                 "prepare the data again"
             )
+
+
+def _split_method(folder: Path) -> str:
+    rule = (_manifest(folder) or {}).get("split")
+    return str(rule.get("method", "")) if isinstance(rule, dict) else ""
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:

@@ -114,7 +114,7 @@ class TrainingRun:
         start = time.monotonic()
         random = np.random.default_rng([self.settings.seed, self.progress.epoch])
         torch.manual_seed(int(random.integers(2**31)) + self.workers.rank)
-        loss = self._train_epoch(random)
+        loss = self.train_epoch(random)
         score = self._validate()
         self.progress.epoch += 1
         if score > self.progress.best_ndcg:
@@ -144,8 +144,8 @@ class TrainingRun:
             self.state_path.unlink(missing_ok=True)
         return checkpoint
 
-    def _train_epoch(self, random: np.random.Generator) -> float:
-        """Return the mean over the batches of the mean loss of a position."""
+    def train_epoch(self, random: np.random.Generator) -> float:
+        """Train one epoch, and return the mean loss of a position, averaged over the batches."""
         self.model.train()
         losses: list[float] = []
         for batch in self._shown(self.reader.batches(random)):

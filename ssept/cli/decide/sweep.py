@@ -5,12 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssept.cli.arguments import positive, positives, seconds, share_below_one
-from ssept.cli.measuring import add_data_dir, progress_bar, warn_of_noise
+from ssept.cli.measuring import add_data_dir, data_folder, progress_bar, warn_of_noise
 from ssept.data.dataset import data_hash, load_dataset
-from ssept.data.prepare import prepared
-from ssept.data.synthetic import prepared_synthetic
-from ssept.errors import CheckpointError
-from ssept.model.store import checkpoint_for, read_about
+from ssept.model.store import checkpoint_for
 from ssept.providers import PROVIDERS
 from ssept.variants import build
 
@@ -30,7 +27,6 @@ EPILOG = (
     "Every measurement is kept in --out: an interrupted sweep continues there, and a sweep with "
     "another --max-loss uses the measurements again."
 )
-DATA_OF_ITS_OWN = "synthetic"
 ONNX_PROVIDERS = [name for name, provider in PROVIDERS.items() if "onnx" in provider.formats]
 BATCH_SIZES = (1, 64)
 SECONDS = 3.0
@@ -108,7 +104,8 @@ def _run(plan: "SweepPlan", out: Path) -> "SweepResult":
 def _plan(arguments: argparse.Namespace) -> "SweepPlan":
     from ssept.decide.sweep.measure import SweepPlan
 
-    folder = _data(arguments.checkpoint, arguments.data_dir)
+    chosen = [arguments.checkpoint] if arguments.checkpoint else []
+    folder = data_folder(chosen, arguments.data_dir)
     checkpoint = checkpoint_for(data_hash(folder), folder, arguments.checkpoint)
     return SweepPlan(
         checkpoint=checkpoint,
@@ -121,17 +118,3 @@ def _plan(arguments: argparse.Namespace) -> "SweepPlan":
         seconds=arguments.seconds,
         max_loss=arguments.max_loss,
     )
-
-
-def _data(checkpoint: Path | None, data: Path | None) -> Path:
-    """Return the prepared folder of the data to rank on."""
-    if data:
-        return prepared(data)
-    if checkpoint:
-        name = read_about(checkpoint)["data"]["name"]
-        if not name.startswith(DATA_OF_ITS_OWN):
-            raise CheckpointError(
-                f"{checkpoint}: trained on {name or 'data that it does not name'}: name their "
-                "folder with --data-dir"
-            )
-    return prepared_synthetic()

@@ -1,0 +1,81 @@
+"""`ssept evaluate`: the accuracy of checkpoints on a data set."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ssept.cli.arguments import positive
+from ssept.cli.measuring import add_data_dir, data_folder, progress_bar
+from ssept.files import save_text
+
+HELP = "rank held-out items by checkpoints: accuracy with intervals, by group, and compared"
+EPILOG = (
+    "Several checkpoints, as the seeds of one recipe, are averaged user by user. With --against "
+    "their mean is compared with the mean of others by a bootstrap over the same users."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    from ssept.report.evaluate import FORMATS
+
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "checkpoints", type=Path, nargs="+", metavar="CHECKPOINT", help="checkpoint files"
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="CHECKPOINT",
+        help="checkpoint files to compare with",
+    )
+    add_data_dir(parser, "data that the checkpoints were trained on, prepared or raw")
+    parser.add_argument(
+        "--split", choices=("test", "val"), default="test", help="the targets to rank"
+    )
+    parser.add_argument(
+        "--users", type=positive, metavar="N", help="rank for N random users only, always the same"
+    )
+    parser.add_argument("--format", choices=tuple(FORMATS), default="table", help="of the output")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write JSON to this file, too")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from ssept.data.dataset import load_dataset
+    from ssept.decide.evaluate import chosen_cases, evaluate
+    from ssept.decide.journal import provenance
+    from ssept.model.store import read_about
+    from ssept.report.evaluate import accuracy_facts, accuracy_text
+
+    every = [*arguments.checkpoints, *arguments.against]
+    dataset = load_dataset(data_folder(every, arguments.data_dir))
+    cases = chosen_cases(dataset, arguments.split, arguments.users)
+    with progress_bar("case") as show:
+        found = evaluate(every, dataset, cases, show)
+    count = 1 + len(arguments.checkpoints)  # the first is popularity
+    about = {
+        "data": {"name": read_about(every[0])["data"]["name"], "data_hash": dataset.data_hash},
+        "split": arguments.split,
+        "method": dataset.split_method,
+        "command": " ".join(["ssept evaluate", *_shortened(arguments)]),
+        **provenance(),
+    }
+    facts = accuracy_facts(found[0], found[1:count], found[count:], dataset, cases, about)
+    print(accuracy_text(facts, arguments.format))
+    if arguments.out:
+        save_text(arguments.out, accuracy_text(facts, "json") + "\n")
+        print(f"written to {arguments.out}", file=sys.stderr)
+
+
+def _shortened(arguments: argparse.Namespace) -> list[str]:
+    """Return the arguments without the folders of this machine."""
+    words = [path.name for path in arguments.checkpoints]
+    if arguments.against:
+        words += ["--against", *(path.name for path in arguments.against)]
+    if arguments.data_dir:
+        words.append(f"--data-dir={Path(arguments.data_dir).name}")
+    words.append(f"--split={arguments.split}")
+    return words + ([f"--users={arguments.users}"] if arguments.users else [])
