@@ -14,7 +14,7 @@ class Dropout(nn.Module):
 
     def __init__(self, probability: float) -> None:
         super().__init__()
-        self.dropped = round(probability * LEVELS)
+        self.dropped = min(round(probability * LEVELS), LEVELS - 1)
 
     @property
     def p(self) -> float:

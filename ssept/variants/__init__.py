@@ -13,7 +13,7 @@ import numpy as np
 
 from ssept.artifacts import ENCODER_AND_INDEX, Artifact, Model, Signature, artifact_of
 from ssept.artifacts.manifests import Entry, read_artifacts
-from ssept.errors import ArtifactError, SseptError
+from ssept.errors import ArtifactError, CheckpointError, SseptError
 from ssept.files import sha256
 from ssept.installation import shipped_folder
 from ssept.variants.sources import source_hash
@@ -160,7 +160,7 @@ def build(
 
     Raises:
         SseptError: no such variant, or a package that builds it is missing.
-        CheckpointError: the checkpoint cannot be read.
+        CheckpointError: the checkpoint cannot be read, or has nothing to quantize.
         DataError: calibration needs data that are not given, or are not the checkpoint's.
     """
     chosen = find(variant)
@@ -168,10 +168,23 @@ def build(
         raise SseptError(f"{checkpoint}: the variant {CUSTOM} is an ONNX file of your own")
     if chosen.build is None or chosen.base is None:
         return _checkpoint_artifact(checkpoint, variant, chosen)
+    if chosen.max_score_error == QUANTIZED.max_score_error:
+        _check_users(checkpoint, variant)
     base = build(checkpoint, chosen.base, data, shipped=shipped)
     return at_hand(base, variant, data, shipped=shipped) or cache_entry(base, variant, data).made(
         lambda file: _write(base, variant, data, file)
     )
+
+
+def _check_users(checkpoint: Path, variant: str) -> None:
+    """Refuse to quantize a model without users: its user embedding has no values to quantize."""
+    from ssept.model.store import read_about
+
+    if not read_about(checkpoint)["config"]["user_dim"]:
+        raise CheckpointError(
+            f"{checkpoint}: has no user embedding (user_dim 0), so that {variant} cannot quantize "
+            "it; choose variants in FP32, such as onnx or fused"
+        )
 
 
 def at_hand(

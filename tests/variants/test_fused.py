@@ -10,6 +10,7 @@ import torch
 
 import ssept
 from ssept.data.dataset import Dataset
+from ssept.errors import CheckpointError
 from ssept.model.checkpoint import load_checkpoint, save_checkpoint
 from ssept.providers import PROVIDERS
 from ssept.variants import build
@@ -156,3 +157,14 @@ def test_the_item_table_is_stored_once(small: Dataset, checkpoint: Path) -> None
     ]
     tables = [shape for shape in shapes if len(shape) == 2 and max(shape) > small.items]
     assert sorted(tables) == [(small.items + 2, 1), (small.items + 2, 50)]
+
+
+def test_a_model_without_users_is_built_in_fp32_and_refused_in_int8(
+    small: Dataset, tmp_path: Path
+) -> None:
+    path = untrained(small, tmp_path / "m.safetensors", item_dim=8, user_dim=0, max_length=20)
+    for variant in ("onnx", "fused", "fused_topk"):
+        assert build(path, variant).path.is_file()
+    for variant in ("fused_int8", "fused_int8_topk", "quant_dynamic", "ort_dynamic"):
+        with pytest.raises(CheckpointError, match=r"m\.safetensors: has no user embedding"):
+            build(path, variant)
