@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssept.data.dataset import Cases, Dataset
-from ssept.errors import DataError
+from ssept.errors import CheckpointError, DataError, MetricsError
 from ssept.estimate import Estimate
 from ssept.evaluation import Scorer, both_ranks, draw_negatives, popularity_scorer
 from ssept.files import sha256
@@ -21,6 +21,7 @@ TOP_K = 10
 METRICS = {"ndcg@10": ndcg, "hr@10": hit_rate}
 POPULARITY = "popularity"
 HISTORY_ENDS = (20, 50, 100, 200)  # items
+FEWEST = 30  # cases for an interval: that of fewer is too narrow, and of one has no width
 THIRDS = ("popular items", "middle items", "rare items")
 STEP = 512  # cases between two reports of progress
 SEED = 0
@@ -79,7 +80,7 @@ def evaluate(
 
     Raises:
         CheckpointError: a file is missing or broken, or was trained on other data.
-        MetricsError: a score is NaN.
+        MetricsError: a score is NaN; says whose.
     """
     from ssept.model.checkpoint import load_checkpoint
     from ssept.model.packed import scorer
@@ -95,13 +96,18 @@ def evaluate(
             name=POPULARITY, sha256="", training={}, full=full, sampled=sampled, unknown=full[:0]
         )
     ]
+    strangers = Cases(np.zeros_like(cases.users), cases.histories, cases.targets)
     for path in checkpoints:
         show_case = partial(show, path.name)
         checkpoint = load_checkpoint(path)
-        score, length = scorer(checkpoint.model), checkpoint.model.config.max_length
-        full, sampled = _ranks(score, cases, length, negatives, show_case)
-        strangers = Cases(np.zeros_like(cases.users), cases.histories, cases.targets)
-        unknown, _ = _ranks(score, strangers, length, None, show_case)
+        config = checkpoint.model.config
+        _check_sizes(path, (config.users, config.items), dataset)
+        score, length = scorer(checkpoint.model), config.max_length
+        try:
+            full, sampled = _ranks(score, cases, length, negatives, show_case)
+            unknown, _ = _ranks(score, strangers, length, None, show_case)
+        except MetricsError as error:
+            raise MetricsError(f"{path}: {error}") from error
         found.append(
             Evaluation(
                 name=path.name,
@@ -113,6 +119,15 @@ def evaluate(
             )
         )
     return found
+
+
+def _check_sizes(path: Path, sizes: tuple[int, int], dataset: Dataset) -> None:
+    """Refuse a network that has no scores for the data, whatever data its file names."""
+    if sizes != (dataset.users, dataset.items):
+        raise CheckpointError(
+            f"{path}: has {sizes[0]} users and {sizes[1]} items, and the data in {dataset.folder} "
+            f"{dataset.users} and {dataset.items}; copy or train it again"
+        )
 
 
 def _ranks(
@@ -171,7 +186,8 @@ def _thirds(dataset: Dataset) -> IntArray:
 def figures(of: Sequence[Evaluation], ranks: str, rows: Rows | slice = slice(None)) -> Figures:
     """Return the models' mean NDCG@10 and HR@10 with 95 % intervals over users.
 
-    Several models, as the seeds of one recipe, are averaged user by user.
+    Several models, as the seeds of one recipe, are averaged user by user. Fewer cases than FEWEST
+    have an interval without bounds.
 
     Args:
         of: the models.
@@ -179,7 +195,7 @@ def figures(of: Sequence[Evaluation], ranks: str, rows: Rows | slice = slice(Non
         rows: the cases to average over, bool[n].
     """
     values = _mean_values(of, ranks)
-    return {name: bootstrap_mean(each[rows]) for name, each in values.items() if len(each)}
+    return {name: _mean(each[rows]) for name, each in values.items() if len(each)}
 
 
 def differences(of: Sequence[Evaluation], against: Sequence[Evaluation], ranks: str) -> Figures:
@@ -190,7 +206,14 @@ def differences(of: Sequence[Evaluation], against: Sequence[Evaluation], ranks: 
         ranks: the attribute of `Evaluation` to compare.
     """
     own, other = _mean_values(of, ranks), _mean_values(against, ranks)
-    return {name: bootstrap_mean(own[name] - other[name]) for name in METRICS if len(own[name])}
+    return {name: _mean(own[name] - other[name]) for name in METRICS if len(own[name])}
+
+
+def _mean(values: FloatArray) -> Estimate:
+    """Average over users; the interval has no bounds where FEWEST are not reached."""
+    if len(values) < FEWEST:
+        return Estimate(float(values.mean()), -np.inf, np.inf)
+    return bootstrap_mean(values)
 
 
 def _mean_values(of: Sequence[Evaluation], ranks: str) -> dict[str, FloatArray]:

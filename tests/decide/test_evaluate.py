@@ -1,6 +1,7 @@
 """`ssept evaluate`: its figures against a count by hand, its comparisons, and what it refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from ssept.cli import main
 from ssept.data.dataset import Dataset, load_dataset
 from ssept.data.prepare import prepare
+from ssept.data.synthetic import prepare_synthetic
+from ssept.evaluation import draw_negatives
 from ssept.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssept.model.network import SSEPT, SSEPTConfig
 
@@ -43,9 +46,13 @@ def facts_of(out: Path, *arguments: object) -> dict[str, Any]:
     return facts
 
 
-def by_hand(path: Path, dataset: Dataset, split: str, known: bool = True) -> np.ndarray:
-    """The rank of each target, with the padded network and a sort."""
+def by_hand(
+    path: Path, dataset: Dataset, split: str, known: bool = True, sampled: bool = False
+) -> np.ndarray:
+    """The rank of each target, with the padded network and a count."""
     model = load_checkpoint(path).model
+    negatives = draw_negatives(dataset.cases(split), dataset.items)
+    assert negatives is not None
     ranks = []
     for user, target in enumerate(dataset.val if split == "val" else dataset.test):
         history = [*dataset.train[user], *([dataset.val[user]] if split == "test" else [])]
@@ -53,8 +60,22 @@ def by_hand(path: Path, dataset: Dataset, split: str, known: bool = True) -> np.
         with torch.inference_mode():
             scores = model(torch.tensor([user + 1 if known else 0]), torch.tensor([sequence]))[0]
         free = [i for i in range(1, dataset.items + 1) if i not in history and i != target]
-        ranks.append(1 + int((scores[free] > scores[int(target)]).sum()))
+        others = negatives[user] if sampled else free
+        assert {*others} <= {*free}
+        ranks.append(1 + int((scores[others] > scores[int(target)]).sum()))
     return np.array(ranks)
+
+
+def popularity_only(dataset: Dataset, path: Path) -> Path:
+    """A model whose scores are how often items occur in training, whatever it is asked."""
+    checkpoint(dataset, path, 0)
+    found = load_checkpoint(path)
+    with torch.no_grad():
+        found.model.norm.weight.zero_()
+        found.model.norm.bias.zero_()[0] = 1
+        found.model.item.weight[:, 0] = torch.from_numpy(dataset.popularity)
+    save_checkpoint(found, path)
+    return path
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -63,17 +84,59 @@ def test_the_figures_are_those_counted_by_hand(
 ) -> None:
     facts = facts_of(tmp_path / "out.json", models[0], data, f"--split={split}")
     model = facts["models"][0]
-    for name, known in (("full", True), ("unknown", False)):
-        ranks = by_hand(models[0], small, split, known)
+    for name, known in (("full", True), ("sampled", True), ("unknown", False)):
+        ranks = by_hand(models[0], small, split, known, name == "sampled")
         hits = ranks <= 10
         gains = np.where(hits, 1 / np.log2(ranks + 1), 0)
         assert model[name]["hr@10"]["value"] == pytest.approx(hits.mean())
         assert model[name]["ndcg@10"]["value"] == pytest.approx(gains.mean())
         interval = model[name]["hr@10"]
         assert interval["low"] <= interval["value"] <= interval["high"]
-    assert facts["cases"] == small.users
+    assert facts["cases"] == facts["targets"] == small.users
+    assert model["full"] != model["unknown"]
     assert facts["method"] == "leave-one-out"
     assert model["training"] == {"seed": 0}
+
+
+def test_a_model_that_knows_popularity_alone_is_as_good_as_popularity(
+    small: Dataset, data: str, tmp_path: Path
+) -> None:
+    facts = facts_of(
+        tmp_path / "out.json", popularity_only(small, tmp_path / "m.safetensors"), data
+    )
+    of, popularity = facts["models"][0], facts["popularity"]
+    assert of["full"]["hr@10"]["value"] > 0
+    assert of["full"] == of["unknown"] == popularity["full"]
+    assert of["sampled"] == popularity["sampled"]
+    assert of["groups"] == popularity["groups"]
+    assert popularity["unknown"] == {}
+
+
+def test_groups_are_by_length_and_by_the_targets_share_of_training(
+    small: Dataset, models: list[Path], data: str, tmp_path: Path
+) -> None:
+    facts = facts_of(tmp_path / "out.json", models[0], data)
+    ranks = by_hand(models[0], small, "test")
+    bought = [int(item) for history in small.train for item in history]
+    by_count = sorted(range(1, small.items + 1), key=lambda item: -bought.count(item))
+    thirds: dict[int, str] = {}
+    before = 0
+    for item in by_count:  # the first of a third may begin in it only
+        part = min(3 * before // len(bought), 2)
+        thirds[item] = f"target among the {['popular', 'middle', 'rare'][part]} items"
+        before += bought.count(item)
+    lengths = [len(history) + 1 for history in small.train]
+    ends = [(0, 20), (21, 50), (51, 100), (101, 200)]
+    spans = [f"history of {a} to {b} items" for n in lengths for a, b in ends if a <= n <= b]
+    for own in ([thirds[int(target)] for target in small.test], spans):
+        for name in {*own}:
+            rows = np.array([each == name for each in own])
+            figure = facts["models"][0]["groups"][name]["hr@10"]
+            assert facts["groups"][name] == rows.sum()
+            assert figure["value"] == pytest.approx((ranks[rows] <= 10).mean())
+            assert (figure["low"] is None) == (rows.sum() < 30)
+    hit = {thirds[int(target)] for target in small.test}
+    assert {*facts["groups"]} == {*spans, *hit}
 
 
 def test_groups_take_each_case_once_and_average_to_the_whole(
@@ -124,6 +187,58 @@ def test_a_sample_of_users_is_the_same_each_time(
     assert outs[0]["cases"] == 9
 
 
+def test_one_user_has_figures_but_no_interval(
+    models: list[Path], data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = facts_of(tmp_path / "out.json", models[0], data, "--users=1", "--against", models[1])
+    assert (facts["cases"], facts["targets"]) == (1, 40)
+    for of in (facts["models"][0], facts["difference"]):
+        interval = of["sampled"]["ndcg@10"]
+        assert (interval["low"], interval["high"]) == (None, None)
+        assert interval["value"] is not None
+    text = capsys.readouterr().out
+    assert "1 of 40 targets" in text
+    assert "[–, –]" in text
+    assert "fewer than 30 targets" in text
+
+
+def test_files_of_the_same_name_keep_their_rows_and_columns(
+    small: Dataset, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for seed in range(3):
+        (tmp_path / str(seed)).mkdir()
+        files.append(checkpoint(small, tmp_path / str(seed) / "popularity", seed))
+    out = tmp_path / "out.json"
+    facts = facts_of(out, files[0], data, "--against", *files[1:])
+    text = capsys.readouterr().out
+    assert text.count("\npopularity ") == 4
+    for each in (*facts["models"], *facts["against"]):
+        value = f"{each['full']['ndcg@10']['value']:.4f}"
+        (line,) = [row for row in text.splitlines() if row.startswith(_label(each))]
+        assert value in line
+    head = next(row for row in text.splitlines() if "targets" in row and "mean of" in row)
+    assert _label(facts["models"][0]) in head
+    assert str(tmp_path) not in out.read_text()
+
+
+def _label(model: dict[str, Any]) -> str:
+    return f"popularity ({model['sha256'][:8]})"
+
+
+def test_what_others_wrote_into_a_file_is_shown_safely(
+    small: Dataset, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = checkpoint(small, tmp_path / "m.safetensors", 0)
+    found = load_checkpoint(path)
+    odd = {"data_hash": small.data_hash, "name": "red \x1b[31m"}
+    training = {"loss": [float("nan"), 1.5]}
+    save_checkpoint(Checkpoint(found.model, odd, small.user_ids, small.item_ids, training), path)
+    facts = facts_of(tmp_path / "out.json", path, data)
+    assert facts["models"][0]["training"] == {"loss": [None, 1.5]}
+    assert "\x1b" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("form", ["table", "markdown", "json"])
 def test_each_format_has_the_figures(
     form: str, models: list[Path], data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -171,6 +286,9 @@ def test_a_split_by_time_is_named(tmp_path: Path) -> None:
         ),
         (["m.safetensors", "--against", "missing.safetensors"], "no such checkpoint file"),
         (["m.safetensors", "--out=file/out.json"], "file"),
+        (["m.safetensors", "--out=folder"], "folder: is no plain file"),
+        (["m.safetensors", "fewer.safetensors"], "fewer.safetensors: has 7 users and 20 items"),
+        (["m.safetensors", "overflow.safetensors"], "overflow.safetensors: row 0 holds NaN"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_in_one_line(
@@ -179,16 +297,53 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     checkpoint(small, tmp_path / "m.safetensors", 0)
-    other = Dataset(**vars(small) | {"data_hash": "0" * 64})
+    other = replace(small, data_hash="0" * 64)
     checkpoint(other, tmp_path / "other.safetensors", 0)
     (tmp_path / "broken.safetensors").write_bytes((tmp_path / "m.safetensors").read_bytes()[:-100])
     (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "out.json").write_text("old")
+    fewer = replace(small, user_ids=small.user_ids[:7], item_ids=small.item_ids[:20])
+    checkpoint(fewer, tmp_path / "fewer.safetensors", 0)
+    overflow = load_checkpoint(tmp_path / "m.safetensors")
+    with torch.no_grad():
+        overflow.model.item.weight[1:] *= 1e38
+    save_checkpoint(overflow, tmp_path / "overflow.safetensors")
     before = sorted(tmp_path.iterdir())
+    arguments = arguments if "--out" in "".join(arguments) else [*arguments, "--out=out.json"]
     assert main(["evaluate", *arguments, data]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert len(line) < 400
     assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "out.json").read_text() == "old"
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_split_without_targets_is_refused(
+    split: str, small: Dataset, small_folder: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("train", "val", "test"):
+        text = (small_folder / f"{name}.csv").read_text()
+        kept = text.splitlines(keepends=True)[0] if name == split else text
+        (folder / f"{name}.csv").write_text(kept)
+    model = checkpoint(load_dataset(folder), tmp_path / "m.safetensors", 0)
+    assert main(["evaluate", str(model), f"--data-dir={folder}", f"--split={split}"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{split}.csv: has no targets" in line
+
+
+def test_data_that_the_model_was_not_trained_on_are_refused(
+    models: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_synthetic(tmp_path / "other", users=30, items=300, seed=4)
+    for folder in ("other", "nowhere"):
+        assert main(["evaluate", str(models[0]), f"--data-dir={tmp_path / folder}"]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert ("trained on small" if folder == "other" else "does not exist") in line
 
 
 def test_data_have_to_be_named_for_a_model_of_others(

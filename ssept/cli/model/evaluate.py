@@ -2,11 +2,12 @@
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from ssept.cli.arguments import positive
 from ssept.cli.measuring import add_data_dir, data_folder, progress_bar
-from ssept.files import save_text
+from ssept.files import written_file
 
 HELP = "rank held-out items by checkpoints: accuracy with intervals, by group, and compared"
 EPILOG = (
@@ -53,20 +54,24 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     every = [*arguments.checkpoints, *arguments.against]
     dataset = load_dataset(data_folder(every, arguments.data_dir))
     cases = chosen_cases(dataset, arguments.split, arguments.users)
-    with progress_bar("case") as show:
-        found = evaluate(every, dataset, cases, show)
     count = 1 + len(arguments.checkpoints)  # the first is popularity
     about = {
         "data": {"name": read_about(every[0])["data"]["name"], "data_hash": dataset.data_hash},
         "split": arguments.split,
+        "targets": len(dataset.cases(arguments.split)),
         "method": dataset.split_method,
         "command": " ".join(["ssept evaluate", *_shortened(arguments)]),
         **provenance(),
     }
-    facts = accuracy_facts(found[0], found[1:count], found[count:], dataset, cases, about)
+    # Opened before anything is ranked: a file that cannot be written is known at once.
+    with written_file(arguments.out) if arguments.out else nullcontext() as temporary:
+        with progress_bar("case") as show:
+            found = evaluate(every, dataset, cases, show)
+        facts = accuracy_facts(found[0], found[1:count], found[count:], dataset, cases, about)
+        if temporary:
+            temporary.write_text(accuracy_text(facts, "json") + "\n", encoding="utf-8")
     print(accuracy_text(facts, arguments.format))
     if arguments.out:
-        save_text(arguments.out, accuracy_text(facts, "json") + "\n")
         print(f"written to {arguments.out}", file=sys.stderr)
 
 
