@@ -1,6 +1,7 @@
 """Workers that end, start badly or are refused a system call: the server goes on, or says why."""
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import psutil
@@ -66,6 +68,139 @@ def answer_to(port: int) -> bytes:
         client.sendall(request_of(BODY, "Connection: close"))
         with client.makefile("rb") as file:
             return file.read()
+
+
+PATIENT = """
+import sys
+if "ssept.serving.runtime.worker" in sys.orig_argv:
+    from ssept.serving.runtime import acceptor
+    acceptor.PATIENCE_SECONDS = 3600
+"""
+
+
+@contextlib.contextmanager
+def two_patient_workers(checkpoint: Path, folder: Path) -> Iterator[SseptServer]:
+    """Those that wait however late a busy machine lets the other one accept its connections."""
+    (folder / "sitecustomize.py").write_text(PATIENT)
+    server = started(folder / "log", settings_of(checkpoint), {"PYTHONPATH": python_path(folder)})
+    with server.ready_within(WAIT_SECONDS):
+        yield server
+
+
+def python_path(folder: Path) -> str:
+    """A PYTHONPATH with a folder in front of this clone."""
+    return os.pathsep.join([str(folder), str(ROOT)])
+
+
+class OpenClients:
+    """Clients whose connections stay open, by their ports."""
+
+    def __init__(self, server: SseptServer) -> None:
+        self._port = server.port
+        self._clients: dict[int, HTTPConnection] = {}
+        for worker in workers_of(server):
+            until(lambda worker=worker: not ports_of(worker))  # type: ignore[misc]  # probes have gone
+
+    def open(self, count: int, in_turn: bool = False) -> None:
+        """Open more, and ask on each: before the next one is opened, or when all are open."""
+        more = [HTTPConnection(ADDRESS, self._port, timeout=WAIT_SECONDS) for _ in range(count)]
+        for client in more:
+            client.connect()
+            self._clients[client.sock.getsockname()[1]] = client
+            if in_turn:
+                check_answer(client)
+        for client in more:
+            check_answer(client)
+
+    def close_those_of(self, worker: psutil.Process) -> None:
+        for port in ports_of(worker) & self._clients.keys():
+            self._clients.pop(port).close()
+        until(lambda: not ports_of(worker))
+
+    def close(self) -> None:
+        """Close all."""
+        for client in self._clients.values():
+            client.close()
+
+
+@contextlib.contextmanager
+def suspended(worker: psutil.Process) -> Iterator[None]:
+    worker.suspend()
+    try:
+        yield
+    finally:
+        worker.resume()
+
+
+def check_answer(client: HTTPConnection) -> None:
+    client.request("GET", "/health/live")
+    with client.getresponse() as answer:
+        assert answer.status == 200
+        answer.read()
+
+
+def ports_of(worker: psutil.Process) -> set[int]:
+    """The clients' ports of a worker's connections."""
+    return {one.raddr.port for one in worker.net_connections() if one.raddr}
+
+
+def split(server: SseptServer) -> list[int]:
+    """How many connections each worker has."""
+    return [len(ports_of(worker)) for worker in workers_of(server)]
+
+
+def test_workers_share_connections_evenly(tmp_path: Path, small_checkpoint: Path) -> None:
+    with (
+        two_patient_workers(small_checkpoint, tmp_path) as server,
+        contextlib.closing(OpenClients(server)) as clients,
+    ):
+        first, second = workers_of(server)
+        for count, in_turn in itertools.product((8, 64), (False, True)):
+            clients.open(count, in_turn)
+            assert split(server) == [count // 2, count // 2]
+            clients.close_those_of(first)
+            clients.open(3, in_turn)
+            assert split(server) == [3, count // 2]
+            clients.open(count // 2, in_turn)
+            assert sorted(split(server)) == [count // 2 + 1, count // 2 + 2]
+            clients.close_those_of(first)
+            clients.close_those_of(second)
+
+
+def test_a_worker_that_replaces_another_one_gets_the_next_connections(
+    tmp_path: Path, small_checkpoint: Path
+) -> None:
+    with (
+        two_patient_workers(small_checkpoint, tmp_path) as server,
+        contextlib.closing(OpenClients(server)) as clients,
+    ):
+        clients.open(8)
+        first, second = workers_of(server)
+        first.kill()
+        until(lambda: "ended with -9" in server.log.read_text())
+        until(lambda: len(workers_of(server)) == 2)
+        (new,) = {*workers_of(server)} - {second}
+        with suspended(new):  # before it accepts
+            clients.open(4)
+            assert len(ports_of(second)) == 8
+        until(lambda: clients.open(1) or ports_of(new))
+        had = len(ports_of(second))
+        clients.open(had - 1)
+        assert len(ports_of(second)) == len(ports_of(new)) == had
+
+
+def test_a_suspended_worker_keeps_no_connection_from_the_others(
+    tmp_path: Path, small_checkpoint: Path
+) -> None:
+    with (
+        two_workers(small_checkpoint, tmp_path / "log") as server,
+        contextlib.closing(OpenClients(server)) as clients,
+    ):
+        first, second = workers_of(server)
+        with suspended(first):
+            clients.open(8)
+            clients.open(8, in_turn=True)
+            assert len(ports_of(second)) == 16
 
 
 @pytest.mark.slow
@@ -174,7 +309,7 @@ def test_workers_that_crash_soon_after_they_answer_are_given_up_too(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(CRASHING)
     crash = tmp_path / "crash"
-    variables = {"PYTHONPATH": str(tmp_path), "CRASH": str(crash), "CRASH_AFTER": "4"}
+    variables = {"PYTHONPATH": python_path(tmp_path), "CRASH": str(crash), "CRASH_AFTER": "4"}
     server = started(tmp_path / "log", settings_of(small_checkpoint), variables)
     with server.ready_within(WAIT_SECONDS):
         crash.touch()
@@ -221,7 +356,9 @@ def test_system_calls_that_a_sandbox_refuses_are_done_without(
     tmp_path: Path, small_checkpoint: Path, code: str
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(REFUSING.format(code=code))
-    server = started(tmp_path / "log", settings_of(small_checkpoint), {"PYTHONPATH": str(tmp_path)})
+    server = started(
+        tmp_path / "log", settings_of(small_checkpoint), {"PYTHONPATH": python_path(tmp_path)}
+    )
     with server.ready_within(WAIT_SECONDS):
         processes = [psutil.Process(server.pid), *workers_of(server)]
         assert len(processes) == 3

@@ -14,9 +14,10 @@ from functools import partial
 
 from ssept.children import command
 from ssept.errors import ServerError
-from ssept.serving.core.registry import counted_bytes, load_models
+from ssept.serving.core.registry import load_models
 from ssept.serving.core.worker_memory import allocated
 from ssept.serving.runtime.cpus import cpus_of_workers
+from ssept.serving.runtime.open_connections import shared_bytes
 from ssept.serving.runtime.sockets import refuse_new
 from ssept.serving.runtime.substitute import Substitute
 from ssept.serving.runtime.uvicorn_server import configure_logging, describe
@@ -252,7 +253,7 @@ def serve(
     """
     # Load them here first: models are built once, and an error is reported once.
     line = describe(settings, load_models(settings), listener)
-    with allocated(count * counted_bytes(settings)) as memory:
+    with allocated(count * shared_bytes(settings)) as memory:
         Supervisor(listener, count, memory, access_log, lambda: ready(line)).run()
 
 

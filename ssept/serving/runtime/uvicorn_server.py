@@ -5,6 +5,7 @@ import gc
 import logging
 import logging.config
 import math
+import select
 import signal
 import socket
 import time
@@ -22,6 +23,7 @@ from ssept.serving.app import Application
 from ssept.serving.core.registry import LoadedModels, load_models
 from ssept.serving.core.worker_memory import WorkerMemory
 from ssept.serving.http_api.asgi import CLOSE
+from ssept.serving.runtime.acceptor import Acceptor
 from ssept.serving.runtime.http_protocol import LimitedProtocol
 from ssept.serving.runtime.sockets import (
     address_error,
@@ -49,6 +51,7 @@ class UvicornServer(uvicorn.Server):
         app: Application,
         own_listener: bool,
         ready: Callable[[], None],
+        acceptor: Acceptor | None = None,
     ) -> None:
         """Prepare the server.
 
@@ -57,16 +60,24 @@ class UvicornServer(uvicorn.Server):
             app: the application that it names.
             own_listener: whether no other process accepts from the same listening socket.
             ready: called when it answers.
+            acceptor: to share connections with other workers; None to accept all.
         """
         super().__init__(config)
+        if acceptor:
+            self.server_state.connections = acceptor.connections  # type: ignore[assignment]
         self._app = app
         self._own_listener = own_listener
         self._ready = ready
+        self._acceptor = acceptor
         self._reloads: set[asyncio.Task[bool]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to answer, and say so."""
-        await super().startup(sockets)
+        if self._acceptor and sockets:
+            await super().startup([])
+            self._acceptor.start(sockets[0], self.config.backlog, self._protocol)
+        else:
+            await super().startup(sockets)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         self._ready()
 
@@ -90,17 +101,29 @@ class UvicornServer(uvicorn.Server):
         await self._linger()
         await super().shutdown(sockets)
 
+    def _protocol(self) -> asyncio.Protocol:
+        """Make the protocol of a connection, as uvicorn does it."""
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+
     async def _accept_all(self, listeners: Sequence[socket.socket]) -> None:
         """Wait until the loop has accepted every connection that the system has begun."""
         if self._own_listener:
             for listener in listeners:
                 refuse_new(listener)
+        if self._acceptor:
+            self._acceptor.take_all()
         end = time.monotonic() + LINGER_SECONDS
         last = time.monotonic()  # when there was one
         while time.monotonic() < min(last + HANDSHAKE_SECONDS, end) and not self.force_exit:
             await asyncio.sleep(0)
             if any(map(readable, listeners)):
                 last = time.monotonic()
+        if self._acceptor:
+            self._acceptor.close()
         for server in self.servers:
             server.close()
 
@@ -163,6 +186,7 @@ def serve(
         SseptError: the models cannot be loaded, or the address is taken after all.
     """
     configure_logging(access_log)
+    acceptor = Acceptor(memory) if memory and hasattr(select, "epoll") else None
     app, line = _application(settings, listener, memory)
     config = uvicorn.Config(
         app,
@@ -179,7 +203,7 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.deadline_ms / 1000) + GRACE_SECONDS,
     )
-    server = UvicornServer(config, app, memory is None, lambda: ready(line))
+    server = UvicornServer(config, app, memory is None, lambda: ready(line), acceptor)
     gc.collect()
     gc.freeze()  # what lives as long as the server is not gone through again while it answers
     try:

@@ -13,8 +13,8 @@ import threading
 from typing import IO
 
 from ssept.errors import SseptError
-from ssept.serving.core.registry import counted_bytes
 from ssept.serving.core.worker_memory import WorkerMemory
+from ssept.serving.runtime.open_connections import shared_bytes
 from ssept.serving.runtime.uvicorn_server import serve
 from ssept.serving.settings import from_environment
 
@@ -26,7 +26,7 @@ def main() -> int:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         settings = from_environment()
-        shared = WorkerMemory(counted_bytes(settings), place, workers, memory)
+        shared = WorkerMemory(shared_bytes(settings), place, workers, memory)
         with socket.socket(fileno=listener) as one, os.fdopen(ready, "wb", 0) as parents:
             serve(one, settings, bool(access_log), lambda _: _report(parents), shared)
     except SseptError as error:
