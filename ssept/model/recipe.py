@@ -64,7 +64,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "keep_user": 0.1,
         "keep_item": 0.95,
         "random_start": 0.0,
-        "average": 0.999,
+        "average": 0.995,
         "init_std": 0.02,
         "max_minutes": 600.0,
     },
