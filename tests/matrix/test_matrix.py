@@ -1,5 +1,6 @@
 """The matrix end to end on small data: what runs, what is saved, what is said."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -315,7 +316,7 @@ def test_a_checkpoint_of_other_data_is_refused(
     tmp_path: Path, small: Dataset, options: list[str]
 ) -> None:
     other = untrained(
-        Dataset(**vars(small) | {"data_hash": "0" * 64}), tmp_path / "other.safetensors"
+        dataclasses.replace(small, data_hash="0" * 64), tmp_path / "other.safetensors"
     )
     run = run_matrix(tmp_path / "results", *options, "--checkpoint", other)
     assert run.code == 1

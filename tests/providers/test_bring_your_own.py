@@ -1,5 +1,6 @@
 """A user's own state dict, ONNX file and folder of artifacts."""
 
+import dataclasses
 import warnings
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def test_a_pth_must_have_the_datas_sizes(
     torch.save(weights | {"heads": 1}, tmp_path / "own.pth")
     chosen = checkpoint_for(small.data_hash, small.folder, tmp_path / "own.pth")
     assert chosen == tmp_path / "own.pth"
-    other = Dataset(**vars(small) | {"item_ids": small.item_ids[:-1]})
+    other = dataclasses.replace(small, item_ids=small.item_ids[:-1])
     path = untrained(other, tmp_path / "other.safetensors")
     torch.save({"heads": 1} | load_checkpoint(path).model.state_dict(), tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match="was not trained on them"):

@@ -1,5 +1,6 @@
 """Quantized variants: close to float32, QDQ alone, small, and calibrated on training data only."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -157,7 +158,7 @@ def test_calibration_reads_training_histories_and_nothing_else(small: Dataset) -
         history = small.train[user - 1]
         np.testing.assert_array_equal(sequence[sequence != 0], history[-LENGTH:])
         assert not {small.val[user - 1], small.test[user - 1]} & set(sequence)
-    other_targets = Dataset(**vars(small) | {"val": small.test, "test": small.val})
+    other_targets = dataclasses.replace(small, val=small.test, test=small.val)
     assert calibration_of(other_targets, LENGTH, count=25).sha256 == calibration.sha256
     assert calibration_of(small, LENGTH, count=25, seed=1).sha256 != calibration.sha256
     assert len(calibration_of(small, LENGTH).user) == small.users  # fewer than wanted: all
@@ -165,7 +166,7 @@ def test_calibration_reads_training_histories_and_nothing_else(small: Dataset) -
 
 def test_calibration_skips_users_without_a_training_history(small: Dataset) -> None:
     train = [np.empty(0, dtype=np.int64), *small.train[1:]]
-    calibration = calibration_of(Dataset(**vars(small) | {"train": train}), LENGTH)
+    calibration = calibration_of(dataclasses.replace(small, train=train), LENGTH)
     assert 1 not in calibration.user
     assert calibration.sequence.any(axis=1).all()
 
