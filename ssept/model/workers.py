@@ -11,6 +11,15 @@ import torch
 from torch import Tensor, distributed
 
 
+def is_first() -> bool:
+    """Return whether this process is the only one or the first of those that train together."""
+    return _count() == 1 or os.environ.get("RANK") == "0"
+
+
+def _count() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 class Workers:
     """The processes of this training run.
 
@@ -21,7 +30,7 @@ class Workers:
 
     def __init__(self) -> None:
         """Join the others, if `torchrun` started this process as one of several."""
-        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        self.count = _count()
         if self.count > 1 and not distributed.is_initialized():
             distributed.init_process_group("gloo")
         self.rank = distributed.get_rank() if self.count > 1 else 0

@@ -1,7 +1,6 @@
 """`ssept train`: a checkpoint from a data set."""
 
 import argparse
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import fields
@@ -150,6 +149,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from ssept.model.recipe import PRESETS, TrainingSettings
     from ssept.model.store import SUFFIX, trained_folder
     from ssept.model.train import train
+    from ssept.model.workers import is_first
 
     chosen = PRESETS[arguments.preset] | vars(arguments)
     sizes = {name: chosen[name] for name in SIZES if name in chosen}
@@ -170,7 +170,7 @@ def _train(arguments: argparse.Namespace) -> None:
     name = (arguments.data or folder).resolve().name
     out = arguments.out or trained_folder() / f"{name}-{dataset.data_hash[:8]}{SUFFIX}"
     trained = train(dataset, config, settings, out, name).training
-    if os.environ.get("RANK", "0") != "0":  # `torchrun` started several, and the first one speaks
+    if not is_first():
         return
     print(
         f"{out}: {out.stat().st_size / MEGABYTE:.1f} MB, "
