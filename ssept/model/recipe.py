@@ -8,7 +8,7 @@ LOSSES = ("ce", "bce")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """What a training run does; the defaults suit MovieLens on a CPU.
+    """What a training run does; a preset has its own values for some of these defaults.
 
     Attributes:
         loss: "ce", cross-entropy over the catalog or sampled negatives, or the paper's "bce".
@@ -66,7 +66,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "random_start": 0.0,
         "average": 0.995,
         "init_std": 0.02,
-        "max_minutes": 600.0,
+        "max_minutes": 120.0,
     },
     "paper": {
         "item_dim": 50,

@@ -43,7 +43,10 @@ def train(
         while not run.finished:
             run.epoch()
             last, best = run.progress.history[-1], run.progress.best_ndcg
-            figures = f"loss {last['loss']:.3f}, NDCG@10 {last['ndcg']:.4f}, best {best:.4f}"
+            figures = (
+                f"loss {last['loss']:.3f}, NDCG@10 {last['ndcg']:.4f}, best {best:.4f}, "
+                f"{run.progress.seconds / 60:.1f} of at most {settings.max_minutes:g} minutes"
+            )
             bar.set_postfix_str(figures)
             bar.update()
             if bar.disable and run.workers.first:  # no terminal: a line an epoch, for logs
