@@ -8,7 +8,6 @@ import math
 import select
 import signal
 import socket
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -36,10 +35,11 @@ from ssept.serving.settings import ANY, ServerSettings
 
 LOG = logging.getLogger("ssept.serving")
 KEEP_ALIVE_SECONDS = 75  # longer than load balancers keep theirs, so that they are not surprised
-LINGER_SECONDS = 0.5
-HANDSHAKE_SECONDS = 0.1  # the last packet of one may meet a machine that stands still for a while
-GRACE_SECONDS = 2  # after the deadline of requests, for clients that are slow to read
 POLL_SECONDS = 0.01
+# Waits are counted in polls, not by a clock: a machine that stands still uses up one of them.
+LINGER_POLLS = 50
+HANDSHAKE_POLLS = 20  # after which its last packet has come
+GRACE_SECONDS = 2  # after the deadline of requests, for clients that are slow to read
 
 
 class UvicornServer(uvicorn.Server):
@@ -116,12 +116,7 @@ class UvicornServer(uvicorn.Server):
                 refuse_new(listener)
         if self._acceptor:
             self._acceptor.take_all()
-        end = time.monotonic() + LINGER_SECONDS
-        last = time.monotonic()  # when there was one
-        while time.monotonic() < min(last + HANDSHAKE_SECONDS, end) and not self.force_exit:
-            await asyncio.sleep(0)
-            if any(map(readable, listeners)):
-                last = time.monotonic()
+        await self._polls(HANDSHAKE_POLLS)
         if self._acceptor:
             self._acceptor.close()
         for server in self.servers:
@@ -129,14 +124,18 @@ class UvicornServer(uvicorn.Server):
 
     async def _linger(self) -> None:
         """Wait for requests on connections that are idle, until none has anything unread."""
-        start = time.monotonic()
-        while not self.force_exit:
+        await self._polls(LINGER_POLLS, lambda: not self.server_state.connections)
+        await self._polls(LINGER_POLLS, lambda: not any(map(_unread, self._idle())))
+
+    async def _polls(self, count: int, over: Callable[[], bool] = lambda: False) -> None:
+        """Leave the loop to others a few times, until it is over or a second signal has come."""
+        for _ in range(count):
             await asyncio.sleep(POLL_SECONDS)
-            passed = time.monotonic() - start
-            idle = [connection for connection in self._connections() if _idle(connection)]
-            waited = passed > LINGER_SECONDS and not any(map(_unread, idle))
-            if waited or not self.server_state.connections or passed > 2 * LINGER_SECONDS:
+            if self.force_exit or over():
                 return
+
+    def _idle(self) -> list[HttpToolsProtocol]:
+        return list(filter(_idle, self._connections()))
 
     def _connections(self) -> list[HttpToolsProtocol]:
         return [one for one in self.server_state.connections if isinstance(one, HttpToolsProtocol)]
