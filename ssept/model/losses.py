@@ -26,50 +26,55 @@ def binary_cross_entropy(
         model: the network.
         user: of each position, int64[T].
         states: float32[T, d].
-        positives, negatives: int64[T].
+        positives, negatives: vectors of items, float32[T, d_i].
     """
     item_states = states[:, : model.config.item_dim]
     user_vector = model.user(user) * model.config.user_dim**0.5
     shift = (states[:, model.config.item_dim :] * user_vector).sum(-1)
-    positive_logits = (item_states * model.item(positives)).sum(-1) + shift
-    negative_logits = (item_states * model.item(negatives)).sum(-1) + shift
+    positive_logits = (item_states * positives).sum(-1) + shift
+    negative_logits = (item_states * negatives).sum(-1) + shift
     return (functional.softplus(-positive_logits) + functional.softplus(negative_logits)).sum()
 
 
 def cross_entropy(
-    model: SSEPT,
     states: Tensor,
     positives: Tensor,
-    candidates: Tensor | None = None,
+    wanted: Tensor,
+    table: Tensor,
+    row: Tensor,
     own: Sequence[tuple[int, Tensor]] = (),
 ) -> Tensor:
-    """Compute the softmax cross-entropy of each positive over the catalog or over candidates.
+    """Compute the softmax cross-entropy of each positive over candidates.
 
     Scores are made for a few positions at a time, and their gradients with them: the memory does
     not grow with positions times items.
 
     Args:
-        model: the network.
         states: float32[T, d].
-        positives: int64[T].
-        candidates: distinct items, int64[n]; None for the whole catalog. The positive always
-            counts, whether it is among them or not.
+        positives: items, int64[T]. A positive always counts, a candidate or not.
+        wanted: their vectors, float32[T, d_i].
+        table: the vectors of the candidates, float32[n, d_i].
+        row: of each item its row of `table`, or -1, int64[items + 1].
         own: items to leave out, beside the positive itself: for each run of positions their
             number and the items, int64[m]. Empty leaves none out.
     """
-    item_states = states[:, : model.config.item_dim]
-    wanted = (item_states * model.item(positives)).sum(-1)
-    if candidates is None:
-        table, column = model.item.weight[1:], torch.arange(-1, model.config.items)
-    else:
-        table = model.item(candidates)
-        column = torch.full((model.config.items + 1,), -1)
-        column[candidates] = torch.arange(len(candidates))
-    hidden = [(count, of[of >= 0]) for count, items in own for of in (column[items],)]
+    item_states = states[:, : table.shape[1]]
     loss: Tensor = _SoftmaxLoss.apply(  # type: ignore[no-untyped-call]
-        item_states, table, wanted, column[positives], hidden
+        item_states, table, (item_states * wanted).sum(-1), row[positives], _hidden(row, own)
     )
     return loss
+
+
+def _hidden(row: Tensor, own: Sequence[tuple[int, Tensor]]) -> list[tuple[int, Tensor]]:
+    """Return `own` with the rows of its items instead of these; those without one are left out."""
+    if not own:
+        return []
+    rows = row[torch.cat([items for _, items in own])]
+    run = torch.repeat_interleave(torch.tensor([len(items) for _, items in own]))
+    present = rows >= 0
+    sizes = run[present].bincount(minlength=len(own)).tolist()
+    runs = rows[present].split(sizes)
+    return [(count, columns) for (count, _), columns in zip(own, runs, strict=True)]
 
 
 class _SoftmaxLoss(torch.autograd.Function):

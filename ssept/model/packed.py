@@ -22,7 +22,7 @@ def encode_packed(model: SSEPT, user: Tensor, items: Tensor, lengths: Sequence[i
     Args:
         model: the network.
         user: int64[B].
-        items: the windows' items, int64[T]; no padding.
+        items: the vectors of the windows' items, float32[T, d_i]; no padding.
         lengths: the number of items of each window, B numbers whose sum is T.
 
     Returns:
@@ -33,7 +33,7 @@ def encode_packed(model: SSEPT, user: Tensor, items: Tensor, lengths: Sequence[i
     window = torch.repeat_interleave(torch.arange(len(lengths)), counts)
     starts = counts.cumsum(0) - counts
     place = torch.arange(len(items)) - (starts + counts - config.max_length)[window]
-    x = model.item(items) * math.sqrt(config.item_dim)
+    x = items * math.sqrt(config.item_dim)
     if config.user_dim:
         # A lookup, not an index: the gradient of an index is an order of magnitude slower.
         users = functional.embedding(window, model.user(user) * math.sqrt(config.user_dim))
@@ -83,7 +83,7 @@ def scorer(model: SSEPT) -> Callable[[npt.NDArray[np.int64], npt.NDArray[np.int6
             states = encode_packed(
                 model,
                 torch.from_numpy(user[order]),
-                torch.from_numpy(sequence[order][sequence[order] != 0]),
+                model.item(torch.from_numpy(sequence[order][sequence[order] != 0])),
                 lengths[order].tolist(),
             )
             back = np.empty_like(order)

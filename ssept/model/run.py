@@ -183,24 +183,35 @@ class TrainingRun:
 
     def _loss(self, batch: WindowBatch, random: np.random.Generator) -> Tensor:
         """Sum the loss over the positions of a batch."""
-        user, inputs, positives = map(torch.from_numpy, (batch.user, batch.inputs, batch.positives))
-        states = encode_packed(self.model, user, inputs, batch.lengths.tolist())
+        model, settings = self.model, self.settings
+        users = np.repeat(batch.user, batch.lengths)
         if self.sampler:
-            users = np.repeat(batch.user, batch.lengths)
-            negatives = torch.from_numpy(self.sampler.draw(users, random))
+            others = self.sampler.draw(users, random)
+        else:
+            whole = not 0 < settings.negatives < self.dataset.items
+            drawn = () if whole else random.choice(self.dataset.items, settings.negatives, False)
+            others = np.asarray(drawn, np.int64) + 1
+        ids = (batch.inputs, batch.positives, others)
+        # One lookup: the gradient of each is as large as the table.
+        vectors = model.item(torch.from_numpy(np.concatenate(ids)))
+        inputs, positives, candidates = vectors.split([*map(len, ids)])
+        states = encode_packed(model, torch.from_numpy(batch.user), inputs, batch.lengths.tolist())
+        if self.sampler:
             return binary_cross_entropy(
-                self.model, torch.from_numpy(users), states, positives, negatives
+                model, torch.from_numpy(users), states, positives, candidates
             )
-        candidates = None
-        if 0 < self.settings.negatives < self.dataset.items:
-            drawn = random.choice(self.dataset.items, self.settings.negatives, replace=False)
-            candidates = torch.from_numpy(drawn + 1)
+        row = torch.arange(-1, self.dataset.items)
+        if len(others):
+            row = torch.full_like(row, -1)
+            row[torch.from_numpy(others)] = torch.arange(len(others))
+        table = candidates if len(others) else model.item.weight[1:]
         own = [
             (int(length), self.own[owner - 1])
             for owner, length in zip(batch.owner, batch.lengths, strict=True)
-            if self.settings.leave_out_own
+            if settings.leave_out_own
         ]
-        return cross_entropy(self.model, states, positives, candidates, own)
+        wanted = torch.from_numpy(batch.positives)
+        return cross_entropy(states, wanted, positives, table, row, own)
 
     def _validate(self) -> float:
         """Compute NDCG@10 of the validation users, each process its share of them."""

@@ -217,7 +217,7 @@ def test_packed_windows_have_the_states_of_padded_ones(
     model = SSEPT(config).eval()
     user, items, lengths, padded = packed(small, 9)
     expected = model.encode(user, padded)[padded != 0]
-    actual = encode_packed(model, user, items, lengths)
+    actual = encode_packed(model, user, model.item(items), lengths)
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
     gradients = []
     for states in (expected, actual):
@@ -269,7 +269,12 @@ def test_cross_entropy_and_its_gradients_are_those_of_all_scores_at_once(
     logits = states[:, : model.config.item_dim] @ model.item.weight.T
     logits = logits.masked_fill(~allowed, -torch.inf)
     expected = torch.nn.functional.cross_entropy(logits, positives, reduction="sum")
-    actual = cross_entropy(model, states, positives, candidates, own)
+    row = torch.full((small.items + 1,), -1)
+    chosen = torch.arange(1, small.items + 1) if candidates is None else candidates
+    row[chosen] = torch.arange(len(chosen))
+    vectors = model.item(torch.cat([positives, chosen]))
+    wanted, table = vectors.split([len(positives), len(chosen)])
+    actual = cross_entropy(states, positives, wanted, table, row, own)
     torch.testing.assert_close(actual, expected)
     gradients = [
         torch.autograd.grad(loss, (states, model.item.weight), retain_graph=True)
@@ -290,7 +295,9 @@ def test_the_papers_loss_scores_candidates_with_the_users_half(small: Dataset) -
 
     expected = -torch.log(torch.sigmoid(logit(5))) - torch.log(1 - torch.sigmoid(logit(6)))
     one = [torch.tensor([value]) for value in (3, 5, 6)]
-    actual = binary_cross_entropy(model, one[0], state[None], one[1], one[2])
+    actual = binary_cross_entropy(
+        model, one[0], state[None], model.item(one[1]), model.item(one[2])
+    )
     torch.testing.assert_close(actual, expected)
 
 
