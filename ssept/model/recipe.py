@@ -14,6 +14,8 @@ class TrainingSettings:
         loss: "ce", cross-entropy over the catalog or sampled negatives, or the paper's "bce".
         negatives: sampled negatives a batch for "ce"; 0 takes the whole catalog.
         leave_out_own: for "ce", leave the user's other training items out of the softmax.
+        batch_size: training windows in a batch.
+        batch_items: have more windows in a batch where their items would be fewer on average.
         learning_rate: Adam's, with its second beta at 0.98 as in the paper.
         decay_epochs: lower the rate to zero along a cosine until this epoch; 0 keeps it.
         keep_user, keep_item: SSE's probability of keeping an id.
@@ -32,6 +34,7 @@ class TrainingSettings:
     negatives: int = 0
     leave_out_own: bool = False
     batch_size: int = 128
+    batch_items: int = 0
     learning_rate: float = 3e-3
     decay_epochs: int = 0
     keep_user: float = 0.2
@@ -60,6 +63,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dropout": 0.1,
         "attention_dropout": 0.0,
         "leave_out_own": True,
+        "batch_items": 4096,
         "learning_rate": 1e-3,
         "keep_user": 0.1,
         "keep_item": 0.95,

@@ -75,6 +75,7 @@ class TrainingRun:
         windows = WindowSettings(
             max_length=config.max_length,
             batch_size=settings.batch_size,
+            batch_items=settings.batch_items,
             keep_user=settings.keep_user,
             keep_item=settings.keep_item,
             random_start=settings.random_start,

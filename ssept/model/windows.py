@@ -1,5 +1,6 @@
 """Training windows, with stochastic shared embeddings (SSE): ids swapped at random."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ class WindowSettings:
         random_start: the probability of a window at a random place instead of the latest one
             (the paper's SSE-PT++).
         cover: take as many windows of a long history as it needs to be covered.
+        batch_items: take more windows into a batch that would have fewer items on average.
     """
 
     max_length: int
@@ -32,6 +34,7 @@ class WindowSettings:
     keep_item: float
     random_start: float
     cover: bool = False
+    batch_items: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,15 @@ class WindowReader:
         self._lengths = np.array([len(history) for history in dataset.train])
         self._starts = np.cumsum(self._lengths) - self._lengths
         self._learners = np.flatnonzero(self._lengths > 1)
+        items = np.minimum(self._lengths[self._learners] - 1, settings.max_length).mean()
+        self._size = max(settings.batch_size, math.ceil(settings.batch_items / items))
 
     def batches(self, random: np.random.Generator) -> Iterator[WindowBatch]:
         """Draw one epoch: the windows of each user with two training items, in random order."""
         owners, ends, lengths = self._windows(random)
         order = random.permutation(len(owners))
-        for start in range(0, len(order), self.settings.batch_size):
-            chosen = order[start : start + self.settings.batch_size]
+        for start in range(0, len(order), self._size):
+            chosen = order[start : start + self._size]
             yield self._batch(owners[chosen], ends[chosen], lengths[chosen], random)
 
     def count(self) -> int:
@@ -88,7 +93,7 @@ class WindowReader:
         windows = len(self._learners)
         if self.settings.cover:
             windows = int(-(-(self._lengths[self._learners] - 1) // self.settings.max_length).sum())
-        return -(-windows // self.settings.batch_size)
+        return -(-windows // self._size)
 
     def _windows(self, random: np.random.Generator) -> tuple[Ids, Ids, Ids]:
         """Draw an epoch's windows: whose, before which item each ends, and its length, int64[n]."""

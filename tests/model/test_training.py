@@ -129,6 +129,18 @@ def test_windows_hold_the_latest_items_and_their_successors(small: Dataset) -> N
         assert positives.tolist() == recent[1:].tolist()
 
 
+def test_a_batch_of_short_windows_has_more_of_them(small: Dataset) -> None:
+    counts = []
+    for items in (0, 100, 10_000):
+        batches = [*reader(small, batch_items=items).batches(np.random.default_rng(0))]
+        assert len(batches) == reader(small, batch_items=items).count()
+        counts.append(len(batches[0].inputs))
+        assert sum(len(batch.owner) for batch in batches) == small.users
+    lengths = [min(len(history) - 1, 10) for history in small.train]
+    assert counts[0] < 100 <= counts[1] + max(lengths)
+    assert counts[2] == sum(lengths)
+
+
 def test_random_windows_lie_in_the_history(small: Dataset) -> None:
     starts = set()
     for user, inputs, positives in windows_of(small, random_start=1.0, max_length=4):

@@ -34,7 +34,8 @@ SIZES: Options = {
 SETTINGS: Options = {
     "loss": (str, "ce (cross-entropy over the catalog, or sampled) or the paper's bce"),
     "negatives": (whole, "sampled negatives per batch for ce; 0: the whole catalog"),
-    "batch_size": (positive, "sequences per batch"),
+    "batch_size": (positive, "sequences per batch, or more: see --batch-items"),
+    "batch_items": (whole, "least items per batch, so that short sequences train as fast as long"),
     "learning_rate": (number_above_zero, "learning rate of Adam"),
     "decay_epochs": (whole, "lower the learning rate to zero until this epoch; 0: keep it"),
     "keep_user": (probability, "SSE: probability of keeping a sequence's user"),
