@@ -144,7 +144,10 @@ def trained_folder() -> Path:
 
 
 def checkpoint_for(data_hash: str, data: Path, chosen: Path | None = None) -> Path:
-    """Find the checkpoint that was trained on a data set: chosen, shipped or trained here.
+    """Find the checkpoint that was trained on a data set: chosen, trained here or shipped.
+
+    Of several trained here, the newest; of several shipped, the first by name, for the files of a
+    clone have no times of their own.
 
     Args:
         data_hash: of the data set.
@@ -166,13 +169,11 @@ def checkpoint_for(data_hash: str, data: Path, chosen: Path | None = None) -> Pa
                 f"{train_command(data)}"
             )
         return chosen
-    for folder in (shipped_folder(), trained_folder()):
-        newest_first = sorted(
-            folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True
-        )
-        for path in newest_first:
-            if read_about(path)["data"]["data_hash"] == data_hash:
-                return path
+    trained = trained_folder().glob(f"*{SUFFIX}")
+    newest_first = sorted(trained, key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in (*newest_first, *sorted(shipped_folder().glob(f"*{SUFFIX}"))):
+        if read_about(path)["data"]["data_hash"] == data_hash:
+            return path
     raise CheckpointError(
         f"no checkpoint was trained on the data in {data}; train one: {train_command(data)}"
     )

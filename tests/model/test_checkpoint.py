@@ -1,7 +1,9 @@
 """Checkpoint files: round trip, and one clear error for each way one can be wrong."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,24 @@ def test_a_trained_checkpoint_is_found_by_its_data(small: Dataset, small_checkpo
         assert checkpoint_for(small.data_hash, small.folder) == path
     finally:
         path.unlink()
+
+
+def test_one_trained_here_goes_before_those_shipped_which_go_by_name(
+    small: Dataset, small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, shipped = tmp_path / "trained", tmp_path / "shipped"
+    monkeypatch.setattr("ssept.model.store.trained_folder", lambda: trained)
+    monkeypatch.setattr("ssept.model.store.shipped_folder", lambda: shipped)
+    for folder, name, age in ((shipped, "a", 9), (shipped, "b", 1), (trained, "old", 7)):
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{name}.safetensors"
+        shutil.copy(small_checkpoint, path)
+        os.utime(path, (time.time() - age, time.time() - age))
+    assert checkpoint_for(small.data_hash, small.folder) == trained / "old.safetensors"
+    shutil.copy(small_checkpoint, trained / "newest.safetensors")
+    assert checkpoint_for(small.data_hash, small.folder) == trained / "newest.safetensors"
+    shutil.rmtree(trained)
+    assert checkpoint_for(small.data_hash, small.folder) == shipped / "a.safetensors"
 
 
 def test_the_metadata_is_read_without_the_tensors(small: Dataset, tmp_path: Path) -> None:
