@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from ssept.evaluation import Scorer, both_ranks, draw_negatives, popularity_scor
 from ssept.files import sha256
 from ssept.metrics import FloatArray, IntArray, bootstrap_mean, hit_rate, ndcg
 from ssept.model.store import checkpoint_for
+
+if TYPE_CHECKING:
+    from ssept.model.workers import Workers
 
 TOP_K = 10
 METRICS = {"ndcg@10": ndcg, "hr@10": hit_rate}
@@ -72,11 +75,13 @@ def evaluate(
 ) -> list[Evaluation]:
     """Rank the targets by popularity and by each checkpoint, in this order.
 
+    Each of several processes that `torchrun` started ranks its share, and all get all ranks.
+
     Args:
         checkpoints: of models that were trained on the data.
         dataset: the data.
         cases: what to rank, of `chosen_cases`.
-        show: is told what is ranked, how many cases are done, and of how many.
+        show: is told what is ranked, how many cases are done, and of how many of this process.
 
     Raises:
         CheckpointError: a file is missing or broken, or was trained on other data.
@@ -84,11 +89,14 @@ def evaluate(
     """
     from ssept.model.checkpoint import load_checkpoint
     from ssept.model.packed import scorer
+    from ssept.model.workers import Workers
 
     for path in checkpoints:  # all of them, before the first is ranked
         checkpoint_for(dataset.data_hash, dataset.folder, path)
     negatives = draw_negatives(cases, dataset.items)
-    full, sampled = _ranks(
+    workers = Workers()
+    ranks = partial(_ranks, workers)
+    full, sampled = ranks(
         popularity_scorer(dataset), cases, 1, negatives, partial(show, POPULARITY)
     )
     found = [
@@ -104,8 +112,8 @@ def evaluate(
         _check_sizes(path, (config.users, config.items), dataset)
         score, length = scorer(checkpoint.model), config.max_length
         try:
-            full, sampled = _ranks(score, cases, length, negatives, show_case)
-            unknown, _ = _ranks(score, strangers, length, None, show_case)
+            full, sampled = ranks(score, cases, length, negatives, show_case)
+            unknown, _ = ranks(score, strangers, length, None, show_case)
         except MetricsError as error:
             raise MetricsError(f"{path}: {error}") from error
         found.append(
@@ -118,6 +126,7 @@ def evaluate(
                 unknown=unknown,
             )
         )
+    workers.leave()
     return found
 
 
@@ -131,6 +140,7 @@ def _check_sizes(path: Path, sizes: tuple[int, int], dataset: Dataset) -> None:
 
 
 def _ranks(
+    workers: "Workers",
     score: Scorer,
     cases: Cases,
     max_length: int,
@@ -139,15 +149,17 @@ def _ranks(
 ) -> tuple[FloatArray, FloatArray]:
     """Rank the targets as `both_ranks`; cases of a similar length together, which is faster."""
     order = np.argsort([len(history) for history in cases.histories], kind="stable")
-    full = np.empty(len(cases))
-    sampled = np.empty(0 if negatives is None else len(cases))
+    order = order[workers.rank :: workers.count]
+    full = np.zeros(len(cases))
+    sampled = np.zeros(0 if negatives is None else len(cases))
     for start in range(0, len(order), STEP):
         rows = order[start : start + STEP]
         drawn = None if negatives is None else negatives[rows]
         full[rows], of_sample = both_ranks(score, cases.take(rows), max_length, drawn)
         if len(sampled):
             sampled[rows] = of_sample
-        show(start + len(rows), len(cases))
+        show(start + len(rows), len(order))
+    workers.sum_arrays(full, sampled)
     return full, sampled
 
 

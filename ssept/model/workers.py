@@ -69,6 +69,10 @@ class Workers:
         distributed.all_reduce(joined)
         return joined.numpy()
 
+    def sum_arrays(self, *arrays: npt.NDArray[np.float64]) -> None:
+        """Replace each array with its sum over the processes."""
+        self.sum(map(torch.from_numpy, arrays))
+
     def of_first(self, value: float) -> float:
         """Return the first process's value."""
         if self.count == 1:

@@ -12,7 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from ssept.serving.runtime.uvicorn_server import GRACE_SECONDS, LINGER_SECONDS
+from ssept.serving.runtime.uvicorn_server import (
+    GRACE_SECONDS,
+    HANDSHAKE_POLLS,
+    LINGER_POLLS,
+    POLL_SECONDS,
+)
 from ssept.serving.settings import from_environment
 from tests.helpers.deploy.kustomize import Manifest, pods, rendered
 from tests.helpers.matrix import ROOT, environment
@@ -90,7 +95,8 @@ def test_the_grace_covers_the_longest_shutdown() -> None:
     settings = from_environment(variables())
     asleep = SERVER["lifecycle"]["preStop"]["sleep"]["seconds"]
     # Connections that are being made, requests on their way, and those that are answered.
-    longest = 3 * LINGER_SECONDS + math.ceil(settings.deadline_ms / 1000) + GRACE_SECONDS
+    polled = (HANDSHAKE_POLLS + 2 * LINGER_POLLS) * POLL_SECONDS
+    longest = polled + math.ceil(settings.deadline_ms / 1000) + GRACE_SECONDS
     assert asleep + longest < TEMPLATE["spec"]["terminationGracePeriodSeconds"]
 
 

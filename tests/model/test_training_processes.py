@@ -1,11 +1,14 @@
 """Training that is killed ends as if it had not been; several processes train as one does."""
 
 import itertools
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +35,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def started(out: Path, data: Path, *options: str, processes: int = 1) -> subprocess.Popen[str]:
-    command = ["-m", "ssept.cli", "train", str(data), f"--out={out}", *SETTINGS, *options]
+    return ssept("train", str(data), f"--out={out}", *SETTINGS, *options, processes=processes)
+
+
+def numbers(facts: Any) -> Iterator[float]:
+    """Yield the figures below a part of the JSON."""
+    if isinstance(facts, float):
+        yield facts
+    elif isinstance(facts, dict | list):
+        for part in facts.values() if isinstance(facts, dict) else facts:
+            yield from numbers(part)
+
+
+def ssept(*arguments: str, processes: int = 1) -> subprocess.Popen[str]:
+    command = ["-m", "ssept.cli", *arguments]
     if processes > 1:
         runner = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         command = [*runner, *command]
@@ -90,6 +106,23 @@ def test_two_processes_train_as_one_does(loss: str, data: Path, tmp_path: Path) 
     one, other = networks
     for name, values in one.items():
         np.testing.assert_allclose(values, other[name], atol=2e-3, err_msg=name)
+
+
+def test_two_processes_evaluate_as_one_does(data: Path, tmp_path: Path) -> None:
+    model, found = tmp_path / "m.safetensors", []
+    started(model, data, "--epochs=1").communicate()
+    for count in (1, 2):
+        out = tmp_path / f"{count}.json"
+        options = (f"--data-dir={data}", f"--out={out}")
+        run = ssept("evaluate", str(model), *options, processes=count)
+        output, errors = run.communicate()
+        assert run.returncode == 0, errors
+        assert output.count("300 targets") == 1
+        facts = json.loads(out.read_text())
+        found.append([*numbers([facts["popularity"], facts["models"]])])
+    assert len(found[0]) > 30
+    # Other batches round the scores otherwise.
+    assert found[0] == pytest.approx(found[1], abs=1e-3, nan_ok=True)
 
 
 def test_processes_go_on_where_others_were_killed(data: Path, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from ssept.decide.evaluate import chosen_cases, evaluate
     from ssept.decide.journal import provenance
     from ssept.model.store import read_about
+    from ssept.model.workers import is_first
     from ssept.report.evaluate import accuracy_facts, accuracy_text
 
     every = [*arguments.checkpoints, *arguments.against]
@@ -63,6 +64,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         "command": " ".join(["ssept evaluate", *_shortened(arguments)]),
         **provenance(),
     }
+    if not is_first():
+        evaluate(every, dataset, cases, lambda *_: None)
+        return
     # Opened before anything is ranked: a file that cannot be written is known at once.
     with written_file(arguments.out) if arguments.out else nullcontext() as temporary:
         with progress_bar("case") as show:
