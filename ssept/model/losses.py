@@ -73,7 +73,7 @@ def _hidden(row: Tensor, own: Sequence[tuple[int, Tensor]]) -> list[tuple[int, T
     run = torch.repeat_interleave(torch.tensor([len(items) for _, items in own]))
     present = rows >= 0
     sizes = run[present].bincount(minlength=len(own)).tolist()
-    runs = rows[present].split(sizes)
+    runs = torch.split(rows[present], sizes)
     return [(count, columns) for (count, _), columns in zip(own, runs, strict=True)]
 
 

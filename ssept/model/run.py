@@ -195,7 +195,7 @@ class TrainingRun:
         ids = (batch.inputs, batch.positives, others)
         # One lookup: the gradient of each is as large as the table.
         vectors = model.item(torch.from_numpy(np.concatenate(ids)))
-        inputs, positives, candidates = vectors.split([*map(len, ids)])
+        inputs, positives, candidates = torch.split(vectors, [*map(len, ids)])
         states = encode_packed(model, torch.from_numpy(batch.user), inputs, batch.lengths.tolist())
         if self.sampler:
             return binary_cross_entropy(

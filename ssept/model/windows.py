@@ -78,7 +78,7 @@ class WindowReader:
         self._starts = np.cumsum(self._lengths) - self._lengths
         self._learners = np.flatnonzero(self._lengths > 1)
         items = np.minimum(self._lengths[self._learners] - 1, settings.max_length).mean()
-        self._size = max(settings.batch_size, math.ceil(settings.batch_items / items))
+        self._size: int = max(settings.batch_size, math.ceil(settings.batch_items / items))
 
     def batches(self, random: np.random.Generator) -> Iterator[WindowBatch]:
         """Draw one epoch: the windows of each user with two training items, in random order."""
