@@ -55,23 +55,26 @@ class TrainingSettings:
 
 
 # Sizes of the network and settings of the run that differ from their defaults.
+BEST: dict[str, Any] = {
+    "item_dim": 64,
+    "user_dim": 32,
+    "max_length": 200,
+    "dropout": 0.1,
+    "attention_dropout": 0.0,
+    "leave_out_own": True,
+    "batch_items": 4096,
+    "learning_rate": 2e-3,
+    "keep_user": 0.1,
+    "keep_item": 0.95,
+    "random_start": 0.0,
+    "cover": True,
+    "average": 0.995,
+    "init_std": 0.02,
+    "max_minutes": 120.0,
+}
 PRESETS: dict[str, dict[str, Any]] = {
-    "best": {
-        "item_dim": 64,
-        "user_dim": 32,
-        "max_length": 200,
-        "dropout": 0.1,
-        "attention_dropout": 0.0,
-        "leave_out_own": True,
-        "batch_items": 4096,
-        "learning_rate": 1e-3,
-        "keep_user": 0.1,
-        "keep_item": 0.95,
-        "random_start": 0.0,
-        "average": 0.995,
-        "init_std": 0.02,
-        "max_minutes": 120.0,
-    },
+    "best": BEST,
+    "edge": BEST | {"user_dim": 16, "max_length": 50, "batch_size": 256},
     "paper": {
         "item_dim": 50,
         "user_dim": 50,
