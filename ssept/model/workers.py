@@ -64,10 +64,10 @@ class Workers:
         """Join the values of every `count`-th of `total` rows, float64[rows], from all."""
         if self.count == 1:
             return values
-        joined = torch.zeros(total, dtype=torch.float64)
-        joined[self.rank :: self.count] = torch.from_numpy(values)
-        distributed.all_reduce(joined)
-        return joined.numpy()
+        joined = np.zeros(total)
+        joined[self.rank :: self.count] = values
+        self.sum_arrays(joined)
+        return joined
 
     def sum_arrays(self, *arrays: npt.NDArray[np.float64]) -> None:
         """Replace each array with its sum over the processes."""

@@ -5,9 +5,8 @@ Run it alone on the machine:
     python -m tests.helpers.training_speed --data-dir=ml1m.txt
 
 An epoch of each, over the latest items of each user, follows one of the others, `--rounds` times;
-the figures are medians. The least
-time is the products of an epoch, counted without padding, at the rate of a large product of
-matrices that is measured between the epochs.
+the figures are medians. The least time is the products of an epoch, counted without padding, at
+the rate of a large product of matrices that is measured between the epochs.
 """
 
 import argparse
