@@ -21,7 +21,7 @@ from ssept.data.dataset import Dataset
 from ssept.errors import ServerError
 from ssept.serving.launch import supervised
 from ssept.serving.launch.ssept_serve import SseptServer, running
-from ssept.serving.runtime.sockets import listen_at, refuse_new
+from ssept.serving.runtime.sockets import listen_at, refuse_new, take_all_of
 from ssept.serving.settings import ServerSettings
 from tests.conftest import untrained
 from tests.helpers.servers.serve_clients import (
@@ -259,7 +259,6 @@ OWNER = """
 import sys
 from pathlib import Path
 from ssept.serving.launch.ssept_serve import running
-from ssept.serving.runtime.sockets import listen_at, refuse_new
 from ssept.serving.settings import ServerSettings
 with running(ServerSettings(model=Path(sys.argv[1])), Path(sys.argv[2]), workers=2) as server:
     print(server.pid, flush=True)
@@ -327,10 +326,11 @@ def test_the_watchdog_does_without_file_descriptors_of_processes(
     assert not [one for one in processes if one.is_running()]
 
 
-def test_what_waits_to_be_accepted_stays_when_new_connections_are_refused() -> None:
-    with listen_at(ADDRESS, 0) as listener, socket.socket() as late:
+@pytest.mark.parametrize("host", [ADDRESS, "::1"])
+def test_what_waits_to_be_accepted_stays_when_new_connections_are_refused(host: str) -> None:
+    with listen_at(host, 0) as listener, socket.socket(listener.family) as late:
         listener.listen()
-        with socket.create_connection(listener.getsockname()) as early:
+        with socket.create_connection(listener.getsockname()[:2]) as early:
             early.sendall(b"early")
             refuse_new(listener)
             late.setblocking(False)
@@ -346,3 +346,22 @@ def test_what_waits_to_be_accepted_stays_when_new_connections_are_refused() -> N
         late.settimeout(WAIT_SECONDS)
         with pytest.raises(ConnectionRefusedError):
             late.recv(1)
+
+
+@pytest.mark.parametrize("host", [ADDRESS, "::1"])
+def test_a_connection_completed_after_new_ones_are_refused_works(host: str) -> None:
+    with listen_at(host, 0) as listener, socket.socket(listener.family) as client:
+        listener.listen()
+        refuse_new(listener)
+        hops = {
+            socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
+            socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
+        }[listener.family]
+        client.setsockopt(*hops, 255)  # so that it comes in, as a handshake that had begun
+        client.connect(listener.getsockname())
+        client.setsockopt(*hops, 64)
+        accepted, _ = listener.accept()
+        with accepted:
+            client.sendall(b"lost at first")
+            take_all_of(accepted)
+            assert accepted.recv(100) == b"lost at first"

@@ -12,6 +12,7 @@ from ssept.serving.app import Application
 from ssept.serving.http_api.asgi import CLOSE, RefusedError, whole
 from ssept.serving.runtime.heads import origin_form, without_upgrade
 from ssept.serving.runtime.lingering import LingeringTransport
+from ssept.serving.runtime.sockets import take_all_of
 
 MOST_HEAD_BYTES = 1 << 16
 HEAD_SECONDS = 10
@@ -64,6 +65,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the time limit of the first request."""
+        take_all_of(transport.get_extra_info("socket"))
         super().connection_made(LingeringTransport(transport, self.loop))
         self._allow(HEAD_SECONDS)
         if len(self.connections) > self._most:

@@ -1,12 +1,10 @@
 """Listening sockets: bound to an address, and drained when the server shuts down."""
 
 import contextlib
-import ctypes
 import logging
 import resource
 import select
 import socket
-import struct
 from pathlib import Path
 
 from ssept.errors import ServerError
@@ -15,16 +13,8 @@ LOG = logging.getLogger("ssept.serving")
 MOST_CONNECTIONS = 4096  # of a process
 SPARE_FILES = 32  # file descriptors that are for something else
 UNREAD_MS = 10_000  # a client that reads nothing of its answer for so long is disconnected
-SO_ATTACH_FILTER = 26  # of linux/socket.h
-# Instructions of linux/bpf_common.h: code, jumps if true and if false, operand. A TCP socket's
-# filter sees packets from the TCP header on, whose flags are in byte 13.
-DROP_SYN = (
-    (0x30, 0, 0, 13),  # load the flags
-    (0x54, 0, 0, 0x12),  # of them SYN and ACK
-    (0x15, 0, 1, 0x02),  # if SYN alone, the next instruction, else the one behind it
-    (0x06, 0, 0, 0),  # drop
-    (0x06, 0, 0, 0xFFFFFFFF),  # take
-)
+IP_MINTTL, IPV6_MINHOPCOUNT = 21, 73  # of linux/in.h and linux/in6.h
+MOST_HOPS = 255  # hosts begin with 64 or 128, and each router takes one
 
 
 def listen_at(host: str, port: int) -> socket.socket:
@@ -90,14 +80,25 @@ def refuse_new(listener: socket.socket) -> None:
 
     Closing the socket would reset connections completed since the last `accept`. A SYN that arrives
     now is dropped as if the network had lost it: the client's kernel sends it again, and the
-    connection is refused by then. Other packets pass: a client whose ACK were dropped would take
-    its connection for complete.
+    connection is refused by then. The kernel compares the hops that a SYN may still make, which
+    needs no rights, as a packet filter does on some systems. Handshakes that have begun go on; as
+    their connections inherit the limit, see `take_all_of`.
     """
-    packed = b"".join(struct.pack("HBBI", *instruction) for instruction in DROP_SYN)
-    code = ctypes.create_string_buffer(packed)
-    program = struct.pack("HP", len(DROP_SYN), ctypes.addressof(code))
-    with contextlib.suppress(OSError):  # a sandbox may have no filters; some could be reset then
-        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+    _limit_hops(listener, MOST_HOPS)
+
+
+def take_all_of(connection: socket.socket) -> None:
+    """Take all packets of a connection, which may have been completed after `refuse_new`."""
+    _limit_hops(connection, 0)
+
+
+def _limit_hops(one: socket.socket, least: int) -> None:
+    """Drop packets that may make fewer hops, where the system can; else some could be reset."""
+    with contextlib.suppress(OSError):
+        one.setsockopt(socket.IPPROTO_IP, IP_MINTTL, least)
+    if one.family == socket.AF_INET6:
+        with contextlib.suppress(OSError):
+            one.setsockopt(socket.IPPROTO_IPV6, IPV6_MINHOPCOUNT, least)
 
 
 def readable(one: socket.socket) -> bool:
