@@ -39,6 +39,7 @@ POLL_SECONDS = 0.01
 # Waits are counted in polls, not by a clock: a machine that stands still uses up one of them.
 LINGER_POLLS = 50
 HANDSHAKE_POLLS = 20  # after which its last packet has come
+RETRY_SECONDS = 1.5  # in which a kernel sends a SYN again that was dropped while handshakes ended
 GRACE_SECONDS = 2  # after the deadline of requests, for clients that are slow to read
 
 
@@ -92,6 +93,8 @@ class UvicornServer(uvicorn.Server):
 
         From here on each answer has the header `Connection: close`.
         """
+        loop = asyncio.get_running_loop()
+        stay_until = loop.time() + (RETRY_SECONDS if self.server_state.connections else 0)
         self._app.registry.draining = True
         self.server_state.default_headers.append(CLOSE)  # the list that coming answers begin with
         for connection in self._connections():
@@ -100,6 +103,9 @@ class UvicornServer(uvicorn.Server):
         await self._accept_all(sockets or [])
         await self._linger()
         await super().shutdown(sockets)
+        # The network of a container ends with the server: then nothing would refuse that SYN.
+        while loop.time() < stay_until and not self.force_exit:
+            await asyncio.sleep(POLL_SECONDS)
 
     def _protocol(self) -> asyncio.Protocol:
         """Make the protocol of a connection, as uvicorn does it."""
