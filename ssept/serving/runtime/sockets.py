@@ -87,9 +87,13 @@ def refuse_new(listener: socket.socket) -> None:
     _limit_hops(listener, MOST_HOPS)
 
 
-def take_all_of(connection: socket.socket) -> None:
-    """Take all packets of a connection, which may have been completed after `refuse_new`."""
-    _limit_hops(connection, 0)
+def take_all_of(connection: socket.socket | None) -> None:
+    """Take all packets of a connection, which may have been completed after `refuse_new`.
+
+    None stands for a connection within the process.
+    """
+    if connection:
+        _limit_hops(connection, 0)
 
 
 def _limit_hops(one: socket.socket, least: int) -> None:
