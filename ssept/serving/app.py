@@ -162,7 +162,7 @@ class Application:
                 raise
             self.registry.telemetry.refused.labels("deadline").inc()
             await exchange.refuse(LATE, scope["path"])
-        except Exception:
+        except Exception:  # whatever it is, the client gets an answer
             LOG.exception("%s %r failed", scope["method"], scope["path"])
             await exchange.refuse(FAILED, scope["path"])
         seconds = time.perf_counter() - start

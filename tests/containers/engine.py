@@ -111,7 +111,9 @@ def running() -> Iterator[Engine]:
     with tempfile.TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         variables = {"DOCKER_HOST": f"unix://{folder}/docker.sock"}
-        command = ("dockerd", f"--data-root={folder}/data", f"--exec-root={folder}/exec")
+        # One that outlived its tests would answer at the addresses of the next one's containers.
+        bound = ("setpriv", "--pdeathsig=TERM")
+        command = (*bound, "dockerd", f"--data-root={folder}/data", f"--exec-root={folder}/exec")
         place = (f"--host={variables['DOCKER_HOST']}", f"--pidfile={folder}/pid")
         with (folder / "log").open("w") as log:
             daemon = subprocess.Popen(

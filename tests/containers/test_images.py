@@ -126,8 +126,7 @@ def ask(url: str, answers: list[int], lost: list[BaseException]) -> None:
             answers.append(len(predicted(url)["top_items"]))
         except urllib.error.URLError as error:
             # A connection that was never accepted is no lost request.
-            known = getattr(error.reason, "errno", None) in NOT_ACCEPTED
-            if not known and not isinstance(error.reason, TimeoutError):
+            if getattr(error.reason, "errno", None) not in NOT_ACCEPTED:
                 lost.append(error)
             return
         except OSError as error:

@@ -21,7 +21,7 @@ from ssept.data.dataset import Dataset
 from ssept.errors import ServerError
 from ssept.serving.launch import supervised
 from ssept.serving.launch.ssept_serve import SseptServer, running
-from ssept.serving.runtime.sockets import listen_at, refuse_new, take_all_of
+from ssept.serving.runtime.sockets import listen_at, readable, refuse_new, take_all_of
 from ssept.serving.settings import ServerSettings
 from tests.conftest import untrained
 from tests.helpers.servers.serve_clients import (
@@ -349,19 +349,21 @@ def test_what_waits_to_be_accepted_stays_when_new_connections_are_refused(host: 
 
 
 @pytest.mark.parametrize("host", [ADDRESS, "::1"])
-def test_a_connection_completed_after_new_ones_are_refused_works(host: str) -> None:
-    with listen_at(host, 0) as listener, socket.socket(listener.family) as client:
+def test_a_handshake_that_has_begun_goes_on_when_new_ones_are_refused(host: str) -> None:
+    with listen_at(host, 0) as listener:
+        # So that the kernel completes it with the first data, after new ones are refused.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, WAIT_SECONDS)
         listener.listen()
-        refuse_new(listener)
-        hops = {
-            socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
-            socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
-        }[listener.family]
-        client.setsockopt(*hops, 255)  # so that it comes in, as a handshake that had begun
-        client.connect(listener.getsockname())
-        client.setsockopt(*hops, 64)
-        accepted, _ = listener.accept()
-        with accepted:
-            client.sendall(b"lost at first")
-            take_all_of(accepted)
-            assert accepted.recv(100) == b"lost at first"
+        listener.settimeout(WAIT_SECONDS)
+        with socket.create_connection(listener.getsockname()[:2]) as client:
+            assert not readable(listener)
+            refuse_new(listener)
+            client.sendall(b"first")
+            accepted, _ = listener.accept()
+            with accepted:
+                accepted.settimeout(WAIT_SECONDS)
+                assert accepted.recv(5) == b"first"
+                client.sendall(b"dropped once")
+                assert not readable(accepted)
+                take_all_of(accepted)
+                assert accepted.recv(12) == b"dropped once"

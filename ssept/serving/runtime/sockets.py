@@ -14,7 +14,7 @@ MOST_CONNECTIONS = 4096  # of a process
 SPARE_FILES = 32  # file descriptors that are for something else
 UNREAD_MS = 10_000  # a client that reads nothing of its answer for so long is disconnected
 IP_MINTTL, IPV6_MINHOPCOUNT = 21, 73  # of linux/in.h and linux/in6.h
-MOST_HOPS = 255  # hosts begin with 64 or 128, and each router takes one
+MOST_HOPS = 255  # most hosts begin with 64 or 128; a neighbor that begins with 255 gets through
 
 
 def listen_at(host: str, port: int) -> socket.socket:
@@ -85,6 +85,14 @@ def refuse_new(listener: socket.socket) -> None:
     their connections inherit the limit, see `take_all_of`.
     """
     _limit_hops(listener, MOST_HOPS)
+
+
+def dropped_for_hops() -> int:
+    """Return how many packets the kernel has dropped as too far, 0 where it does not say."""
+    with contextlib.suppress(OSError, KeyError, ValueError):
+        names, values, *_ = Path("/proc/net/netstat").read_text().splitlines()
+        return int(dict(zip(names.split(), values.split(), strict=True))["TCPMinTTLDrop"])
+    return 0
 
 
 def take_all_of(connection: socket.socket | None) -> None:

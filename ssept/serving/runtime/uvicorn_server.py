@@ -26,6 +26,7 @@ from ssept.serving.runtime.acceptor import Acceptor
 from ssept.serving.runtime.http_protocol import LimitedProtocol
 from ssept.serving.runtime.sockets import (
     address_error,
+    dropped_for_hops,
     most_connections,
     place_of,
     readable,
@@ -39,7 +40,7 @@ POLL_SECONDS = 0.01
 # Waits are counted in polls, not by a clock: a machine that stands still uses up one of them.
 LINGER_POLLS = 50
 HANDSHAKE_POLLS = 20  # after which its last packet has come
-RETRY_SECONDS = 1.5  # in which a kernel sends a SYN again that was dropped while handshakes ended
+RETRY_POLLS = 130  # in which a kernel sends a SYN again that was dropped meanwhile
 GRACE_SECONDS = 2  # after the deadline of requests, for clients that are slow to read
 
 
@@ -71,6 +72,7 @@ class UvicornServer(uvicorn.Server):
         self._ready = ready
         self._acceptor = acceptor
         self._reloads: set[asyncio.Task[bool]] = set()
+        self._dropped = dropped_for_hops()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to answer, and say so."""
@@ -93,8 +95,6 @@ class UvicornServer(uvicorn.Server):
 
         From here on each answer has the header `Connection: close`.
         """
-        loop = asyncio.get_running_loop()
-        stay_until = loop.time() + (RETRY_SECONDS if self.server_state.connections else 0)
         self._app.registry.draining = True
         self.server_state.default_headers.append(CLOSE)  # the list that coming answers begin with
         for connection in self._connections():
@@ -104,8 +104,8 @@ class UvicornServer(uvicorn.Server):
         await self._linger()
         await super().shutdown(sockets)
         # The network of a container ends with the server: then nothing would refuse that SYN.
-        while loop.time() < stay_until and not self.force_exit:
-            await asyncio.sleep(POLL_SECONDS)
+        if dropped_for_hops() > self._dropped:
+            await self._polls(RETRY_POLLS)
 
     def _protocol(self) -> asyncio.Protocol:
         """Make the protocol of a connection, as uvicorn does it."""
