@@ -56,7 +56,13 @@ class Handler(BaseHTTPRequestHandler):
             case "/pieces":
                 self.answer(200, pieces=True)
             case "/unsized":
-                self.wfile.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n{}")
+            case "/chunked":
+                self.wfile.write(
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nso\r\n"
+                )
+                self.wfile.write(b"A;of=ten\r\nme\r\n\r\nnull\r\n0\r\n")
+                self.wfile.write(b"\r\n" if number % 2 else b"a: trailer\r\n\r\n")
             case "/hang":
                 self.server.ended.wait()
             case "/leaves" if number > REQUESTS // 2:
@@ -251,11 +257,24 @@ def test_an_answer_may_come_in_pieces(posts: Callable[..., Result], server: Serv
     assert len(server.bodies) == REQUESTS
 
 
+def test_answers_in_chunks_are_read_and_joined(server: Server) -> None:
+    log = connections.Log(REQUESTS)
+    given = (server.address, "/chunked", BODIES, 8, log)
+    with connections.Connections(*given) as sender:
+        for number in range(REQUESTS):
+            sender.send(number)
+        while sender.left:
+            sender.poll(0.1)
+    assert log.errors() == {}
+    assert {*log.answers.values()} == {b"some\r\n\r\nnull"}
+    assert len(server.bodies) == REQUESTS
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
         ("/hang", "/hang: no answer within 0.2 s"),
-        ("/unsized", "no content-length"),
+        ("/unsized", "neither a content-length nor chunks"),
         ("/leaves", "/leaves: cannot connect"),
     ],
     ids=["hangs", "no_length", "leaves"],

@@ -12,14 +12,15 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from ssept.artifacts import TOPK_IDS, TOPK_SCORES
 from ssept.errors import AnswerError, ServerError
 from ssept.measure.answers import ROUNDING, difference, overlap
 from ssept.providers import Budget
 from ssept.providers.session import Ids, Session
 from ssept.serving.load.bodies import TOP_K
 
-HEAD_END = b"\r\n\r\n"
 OK = 200
+OUTPUTS = "outputs"
 WITNESS_SHARE = 1 / 200  # of the requests of a load: its own are that many more
 WITNESS_SECONDS = 30  # for an answer
 
@@ -190,7 +191,14 @@ def witness_of_predictions(url: str, bodies: Sequence[bytes], concurrency: int) 
 
 
 def _predicted(answer: bytes) -> Answer:
-    """Read an answer of `POST /predict`, with its head or without: ids and scores, [1, k] each."""
-    found = json.loads(answer.rpartition(HEAD_END)[2])
-    ids, scores = found["top_items"], found["scores"]
+    """Read the body of an answer: ids and scores, [1, k] each.
+
+    It is one of `POST /predict`, or of the Open Inference Protocol in JSON.
+    """
+    found = json.loads(answer)
+    if OUTPUTS in found:
+        tensors = {each["name"]: each["data"] for each in found[OUTPUTS]}
+        ids, scores = tensors[TOPK_IDS], tensors[TOPK_SCORES]
+    else:
+        ids, scores = found["top_items"], found["scores"]
     return np.array([ids], np.int64), np.array([scores], np.float64)  # null becomes NaN

@@ -6,7 +6,6 @@ requests made beforehand, and of an answer only the status and its end are read.
 
 import operator
 import random
-import re
 import select
 import socket
 import threading
@@ -17,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ssept.errors import LoadError
+from ssept.serving.load.http_answer import body_of, closes, status_of
 
 CLOSED, UNSENT = -1, -2  # in the place of a status
 KINDS = {CLOSED: "closed without an answer", UNSENT: "no connection was free"}
@@ -25,9 +25,6 @@ SAMPLE = 1000  # answers of a load that are kept
 CONNECT_SECONDS = 5
 PATIENCE_SECONDS = 10
 CHUNK_BYTES = 1 << 16
-HEAD_END = b"\r\n\r\n"
-LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
 
 class Log:
@@ -41,7 +38,7 @@ class Log:
         sent: when a connection was free and it was written.
         ended: when its answer was there.
         status: the answer's, or one of `KINDS`.
-        answers: the kept ones with a good status, as they were sent.
+        answers: the bodies of the kept ones, which have a good status.
     """
 
     def __init__(self, requests: int) -> None:
@@ -58,7 +55,7 @@ class Log:
         if number in self._sample or (
             (b"null" in answer or b"NaN" in answer) and len(self.answers) < 2 * SAMPLE
         ):
-            self.answers[number] = answer
+            self.answers[number] = body_of(answer)
 
     def errors(self) -> dict[str, int]:
         """Count the failed requests by kind."""
@@ -192,12 +189,12 @@ class Connections:
             self._lost(connection, CLOSED)
             return
         data = connection.received + data
-        status = _whole(data)
+        status = status_of(data)
         if status is None:
             connection.received = data
             return
         connection.received = b""
-        if status != OK and CLOSES.search(data, 0, data.index(HEAD_END)):
+        if status != OK and closes(data):
             self._lost(connection, status)
         else:
             self._over(connection, status, data)
@@ -256,18 +253,3 @@ def _request(address: tuple[str, int], path: str, body: bytes) -> bytes:
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
-
-
-def _whole(data: bytes) -> int | None:
-    """Return the status of an answer if all of it has arrived, else None.
-
-    Raises:
-        LoadError: it has no content-length.
-    """
-    end = data.find(HEAD_END)
-    if end < 0:
-        return None
-    length = LENGTH.search(data, 0, end)
-    if not length:
-        raise LoadError("an answer has no content-length; only such are understood")
-    return int(data[9:12]) if len(data) >= end + len(HEAD_END) + int(length[1]) else None

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from ssept.errors import LoadError, one_line, quoted
 from ssept.serving.interface import SEQ, USER_ID
 from ssept.serving.load import open_loop
+from ssept.serving.load.answers import ExpectedAnswers
 from ssept.serving.load.connections import OK
 from ssept.serving.load.open_loop import CONNECTIONS, Requests
 
@@ -110,16 +111,19 @@ class Target:
         if status != OK:
             raise LoadError(f"{self}: the first request: {_answer(status, said)}")
 
-    def sender(self, bodies: Sequence[bytes], rate: float) -> Callable[[float, int], Requests]:
+    def sender(
+        self, bodies: Sequence[bytes], rate: float, expected: ExpectedAnswers | None = None
+    ) -> Callable[[float, int], Requests]:
         """Return what sends bodies in turn, at a rate, for a time, with a seed of its times.
 
-        As many connections as requests in a second: a pause of that length holds none up.
+        As many connections as requests in a second: a pause of that length holds none up. Where it
+        is known what they have to be answered with, a sample is compared.
         """
         connections = max(LEAST_CONNECTIONS, min(CONNECTIONS, math.ceil(rate)))
 
         def send(seconds: float, seed: int) -> Requests:
             given = (self.address, self.path, bodies, rate, seconds, connections)
-            return open_loop.send(*given, seed=seed)
+            return open_loop.send(*given, expected, seed=seed)
 
         return send
 
