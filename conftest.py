@@ -9,7 +9,7 @@ pytest_plugins = [
     "fixtures.cells",
     "fixtures.triton",
     "fixtures.fastapi",
-    "fixtures.peers",
+    "fixtures.servers",
     "fixtures.results",
     "fixtures.progress",
 ]

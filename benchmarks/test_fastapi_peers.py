@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.servers import PeerProcess
 from fixtures.fastapi import NAME, PROVIDER, VARIANT
 from fixtures.options import LIMIT_MS
 from fixtures.served import (
@@ -29,7 +30,6 @@ from ssept.providers import budget
 from ssept.providers.session import Session
 from ssept.serving.interface import MODEL
 from ssept.serving.launch.ssept_serve import SseptServer
-from ssept.serving.launch.uvicorn_app import UvicornApp
 from ssept.serving.load import loadgen, open_loop, wrk
 from ssept.serving.load.alternated import Rate
 from ssept.serving.load.answers import ExpectedAnswers
@@ -48,7 +48,7 @@ pytestmark = [pytest.mark.cell(VARIANT, NAME), pytest.mark.usefixtures("fastapi_
 def test_against_baseline(
     concurrency: int,
     start_fastapi: Start[SseptServer],
-    start_baseline: Start[UvicornApp],
+    start_baseline: Start[PeerProcess],
     bodies: list[bytes],
     asked: tuple[IntArray, list[IntArray]],
     expected: ExpectedAnswers,
@@ -130,7 +130,7 @@ def test_against_triton(
 
 @pytest.mark.parametrize("client", ["wrk", "LoadGen", "own"])
 def test_client(
-    client: str, empty_server: UvicornApp, bodies: list[bytes], local: Session, benchmark: Any
+    client: str, empty_server: PeerProcess, bodies: list[bytes], local: Session, benchmark: Any
 ) -> None:
     """The largest rate of each client, with an empty server: the limit of all other figures."""
     tools: dict[str, Any] = {"wrk": wrk, "LoadGen": loadgen, "own": open_loop}

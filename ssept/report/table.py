@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from tabulate import tabulate
 
+from ssept.errors import one_line
 from ssept.estimate import Estimate
 from ssept.report.choose import answers
 from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING, UNTOLD, mark
@@ -24,6 +25,7 @@ from ssept.results.schema import (
     Facts,
     Footprint,
     ServedLoad,
+    ServedRate,
     ServedRatio,
     ServedRequests,
     Sustained,
@@ -34,6 +36,7 @@ Kind = TypeVar("Kind", bound=Facts)
 CellFacts = Mapping[MeasureKey, Facts]  # of one cell, in the order of the run
 Cells = dict[Combination, CellFacts]
 Column = Callable[[CellFacts], str]
+FAULT = 50  # characters of why a server carries nothing
 SMALLEST_BATCH = MeasureKey(REAL_LENGTHS, 1)
 
 
@@ -209,7 +212,44 @@ def _served(run: MatrixRun) -> str:
             loads, header, disable_numparse=True, colalign=["left"] * 2 + ["right"] * 6
         )
         table += "\nms a request: p50, p99 and mean at the client; queue and compute in the server"
-    return "\n\n".join(filter(None, (table, _requests(run), "\n".join(ratios))))
+    return "\n\n".join(filter(None, (table, _requests(run), _rates(run), "\n".join(ratios))))
+
+
+def _rates(run: MatrixRun) -> str:
+    """Return the table of servers by the rate that they carry within a promise."""
+    found = [facts for facts in run.facts if isinstance(facts, ServedRate)]
+    found.sort(key=lambda facts: facts.rate or 0.0, reverse=True)
+    if not found:
+        return ""
+    of = f"× {found[0].against}"
+    header = ["server", "req/s", "", of, "", "CPU", "MB", "cold", "×2", "failed"]
+    rows = [_rate(facts) for facts in found]
+    align = ["left", *["right"] * 8, "left"]
+    return (
+        f"{tabulate(rows, header, disable_numparse=True, colalign=align)}\n"
+        f"req/s: 99 % answered within {found[0].limit_ms:g} ms and none failed, in 4 of 5 loads; "
+        "[ ]: 99 % intervals;\nCPU: ms a request; MB: of its processes; cold: seconds to the first "
+        "answer; ×2: the share answered\nin time at twice that rate; failed: up to that rate"
+    )
+
+
+def _rate(facts: ServedRate) -> list[str]:
+    if facts.rate is None:
+        return [facts.server, *[NOTHING] * 8, one_line(facts.fault, FAULT)]
+    failed = ", ".join(f"{n:,} {kind}" for kind, n in facts.failed.items())
+    rate, times = facts.rate_interval, facts.ratio_interval
+    return [
+        facts.server,
+        f"{facts.rate:,.0f}",
+        f"[{rate.low:,.0f}, {rate.high:,.0f}]" if rate else "",
+        _number(facts.ratio, 2),
+        f"[{times.low:.2f}, {times.high:.2f}]" if times else "",
+        _number(facts.cpu_ms, 2),
+        _number(facts.rss_bytes and facts.rss_bytes / BYTES_PER_MEGABYTE, 0),
+        _number(facts.cold_s, 1),
+        NOTHING if facts.overload is None else f"{facts.overload:.0%}",
+        failed or "0",
+    ]
 
 
 def _requests(run: MatrixRun) -> str:

@@ -214,6 +214,36 @@ class ServedRatio(Facts):
     interval: Interval | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServedTurns(Facts):
+    """What each server gave in one round of a comparison, as it was measured."""
+
+    limit_ms: Positive
+    turns: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedRate(Facts):
+    """The rate that a server carries within a limit of p99; see `ssept.decide.servers.summary`."""
+
+    server: str
+    against: str
+    limit_ms: Positive
+    rate: Positive | None
+    rate_interval: PositiveEstimate | None
+    ratio: Positive | None
+    ratio_interval: PositiveEstimate | None
+    interval: Interval | None
+    cold_s: NotNegative | None
+    cpu_ms: NotNegative | None
+    rss_bytes: NotNegative | None
+    overload: NotNegative | None
+    requests: Natural
+    failed: dict[str, Natural]
+    late_p99_ms: Number | None
+    fault: str
+
+
 MEASURES: dict[str, type[Facts]] = {
     **dict.fromkeys((LATENCY, REAL_LENGTHS, ONE_CORE, "throughput"), Timed),
     ACCURACY: Accuracy,
@@ -225,6 +255,8 @@ MEASURES: dict[str, type[Facts]] = {
     f"{SERVED} load": ServedLoad,
     f"{SERVED} requests": ServedRequests,
     f"{SERVED} ratio": ServedRatio,
+    f"{SERVED} turns": ServedTurns,
+    f"{SERVED} rate": ServedRate,
 }
 
 

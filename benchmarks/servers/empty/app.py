@@ -1,4 +1,4 @@
-"""A server that does nothing, to see what clients can do: `uvicorn benchmarks.empty_server:app`."""
+"""A server that does nothing, to see what clients can do: `uvicorn app:app`."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

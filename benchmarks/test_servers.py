@@ -1,0 +1,58 @@
+"""Which server: the rate that each carries within one promise of latency, side by side."""
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from fixtures.fastapi import NAME, VARIANT
+from fixtures.servers import REFERENCE
+from fixtures.variants import Artifacts, model_facts
+from ssept.decide.servers.comparison import Comparison
+from ssept.decide.servers.summary import summary
+
+pytestmark = pytest.mark.cell(VARIANT, NAME)
+
+
+@pytest.fixture(scope="module")
+def facts(artifacts: Artifacts, pytestconfig: pytest.Config) -> dict[str, Any]:
+    """Return what is saved of the model and the promise with every measurement."""
+    own = {
+        "variant": VARIANT,
+        "provider": NAME,
+        "threads": 1,
+        "options": {},
+        "limit_ms": pytestconfig.getoption("--p99-ms"),
+    }
+    return own | model_facts(artifacts.get(VARIANT))
+
+
+def test_round(
+    round_number: int, comparison: Comparison, facts: dict[str, Any], benchmark: Any
+) -> None:
+    """Give each server a turn; what it gave is saved at once."""
+    del round_number
+    if reason := comparison.enough():
+        pytest.skip(reason)
+    turns = benchmark.pedantic(comparison.round, rounds=1)
+    benchmark.extra_info |= facts | {
+        "measure": "served turns",
+        "turns": {turn.server: turn.as_json() for turn in turns},
+    }
+
+
+def test_carried(
+    compared_server: str, comparison: Comparison, facts: dict[str, Any], benchmark: Any
+) -> None:
+    """Sum up its turns: the rate, and how many times as much as `ssept serve` it carries."""
+    turns = comparison.of(compared_server)
+    if not turns:
+        pytest.skip("it had no turn: no round was measured")
+    found = benchmark.pedantic(summary, (turns, comparison.of(REFERENCE)), rounds=1)
+    benchmark.extra_info |= facts | {
+        "measure": "served rate",
+        "server": compared_server,
+        "against": REFERENCE,
+        **asdict(found),
+    }
+    assert not found.fault, found.fault

@@ -1,0 +1,1 @@
+"""Servers side by side: the rate that each carries within one promise of latency."""

@@ -1,0 +1,97 @@
+"""What the turns of a server come to."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from ssept.decide.servers.comparison import UNIT, carried, ratio
+from ssept.decide.servers.turn import LoadFacts, Turn
+from ssept.estimate import Estimate
+from ssept.measure.latency import CONFIDENCE
+from ssept.measure.statistics import METHOD
+from ssept.results.schema import Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A server under the promise; medians over its turns, None where there was nothing to measure.
+
+    Attributes:
+        rate: that it carries, requests a second.
+        rate_interval: the same with its interval; None for fewer rounds than that needs.
+        ratio: to the rate of the server that it is compared with, in the same rounds.
+        ratio_interval: as for the rate.
+        interval: how both intervals were made.
+        cold_s: from its start to its first answer.
+        cpu_ms: CPU time of its processes for a request, at the rate that it carries.
+        rss_bytes: of its processes.
+        overload: the share of the requests at twice the rate that were answered in time.
+        requests: of the loads up to that rate; of all loads where there is none.
+        failed: of them, by kind: a server may refuse beyond it, but not here.
+        late_p99_ms: the most that the client was late by, 99th percentile, within the promise.
+        fault: why it has no rate; empty otherwise.
+    """
+
+    rate: float | None
+    rate_interval: Estimate | None
+    ratio: float | None
+    ratio_interval: Estimate | None
+    interval: Interval | None
+    cold_s: float | None
+    cpu_ms: float | None
+    rss_bytes: float | None
+    overload: float | None
+    requests: int
+    failed: dict[str, int]
+    late_p99_ms: float | None
+    fault: str
+
+
+def summary(turns: Sequence[Turn], others: Sequence[Turn]) -> Summary:
+    """Sum up the turns of a server, and compare it with the turns of another one."""
+    good = [turn for turn in turns if turn.rate]
+    last = [load for turn in good for load in _near(turn)]
+    carried_loads = [load for turn in turns for load in turn.loads if _is_carried(load, turn)]
+    failed: Counter[str] = Counter()
+    for load in carried_loads:
+        failed.update(load.errors)
+    n = len(good)
+    rate, times = carried(turns), ratio(turns, others)
+    return Summary(
+        rate=rate.value if rate else None,
+        rate_interval=_bounded(rate),
+        ratio=times.value if times else None,
+        ratio_interval=_bounded(times),
+        interval=Interval(method=METHOD, unit=UNIT, n=n, confidence=CONFIDENCE) if n else None,
+        cold_s=_median([turn.cold_s for turn in turns if turn.cold_s is not None]),
+        cpu_ms=_median([1e3 * load.server_cpu_s / load.requests for load in last]),
+        rss_bytes=_median([load.rss_bytes for load in last]),
+        overload=_median([_answered(turn.overload) for turn in good if turn.overload]),
+        requests=sum(load.requests for load in carried_loads),
+        failed=dict(failed),
+        late_p99_ms=_median([load.late_p99_ms for load in last]),
+        fault=next((turn.fault for turn in turns if turn.fault), ""),
+    )
+
+
+def _is_carried(load: LoadFacts, turn: Turn) -> bool:
+    return turn.rate is None or load.offered <= turn.rate
+
+
+def _near(turn: Turn) -> list[LoadFacts]:
+    """Return the loads of about the rate that was found."""
+    return [load for load in turn.loads if turn.rate and 0.8 < load.offered / turn.rate < 1.25]
+
+
+def _answered(load: LoadFacts) -> float:
+    return load.in_time / load.offered
+
+
+def _bounded(estimate: Estimate | None) -> Estimate | None:
+    return estimate if estimate and math.isfinite(estimate.high) else None
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return median(values) if values else None

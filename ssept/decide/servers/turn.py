@@ -1,0 +1,191 @@
+"""A server's turn in a round: started, loaded, and stopped."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import psutil
+
+from ssept.decide.servers.staircase import bracket, staircase
+from ssept.errors import AnswerError, LoadError, ServerError
+from ssept.measure.statistics import MINIMUM_SAMPLES
+from ssept.serving.load.open_loop import Requests
+from ssept.serving.load.server_cpu import cpu_seconds
+
+START_RATE = 200.0
+LOADS = 8  # of a turn's staircase
+LOAD_SECONDS = 1.5
+WARM_SECONDS = 1.0
+OVERLOAD = 2.0  # times the rate
+OVERLOAD_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that has answered once.
+
+    Attributes:
+        pid: of its first process.
+        send: makes a load: rate, seconds, and the seed of the times. Raises AnswerError for a
+            wrong answer, LoadError where it does not answer any more.
+    """
+
+    pid: int
+    send: Callable[[float, float, int], Requests]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server of the comparison.
+
+    Attributes:
+        name: in the results.
+        start: starts it, for a block that begins when it has answered a request rightly. Raises
+            ServerError where it does not.
+    """
+
+    name: str
+    start: Callable[[], AbstractContextManager[RunningServer]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadFacts:
+    """What became of one load.
+
+    Attributes:
+        offered: requests a second that were to be sent.
+        requests: how many were.
+        p99_ms: of those answered, from when each was to be sent; None for too few.
+        in_time: requests a second that were answered within the promise: the goodput.
+        errors: requests that failed, by kind.
+        late_p99_ms: how late the client was.
+        client_cpu: the share of a core that it used.
+        server_cpu_s: CPU seconds that the server's processes used.
+        rss_bytes: of its processes, after the load; shared pages count in each.
+    """
+
+    offered: float
+    requests: int
+    p99_ms: float | None
+    in_time: float
+    errors: dict[str, int]
+    late_p99_ms: float
+    client_cpu: float
+    server_cpu_s: float
+    rss_bytes: int
+
+
+@dataclass(kw_only=True)
+class Turn:
+    """What one start of one server gave.
+
+    Attributes:
+        server: its name.
+        round: from 0.
+        cold_s: from its start to its first answer; None if it gave none.
+        rate: the rate that it carried, requests a second; None if none.
+        loads: those of the staircase, and before it of the search for where to begin.
+        overload: the load at twice the rate.
+        fault: why it has no rate; empty otherwise.
+    """
+
+    server: str
+    round: int
+    cold_s: float | None = None
+    rate: float | None = None
+    loads: list[LoadFacts] = field(default_factory=list)
+    overload: LoadFacts | None = None
+    fault: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def take_turn(contender: Contender, number: int, limit_ms: float, before: float | None) -> Turn:
+    """Start a server, find the rate that it carries, overload it, and stop it.
+
+    A fault of the server is a result, not an error: the other servers go on.
+
+    Args:
+        contender: the server.
+        number: of the round.
+        limit_ms: 99 % of the requests are to be answered within it, and none may fail.
+        before: the rate where its last turn ended; None to search for where to begin.
+    """
+    turn = Turn(server=contender.name, round=number)
+    begun = time.monotonic()
+    try:
+        with contender.start() as server:
+            turn.cold_s = time.monotonic() - begun
+            _loaded(turn, server, limit_ms, before)
+    except (AnswerError, LoadError, ServerError) as error:
+        turn.rate, turn.fault = None, str(error)
+    return turn
+
+
+def _loaded(turn: Turn, server: RunningServer, limit_ms: float, before: float | None) -> None:
+    seeds = _seeds(turn.round)
+
+    def load(rate: float, seconds: float) -> LoadFacts:
+        cpu = cpu_seconds(server.pid)
+        long_enough = max(seconds, 1.05 * MINIMUM_SAMPLES[99] / rate)
+        requests = server.send(rate, long_enough, next(seeds))
+        used = max(0.0, cpu_seconds(server.pid) - cpu)
+        return _facts(requests, rate, limit_ms, used, _resident_bytes(server.pid))
+
+    def kept(rate: float) -> bool:
+        facts = load(rate, LOAD_SECONDS)
+        turn.loads.append(facts)
+        return not facts.errors and facts.p99_ms is not None and facts.p99_ms <= limit_ms
+
+    server.send(before or START_RATE, WARM_SECONDS, next(seeds))
+    begin = before or bracket(kept, START_RATE)
+    if not begin:
+        turn.fault = f"at no rate were 99 % answered within {limit_ms:g} ms, and none failed"
+        return
+    rates = staircase(kept, begin, LOADS)
+    # The first ones still show where the staircase began.
+    turn.rate = float(np.exp(np.mean(np.log(rates[LOADS // 2 :]))))
+    turn.overload = load(OVERLOAD * turn.rate, OVERLOAD_SECONDS)
+
+
+def _facts(
+    requests: Requests, rate: float, limit_ms: float, server_cpu_s: float, rss_bytes: int
+) -> LoadFacts:
+    result = requests.result(rate)
+    in_time = requests.good & (requests.latency_ms <= limit_ms)
+    return LoadFacts(
+        offered=rate,
+        requests=len(requests.due),
+        p99_ms=result.latency.p99_ms,
+        in_time=float(np.count_nonzero(in_time) / requests.seconds),
+        errors=dict(Counter(requests.errors)),
+        late_p99_ms=result.late_p99_ms or 0.0,
+        client_cpu=requests.client_cpu,
+        server_cpu_s=server_cpu_s,
+        rss_bytes=rss_bytes,
+    )
+
+
+def _resident_bytes(pid: int) -> int:
+    process = psutil.Process(pid)
+    total = 0
+    for each in (process, *process.children(recursive=True)):
+        try:
+            total += each.memory_info().rss
+        except psutil.Error:  # it has just ended
+            continue
+    return total
+
+
+def _seeds(number: int) -> Iterator[int]:
+    """Seeds of loads that no other round has."""
+    seed = number << 16
+    while True:
+        yield seed
+        seed += 1

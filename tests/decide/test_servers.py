@@ -1,0 +1,246 @@
+"""Servers compared: the rate that one carries, its turns, and what they come to."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+import pytest
+
+from ssept.decide.servers import turn as turns
+from ssept.decide.servers.comparison import LEAST_ROUNDS, Comparison, carried, ratio
+from ssept.decide.servers.staircase import LEAST_RATE, bracket, staircase
+from ssept.decide.servers.summary import summary
+from ssept.decide.servers.turn import Contender, RunningServer, Turn, take_turn
+from ssept.errors import AnswerError, LoadError, ServerError
+from ssept.report.table import matrix_report
+from ssept.serving.load.open_loop import Requests
+from tests.helpers.matrix import saved_run
+
+LIMIT_MS = 10.0
+
+
+@pytest.mark.parametrize("most", [30.0, 190.0, 200.0, 5000.0, 77_000.0])
+def test_the_search_ends_next_to_the_largest_rate(most: float) -> None:
+    found = bracket(lambda rate: rate <= most, 200.0)
+    assert found <= most < 1.2 * found
+
+
+def test_a_server_that_keeps_no_rate_has_none() -> None:
+    asked: list[float] = []
+    assert bracket(lambda rate: bool(asked.append(rate)), 200.0) == 0
+    assert min(asked) >= LEAST_RATE / 2
+
+
+def test_the_staircase_stays_where_four_of_five_loads_are_kept() -> None:
+    random = np.random.default_rng(1)
+
+    def kept(rate: float) -> bool:
+        """Half of the loads at 1000/s, and 80 % at 933/s."""
+        return random.random() < 1 / (1 + (rate / 1000) ** 20)
+
+    rates = staircase(kept, 3000.0, 4000)[1000:]
+    assert np.exp(np.mean(np.log(rates))) == pytest.approx(933, rel=0.02)
+
+
+class Queue:
+    """A made-up server: one queue, a fixed time for each request, and faults."""
+
+    def __init__(self, most: float, lost: float = 0.0, error: Exception | None = None) -> None:
+        self.service_ms, self.lost, self.error = 1e3 / most, lost, error
+        self.loads = 0
+
+    @contextmanager
+    def start(self) -> Iterator[RunningServer]:
+        if isinstance(self.error, ServerError):
+            raise self.error
+        yield RunningServer(1, self.send)
+
+    def send(self, rate: float, seconds: float, seed: int) -> Requests:
+        self.loads += 1
+        if self.error and self.loads > 3:
+            raise self.error
+        random = np.random.default_rng(seed)
+        due = np.sort(random.uniform(0, seconds, max(1, round(rate * seconds))))
+        end, latency = 0.0, np.empty(len(due))
+        for number, at in enumerate(1e3 * due):
+            end = max(end, at) + self.service_ms
+            latency[number] = end - at
+        good = random.random(len(due)) >= self.lost
+        return Requests(
+            due=due,
+            late_ms=np.zeros(len(due)),
+            latency_ms=latency,
+            good=good,
+            errors={"503": int((~good).sum())} if not good.all() else {},
+            waited=0,
+            seconds=seconds,
+            client_cpu=0.1,
+        )
+
+
+@pytest.fixture(autouse=True)
+def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The made-up servers use 1 s of CPU time a load, and 50 MB."""
+    used = iter(range(10**9))
+    monkeypatch.setattr(turns, "cpu_seconds", lambda _: float(next(used)))
+    monkeypatch.setattr(turns, "_resident_bytes", lambda _: 50_000_000)
+
+
+def taken(server: Queue, rounds: int = 1) -> list[Turn]:
+    comparison = Comparison([Contender("one", server.start)], LIMIT_MS, 3600)
+    return [turn for _ in range(rounds) for turn in comparison.round()]
+
+
+@pytest.mark.parametrize("most", [1000.0, 2000.0, 8000.0])
+def test_a_turn_finds_the_rate_and_overloads(most: float) -> None:
+    (turn,) = taken(Queue(most))
+    assert turn.rate is not None
+    # A queue of fixed times keeps 10 ms up to near its largest rate, for 1.5 s even beyond.
+    assert 0.4 * most < turn.rate < 1.2 * most
+    assert turn.overload is not None
+    assert turn.overload.in_time < turn.overload.offered / 2
+    assert turn.cold_s is not None
+    assert not turn.fault
+
+
+@pytest.mark.parametrize(
+    "error",
+    [AnswerError("a wrong answer"), LoadError("no answer any more"), ServerError("did not start")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_fault_is_a_result_and_ends_the_turns_of_that_server_alone(error: Exception) -> None:
+    good, bad = Queue(500), Queue(500, error=error)
+    comparison = Comparison(
+        [Contender("good", good.start), Contender("bad", bad.start)], LIMIT_MS, 3600
+    )
+    for _ in range(2):
+        comparison.round()
+    (turn,) = comparison.of("bad")
+    assert turn.rate is None
+    assert turn.fault == str(error)
+    assert [one.round for one in comparison.of("good")] == [0, 1]
+    found = summary(comparison.of("bad"), comparison.of("good"))
+    assert (found.rate, found.ratio, found.fault) == (None, None, str(error))
+
+
+def test_lost_requests_are_told_and_no_rate_is_carried_with_them() -> None:
+    found = summary(taken(Queue(2000, lost=0.01)), [])
+    assert found.rate is None
+    assert "none failed" in found.fault
+    assert found.failed["503"] > 0
+
+
+def test_one_lost_in_ten_thousand_is_told() -> None:
+    one = taken(Queue(2000, lost=1e-4), rounds=4)
+    found = summary(one, one)
+    assert found.failed["503"] > 0
+    assert found.requests > 20_000
+
+
+def made(server: str, rates: list[float | None]) -> list[Turn]:
+    return [Turn(server=server, round=number, rate=rate) for number, rate in enumerate(rates)]
+
+
+def test_a_ratio_is_of_the_same_rounds() -> None:
+    slow = made("slow", [100.0, 200.0, None, 400.0, 800.0, 100.0, 200.0, 400.0, 100.0])
+    fast = made("fast", [200.0, 400.0, 9.0, 800.0, 1600.0, 200.0, 400.0, 800.0, 200.0])
+    found = ratio(fast, slow)
+    assert found is not None
+    assert (found.low, found.value, found.high) == pytest.approx((2, 2, 2))
+    assert ratio(fast, []) is None
+    assert carried([]) is None
+
+
+def test_fewer_rounds_than_an_interval_needs_have_none() -> None:
+    few = made("one", [100.0, 110.0])
+    found = summary(few, few)
+    assert found.rate == pytest.approx(105, rel=0.01)
+    assert (found.rate_interval, found.ratio_interval) == (None, None)
+    many = summary(made("one", [100.0 + n for n in range(LEAST_ROUNDS)]), few)
+    assert many.rate_interval is not None
+    assert math.isfinite(many.rate_interval.high)
+
+
+def test_it_goes_on_until_the_rates_are_known_or_the_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def take(spread: float, contender: Contender, number: int, *_: object) -> Turn:
+        return Turn(server=contender.name, round=number, rate=100 * (1 + spread * (number % 3)))
+
+    def rounds(spread: float, seconds: float) -> tuple[int, str]:
+        one = Contender("one", Queue(1).start)
+        comparison = Comparison([one], LIMIT_MS, seconds, take=partial(take, spread))
+        for number in range(100):
+            if why := comparison.enough():
+                return number, why
+            comparison.round()
+        return 100, ""
+
+    assert rounds(0.001, 3600) == (LEAST_ROUNDS, "the interval of every rate is within 5%")
+    assert rounds(0.5, 3600) == (100, "")
+    clock = iter(range(10**6))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    number, why = rounds(0.5, 60)
+    assert 0 < number < 60
+    assert why == "a further round would end after the 1 minutes"
+
+
+def test_the_order_is_another_in_each_round() -> None:
+    names = "abcdef"
+    comparison = Comparison(
+        [Contender(name, Queue(1).start) for name in names],
+        LIMIT_MS,
+        3600,
+        take=lambda contender, number, *_: Turn(server=contender.name, round=number, rate=1.0),
+    )
+    orders = {"".join(turn.server for turn in comparison.round()) for _ in range(8)}
+    assert len(orders) > 4
+    assert {"".join(sorted(order)) for order in orders} == {names}
+
+
+def test_the_table_has_the_fastest_first_and_what_failed() -> None:
+    facts = {"measure": "served rate", "against": "ssept", "limit_ms": 10.0}
+    one = dict.fromkeys(("rate_interval", "ratio_interval", "interval", "late_p99_ms"))
+    one |= {"cold_s": 1.5, "cpu_ms": 0.5, "rss_bytes": 5e7, "overload": 0.4, "requests": 1000}
+    estimate = {"value": 2000.0, "low": 1900.0, "high": 2100.0}
+    run = saved_run(
+        facts
+        | one
+        | {"server": "slow", "rate": 100.0, "ratio": 0.05, "failed": {"503": 2}, "fault": ""},
+        facts
+        | one
+        | {
+            "server": "ssept",
+            "rate": 2000.0,
+            "rate_interval": estimate,
+            "ratio": 1.0,
+            "failed": {},
+            "fault": "",
+        },
+        facts
+        | dict.fromkeys(one)
+        | {
+            "server": "bad",
+            "rate": None,
+            "ratio": None,
+            "requests": 7,
+            "failed": {},
+            "fault": "it did\nnot start",
+        },
+    )
+    lines = matrix_report(run).splitlines()
+    assert [line.split()[0] for line in lines[2:5]] == ["ssept", "slow", "bad"]
+    assert "[1,900, 2,100]" in lines[2]
+    assert lines[3].endswith("  2 503")
+    assert r"it did\nnot start" in lines[4]
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_real_turn_has_its_time_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    (turn,) = [take_turn(Contender("one", Queue(300).start), 0, LIMIT_MS, 200.0)]
+    found = summary([turn], [turn])
+    assert found.cpu_ms is not None
+    assert found.cpu_ms > 0
+    assert found.rss_bytes == 50_000_000

@@ -1,0 +1,129 @@
+"""The servers that ssept's is compared with: each starts, and answers as the model file does."""
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.servers import FOLDER, PEERS, peer_running
+from fixtures.servers import Questions, Servers
+from ssept.artifacts import Artifact
+from ssept.data.dataset import load_dataset
+from ssept.errors import AnswerError, ServerError
+from ssept.metrics import IntArray
+from ssept.providers import PROVIDERS, budget
+from ssept.serving.load.answers import ExpectedAnswers
+from ssept.serving.load.bodies import longest_histories, predict_bodies_of
+from ssept.serving.load.target import PREDICT
+from ssept.serving.settings import ServerSettings
+from ssept.variants import build
+from tests.conftest import tool_environment, untrained
+from tests.guard import Guard
+from tests.helpers.matrix import run_matrix
+
+VARIANT, LENGTH = "fused_int8_topk", 8
+RATE, SECONDS = 50.0, 1.0
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def servers(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Servers:
+    dataset = load_dataset(small_folder)
+    folder = tmp_path_factory.mktemp("model")
+    checkpoint = untrained(dataset, folder / "model.safetensors", max_length=LENGTH)
+    artifact, plain = (build(checkpoint, name, small_folder) for name in (VARIANT, "onnx"))
+    asked = longest_histories(dataset.cases("test"), LENGTH)
+
+    def right(artifact: Artifact, ids: IntArray | None = None) -> ExpectedAnswers:
+        session = PROVIDERS["cpu"].load(artifact, 1)
+        allowed = budget(artifact.variant, "cpu")
+        return ExpectedAnswers.of_predictions("model", session, *asked, allowed, ids)
+
+    return Servers(
+        settings=ServerSettings(model=checkpoint, variants=(VARIANT,), data=small_folder),
+        artifact=artifact,
+        plain=plain,
+        questions=(
+            Questions.of_catalog(asked, right(artifact)),
+            Questions.of_catalog(asked, right(plain)),
+        ),
+        own=Questions(
+            bodies={PREDICT: predict_bodies_of(dataset, LENGTH)},
+            expected=right(artifact, dataset.item_ids),
+        ),
+        folder=lambda: tmp_path_factory.mktemp("server"),
+    )
+
+
+def environment_of(name: str, guard: Guard) -> None:
+    peer = PEERS[name]
+    if peer.megabytes:
+        tool_environment(
+            guard, peer.folder, FOLDER / peer.folder / "requirements.txt", peer.megabytes
+        )
+    elif name == "granian" and not importlib.util.find_spec("granian"):
+        pytest.skip("granian is not installed: pip install 'granian[uvloop]'")
+
+
+@pytest.mark.parametrize("name", [name for name in PEERS if name not in ("empty", "granian")])
+def test_a_peer_answers_as_the_model_file_does(name: str, servers: Servers, guard: Guard) -> None:
+    environment_of(name, guard)
+    with servers.peer(name, 1) as server:
+        found = server.send(RATE, SECONDS, 0)
+    assert found.errors == {}
+    assert len(found.due) == RATE * SECONDS
+
+
+def test_two_workers_and_the_plain_export_answer_too(servers: Servers) -> None:
+    with servers.peer("fastapi", 2, plain=True) as server:
+        assert server.send(RATE, SECONDS, 0).errors == {}
+
+
+def test_granian_runs_the_application_of_ssept(servers: Servers, guard: Guard) -> None:
+    environment_of("granian", guard)
+    with servers.granian(2) as server:
+        assert server.send(RATE, SECONDS, 0).errors == {}
+
+
+def test_a_server_with_another_model_is_found(servers: Servers) -> None:
+    plain = replace(servers, artifact=servers.plain, questions=(servers.questions[1],) * 2)
+    with plain.peer("fastapi", 1) as server:
+        assert server.send(RATE, SECONDS, 0).errors == {}
+    others = turned_answers(servers)
+    wrong = replace(plain, questions=(others, others))
+    not_it = pytest.raises(AnswerError, match="not answered as the same model does alone")
+    with wrong.peer("fastapi", 1) as server, not_it:
+        server.send(RATE, SECONDS, 0)
+
+
+def turned_answers(servers: Servers) -> Questions:
+    """The same questions, with the answers to the users in another order."""
+    bodies = servers.questions[1].bodies
+    turned = {path: [*all_of[1:], all_of[0]] for path, all_of in bodies.items()}
+    return Questions(bodies=turned, expected=servers.questions[1].expected)
+
+
+def test_a_server_that_does_not_start_says_why(servers: Servers) -> None:
+    variables = {"MODEL": "/no/model.onnx"}
+    log = servers.folder() / "log"
+    ended = pytest.raises(ServerError, match="fastapi: ended with 1")
+    with ended, peer_running("fastapi", 1, log, variables):
+        pass
+
+
+def test_servers_are_compared_in_the_matrix(tmp_path: Path, own_cache: Path) -> None:
+    del own_cache
+    options = ("--servers=ssept,fastapi", "--server-minutes=1", "--p99-ms=2000")
+    run = run_matrix(tmp_path, "benchmarks/test_servers.py", *options)
+    assert run.code == 0, run.output
+    (turns,) = run.cells("served turns").values()
+    assert {*turns["turns"]} == {"ssept", "fastapi"}
+    assert all(turn["loads"] for turn in turns["turns"].values())
+    rates = {cell["server"]: cell for cell in run.cells("served rate").values()}
+    assert {*rates} == {"ssept", "fastapi"}
+    for cell in rates.values():
+        assert cell["rate"] > 0
+        assert cell["requests"] > 0
+    assert rates["ssept"]["ratio"] == 1
+    assert "× ssept" in run.output
