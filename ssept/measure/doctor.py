@@ -101,6 +101,7 @@ def warnings_of(report: Report) -> list[str]:
     """Return what blocks or disturbs measuring, each as a line with its fix; the worst first."""
     return (
         (blockers_of(report) or _baseline_warnings(report.providers))
+        + [one for one in [report.onnxruntime.miscalculation] if one]
         + _noise_warnings(report)
         + _setting_warnings(report.machine)
     )

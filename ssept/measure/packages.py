@@ -4,12 +4,13 @@ import importlib.util
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
 from ssept.errors import ProviderError
 from ssept.installation import is_clone
 from ssept.providers import PROVIDERS
+from ssept.providers.onnx.integer_products import wrong_integer_products
 from ssept.variants import ONNXRUNTIME_DISTRIBUTIONS
 
 
@@ -29,11 +30,13 @@ class OnnxRuntimeState:
         installed: "name version" of each.
         problem: why what Python imports cannot be trusted; None where all is well.
         mending: shell commands that repair it, from this project's folder; empty if all is well.
+        miscalculation: what it computes wrongly on this CPU, and what to do; None if nothing.
     """
 
     installed: tuple[str, ...]
     problem: str | None
     mending: tuple[str, ...]
+    miscalculation: str | None = None
 
 
 def provider_states() -> tuple[ProviderState, ...]:
@@ -61,7 +64,8 @@ def onnxruntime_state(extra: str) -> OnnxRuntimeState:
     spec = importlib.util.find_spec("onnxruntime")
     # A folder without __init__.py is a namespace, which has places but no file of its own.
     folder = next(iter(spec.submodule_search_locations or ()), None) if spec else None
-    return diagnose_onnxruntime(installed, folder, spec is not None and spec.has_location, extra)
+    state = diagnose_onnxruntime(installed, folder, spec is not None and spec.has_location, extra)
+    return state if state.problem else replace(state, miscalculation=wrong_integer_products())
 
 
 def diagnose_onnxruntime(

@@ -332,6 +332,10 @@ BUSY = (BusyProcess(77, "firefox", 1.5),)
         (a_report(steal=0.3, load=20.0), ["load average 20.0", "share the host"]),
         (a_report(steal=0.3), ["30% of CPU time stolen", "--rounds"]),
         (a_report(unavailable={"cpu": "install it"}), ["baseline", "install it"]),
+        (
+            a_report(onnxruntime=OnnxRuntimeState(("onnxruntime 1.2",), None, (), "INT8 is wrong")),
+            ["INT8 is wrong"],
+        ),
     ],
 )
 def test_each_warning_says_what_is_wrong_and_what_to_do(report: Report, needed: list[str]) -> None:

@@ -1,0 +1,42 @@
+"""Whether this build of ONNX Runtime multiplies matrices of 8-bit integers rightly on this CPU.
+
+1.24 does not where the CPU has AMX: of 32 rows in a kernel, the last has wrong sums in the columns
+behind the last whole sixteen (github.com/microsoft/onnxruntime/pull/27671, in 1.25).
+"""
+
+import base64
+import functools
+
+import numpy as np
+
+# One MatMulInteger: a uint8[m, k], b int8[k, n] to y int32[m, n]. As bytes, since the package onnx,
+# which would make it, is not there on a small board; a test makes it again.
+MODEL = base64.b64decode(
+    "CAgSADpiChgKAWEKAWISAXkiDU1hdE11bEludGVnZXISAXBaFQoBYRIQCg4IAhIKCgMSAW0KAxIBa1oVCgFiEhAKDggD"
+    "EgoKAxIBawoDEgFuYhUKAXkSEAoOCAYSCgoDEgFtCgMSAW5CBAoAEBE="
+)
+ROWS, INNER, COLUMNS = 64, 50, 31  # two whole kernels, and fifteen columns behind sixteen
+
+
+@functools.cache
+def wrong_integer_products() -> str | None:
+    """Return what is wrong and what to do; None where the products are right.
+
+    Also None where onnxruntime cannot be imported, which others report.
+    """
+    try:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(MODEL, providers=["CPUExecutionProvider"])
+    except (ImportError, AttributeError):
+        return None
+    random = np.random.default_rng(0)
+    a = random.integers(0, 256, (ROWS, INNER), dtype=np.uint8)
+    b = random.integers(-128, 128, (INNER, COLUMNS), dtype=np.int8)
+    if np.array_equal(session.run(None, {"a": a, "b": b})[0], a.astype(int) @ b.astype(int)):
+        return None
+    return (
+        f"onnxruntime {onnxruntime.__version__} multiplies INT8 matrices wrongly on this CPU: answers "
+        "and accuracy of INT8 variants on the provider cpu are not those of the model; use 1.25 or "
+        "later, as `tox -e cpu` does"
+    )

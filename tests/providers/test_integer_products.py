@@ -1,0 +1,59 @@
+"""The check of ONNX Runtime's products of 8-bit integers on this CPU."""
+
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from ssept.providers.onnx.integer_products import MODEL, wrong_integer_products
+
+
+@pytest.fixture(autouse=True)
+def anew() -> Iterator[None]:
+    wrong_integer_products.cache_clear()
+    yield
+    wrong_integer_products.cache_clear()
+
+
+def test_its_model_is_one_product_of_integers() -> None:
+    def value(name: str, kind: int, *shape: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    inputs = [value("a", TensorProto.UINT8, "m", "k"), value("b", TensorProto.INT8, "k", "n")]
+    outputs = [value("y", TensorProto.INT32, "m", "n")]
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["a", "b"], ["y"])], "p", inputs, outputs
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    made = helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="")
+    assert onnx.load_from_string(MODEL) == made
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_one_wrong_sum_is_found(wrong: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Session:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def run(self, _: object, inputs: dict[str, Any]) -> list[Any]:
+            product = inputs["a"].astype(np.int32) @ inputs["b"].astype(np.int32)
+            product[31, 30] += wrong
+            return [product]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    found = wrong_integer_products()
+    assert (found is None) is not wrong
+    if found:
+        assert "1.25 or later" in found
+        assert "\n" not in found
+
+
+def test_without_onnxruntime_it_has_nothing_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())
+    assert wrong_integer_products() is None
