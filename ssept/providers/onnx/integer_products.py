@@ -36,7 +36,7 @@ def wrong_integer_products() -> str | None:
     if np.array_equal(session.run(None, {"a": a, "b": b})[0], a.astype(int) @ b.astype(int)):
         return None
     return (
-        f"onnxruntime {onnxruntime.__version__} multiplies INT8 matrices wrongly on this CPU: answers "
-        "and accuracy of INT8 variants on the provider cpu are not those of the model; use 1.25 or "
+        f"onnxruntime {onnxruntime.__version__} multiplies INT8 matrices wrongly on this CPU: "
+        "answers and accuracy of INT8 variants on the provider cpu are not those of the model; use 1.25 or "
         "later, as `tox -e cpu` does"
     )
