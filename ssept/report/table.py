@@ -229,7 +229,8 @@ def _rates(run: MatrixRun) -> str:
         f"{tabulate(rows, header, disable_numparse=True, colalign=align)}\n"
         f"req/s: 99 % answered within {found[0].limit_ms:g} ms and none failed, in 4 of 5 loads; "
         "[ ]: 99 % intervals;\nCPU: ms a request; MB: of its processes; cold: seconds to the first "
-        "answer; ×2: the share answered\nin time at twice that rate; failed: up to that rate"
+        "answer; ×2: the share answered\nin time at twice that rate; failed: up to that rate;\n"
+        "!: the client was busy or late, and may be what limits the figure"
     )
 
 
@@ -238,9 +239,10 @@ def _rate(facts: ServedRate) -> list[str]:
         return [facts.server, *[NOTHING] * 8, one_line(facts.fault, FAULT)]
     failed = ", ".join(f"{n:,} {kind}" for kind, n in facts.failed.items())
     rate, times = facts.rate_interval, facts.ratio_interval
+    mark = " !" if facts.client_bound else ""
     return [
         facts.server,
-        f"{facts.rate:,.0f}",
+        f"{facts.rate:,.0f}{mark}",
         f"[{rate.low:,.0f}, {rate.high:,.0f}]" if rate else "",
         _number(facts.ratio, 2),
         f"[{times.low:.2f}, {times.high:.2f}]" if times else "",

@@ -240,7 +240,7 @@ class ServedRate(Facts):
     overload: NotNegative | None
     requests: Natural
     failed: dict[str, Natural]
-    late_p99_ms: Number | None
+    client_bound: bool
     fault: str
 
 

@@ -12,6 +12,9 @@ from ssept.estimate import Estimate
 from ssept.measure.latency import CONFIDENCE
 from ssept.measure.statistics import METHOD
 from ssept.results.schema import Interval
+from ssept.serving.load.result import BUSY, LATE_MS
+
+NEAR = 1.25  # times the rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,7 @@ class Summary:
         overload: the share of the requests at twice the rate that were answered in time.
         requests: of the loads up to that rate; of all loads where there is none.
         failed: of them, by kind: a server may refuse beyond it, but not here.
-        late_p99_ms: the most that the client was late by, 99th percentile, within the promise.
+        client_bound: whether the client was busy or late, and may be what limits the rate.
         fault: why it has no rate; empty otherwise.
     """
 
@@ -45,7 +48,7 @@ class Summary:
     overload: float | None
     requests: int
     failed: dict[str, int]
-    late_p99_ms: float | None
+    client_bound: bool
     fault: str
 
 
@@ -71,7 +74,7 @@ def summary(turns: Sequence[Turn], others: Sequence[Turn]) -> Summary:
         overload=_median([_answered(turn.overload) for turn in good if turn.overload]),
         requests=sum(load.requests for load in carried_loads),
         failed=dict(failed),
-        late_p99_ms=_median([load.late_p99_ms for load in last]),
+        client_bound=sum(map(_is_client_bound, last)) > len(last) / 2,
         fault=next((turn.fault for turn in turns if turn.fault), ""),
     )
 
@@ -82,7 +85,12 @@ def _is_carried(load: LoadFacts, turn: Turn) -> bool:
 
 def _near(turn: Turn) -> list[LoadFacts]:
     """Return the loads of about the rate that was found."""
-    return [load for load in turn.loads if turn.rate and 0.8 < load.offered / turn.rate < 1.25]
+    rate = turn.rate or 0.0
+    return [load for load in turn.loads if rate / NEAR < load.offered < rate * NEAR]
+
+
+def _is_client_bound(load: LoadFacts) -> bool:
+    return load.late_p99_ms > LATE_MS or load.client_cpu > BUSY
 
 
 def _answered(load: LoadFacts) -> float:

@@ -1,20 +1,19 @@
 """A server's turn in a round: started, loaded, and stopped."""
 
+import itertools
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import psutil
 
 from ssept.decide.servers.staircase import bracket, staircase
-from ssept.errors import AnswerError, LoadError, ServerError
+from ssept.errors import SseptError
 from ssept.measure.statistics import MINIMUM_SAMPLES
 from ssept.serving.load.open_loop import Requests
-from ssept.serving.load.server_cpu import cpu_seconds
+from ssept.serving.load.server_cpu import cpu_seconds, resident_bytes
 
 START_RATE = 200.0
 LOADS = 8  # of a turn's staircase
@@ -123,7 +122,7 @@ def take_turn(contender: Contender, number: int, limit_ms: float, before: float 
         with contender.start() as server:
             turn.cold_s = time.monotonic() - begun
             _loaded(turn, server, limit_ms, before)
-    except (AnswerError, LoadError, ServerError) as error:
+    except SseptError as error:  # of its environment too
         turn.rate, turn.fault = None, str(error)
     return turn
 
@@ -136,7 +135,7 @@ def _loaded(turn: Turn, server: RunningServer, limit_ms: float, before: float | 
         long_enough = max(seconds, 1.05 * MINIMUM_SAMPLES[99] / rate)
         requests = server.send(rate, long_enough, next(seeds))
         used = max(0.0, cpu_seconds(server.pid) - cpu)
-        return _facts(requests, rate, limit_ms, used, _resident_bytes(server.pid))
+        return _facts(requests, rate, limit_ms, used, resident_bytes(server.pid))
 
     def kept(rate: float) -> bool:
         facts = load(rate, LOAD_SECONDS)
@@ -164,7 +163,7 @@ def _facts(
         requests=len(requests.due),
         p99_ms=result.latency.p99_ms,
         in_time=float(np.count_nonzero(in_time) / requests.seconds),
-        errors=dict(Counter(requests.errors)),
+        errors=requests.errors,
         late_p99_ms=result.late_p99_ms or 0.0,
         client_cpu=requests.client_cpu,
         server_cpu_s=server_cpu_s,
@@ -172,20 +171,6 @@ def _facts(
     )
 
 
-def _resident_bytes(pid: int) -> int:
-    process = psutil.Process(pid)
-    total = 0
-    for each in (process, *process.children(recursive=True)):
-        try:
-            total += each.memory_info().rss
-        except psutil.Error:  # it has just ended
-            continue
-    return total
-
-
 def _seeds(number: int) -> Iterator[int]:
     """Seeds of loads that no other round has."""
-    seed = number << 16
-    while True:
-        yield seed
-        seed += 1
+    return itertools.count(number << 16)

@@ -37,6 +37,6 @@ def wrong_integer_products() -> str | None:
         return None
     return (
         f"onnxruntime {onnxruntime.__version__} multiplies INT8 matrices wrongly on this CPU: "
-        "answers and accuracy of INT8 variants on the provider cpu are not those of the model; use "
-        "1.25 or later, as `tox -e cpu` does"
+        "INT8 variants on the provider cpu may give wrong scores; use 1.25 or later, as in "
+        "`tox -e cpu`"
     )

@@ -1,6 +1,7 @@
-"""The CPU time that a server of this machine uses under a load."""
+"""The CPU time and memory that a server of this machine uses under a load."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import psutil
@@ -25,6 +26,26 @@ def cpu_seconds(pid: int) -> float:
 
     A child that has ended counts no more, but a server's workers live as long as it does.
     """
-    process = psutil.Process(pid)
-    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
-    return sum(each.user + each.system for each in times)
+    total = 0.0
+    for each in _processes(pid):
+        with suppress(psutil.Error):  # it has just ended
+            times = each.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory of a process and its children; pages that they share count in each."""
+    total = 0
+    for each in _processes(pid):
+        with suppress(psutil.Error):  # as above
+            total += each.memory_info().rss
+    return total
+
+
+def _processes(pid: int) -> list[psutil.Process]:
+    """Return a process and its children; none where it has ended."""
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    return []
