@@ -21,7 +21,7 @@ from tests.helpers.matrix import saved_run
 LIMIT_MS = 10.0
 
 
-@pytest.mark.parametrize("most", [30.0, 190.0, 200.0, 5000.0, 77_000.0])
+@pytest.mark.parametrize("most", [60.0, 190.0, 200.0, 5000.0, 77_000.0])
 def test_the_search_ends_next_to_the_largest_rate(most: float) -> None:
     found = bracket(lambda rate: rate <= most, 200.0)
     assert found <= most < 1.2 * found
@@ -30,7 +30,7 @@ def test_the_search_ends_next_to_the_largest_rate(most: float) -> None:
 def test_a_server_that_keeps_no_rate_has_none() -> None:
     asked: list[float] = []
     assert bracket(lambda rate: bool(asked.append(rate)), 200.0) == 0
-    assert min(asked) >= LEAST_RATE / 2
+    assert min(asked) >= LEAST_RATE
 
 
 def test_the_staircase_stays_where_four_of_five_loads_are_kept() -> None:

@@ -10,7 +10,7 @@ DOWN = UP**4
 FIRST_UP = 1.1  # until a load has not kept it: the server may be faster than it was
 COARSE = 2.0  # while nothing is known of a server
 FINE = 1.1  # how near the search ends
-LEAST_RATE = 20.0  # requests a second: below that a server counts as carrying nothing
+LEAST_RATE = 50.0  # requests a second: p99 of less takes too long, and so counts as none
 
 Kept = Callable[[float], bool]  # makes a load of this rate; whether it kept the promise
 
@@ -34,9 +34,12 @@ def bracket(kept: Kept, start: float) -> float:
         while holds(rate * COARSE):
             rate *= COARSE
     else:
-        while not holds(rate := rate / COARSE):
+        while True:
+            rate /= COARSE
             if rate < LEAST_RATE:
                 return 0.0
+            if holds(rate):
+                break
     factor = COARSE
     while factor > FINE:
         factor **= 0.5
