@@ -39,6 +39,10 @@ class FallbackError(ProviderError):
     """A provider was asked for, and another one would run all or a part of the graph."""
 
 
+class MiscalculationError(ProviderError):
+    """A provider would give wrong results on this machine, which others of its releases do not."""
+
+
 class RunError(SseptError):
     """A saved run that cannot be read; the message names the file and the field."""
 

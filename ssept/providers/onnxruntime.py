@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from ssept.artifacts import Artifact
 from ssept.errors import ProviderError
 from ssept.providers.nvidia import no_gpu
+from ssept.providers.onnx.integer_products import check_integer_products
 from ssept.providers.onnx.session import OnnxRuntimeSession
 from ssept.providers.onnx.session_options import (
     CudaOptions,
@@ -55,6 +56,15 @@ class OnnxRuntime:
     def load(self, artifact: Artifact, threads: int, options: SessionOptions) -> Session:
         """Start a session whose whole graph runs on this provider."""
         return OnnxRuntimeSession(artifact, threads, self.name, options)
+
+
+class Cpu(OnnxRuntime):
+    """ONNX Runtime's own kernels for the CPU."""
+
+    def load(self, artifact: Artifact, threads: int, options: SessionOptions) -> Session:
+        """Start a session, unless these kernels would calculate wrongly."""
+        check_integer_products(artifact.path)
+        return super().load(artifact, threads, options)
 
 
 class Cuda(OnnxRuntime):
@@ -109,7 +119,7 @@ def check_one_onnxruntime() -> None:
         )
 
 
-cpu = OnnxRuntime("CPUExecutionProvider", "install the cpu extra")
+cpu = Cpu("CPUExecutionProvider", "install the cpu extra")
 openvino = OnnxRuntime("OpenVINOExecutionProvider", "install the openvino extra", OpenVinoOptions())
 cuda = Cuda("CUDAExecutionProvider", "install the gpu extra", CudaOptions())
 tensorrt = TensorRt("TensorrtExecutionProvider", "install the gpu extra", TensorRtOptions())

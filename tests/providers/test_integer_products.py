@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from ssept.data.dataset import Dataset
+from ssept.errors import MiscalculationError
+from ssept.providers import load
+from ssept.providers.onnx import integer_products
 from ssept.providers.onnx.integer_products import MODEL, wrong_integer_products
+from tests.conftest import untrained
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +63,18 @@ def test_one_wrong_sum_is_found(wrong: bool, monkeypatch: pytest.MonkeyPatch) ->
 def test_without_onnxruntime_it_has_nothing_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())
     assert wrong_integer_products() is None
+
+
+def test_integers_are_refused_where_they_are_multiplied_wrongly(
+    small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Floats run, and so do integers where their products are right."""
+    checkpoint = untrained(small, tmp_path / "small.safetensors")
+    monkeypatch.setattr(integer_products, "wrong_integer_products", lambda: "it is wrong")
+    user, sequence = np.ones(1, np.int64), np.ones((1, 5), np.int64)
+    assert load(checkpoint, "fused").scores(user, sequence).shape[0] == 1
+    for variant in ("fused_int8", "fused_int8_topk", "ort_dynamic"):
+        with pytest.raises(MiscalculationError, match=r"onnx: it is wrong$"):
+            load(checkpoint, variant)
+    monkeypatch.setattr(integer_products, "wrong_integer_products", lambda: None)
+    assert load(checkpoint, "fused_int8").scores(user, sequence).shape[0] == 1

@@ -6,8 +6,12 @@ behind the last whole sixteen (github.com/microsoft/onnxruntime/pull/27671, in 1
 
 import base64
 import functools
+import re
+from pathlib import Path
 
 import numpy as np
+
+from ssept.errors import MiscalculationError
 
 # One MatMulInteger: a uint8[m, k], b int8[k, n] to y int32[m, n]. As bytes, since the package onnx,
 # which would make it, is not there on a small board; a test makes it again.
@@ -15,6 +19,8 @@ MODEL = base64.b64decode(
     "CAgSADpiChgKAWEKAWISAXkiDU1hdE11bEludGVnZXISAXBaFQoBYRIQCg4IAhIKCgMSAW0KAxIBa1oVCgFiEhAKDggD"
     "EgoKAxIBawoDEgFuYhUKAXkSEAoOCAYSCgoDEgFtCgMSAW5CBAoAEBE="
 )
+# The operators that multiply 8-bit integers, or become such a product when a session starts.
+INTEGER_OPERATORS = re.compile(rb"MatMulInteger|QLinear|QGemm|QAttention|QuantizeLinear")
 ROWS, INNER, COLUMNS = 64, 50, 31  # two whole kernels, and fifteen columns behind sixteen
 
 
@@ -37,6 +43,16 @@ def wrong_integer_products() -> str | None:
         return None
     return (
         f"onnxruntime {onnxruntime.__version__} multiplies INT8 matrices wrongly on this CPU: "
-        "INT8 variants on the provider cpu may give wrong scores; use 1.25 or later, as in "
-        "`tox -e cpu`"
+        "the provider cpu runs no INT8 variant with it; use 1.25 or later, as in `tox -e cpu`"
     )
+
+
+def check_integer_products(model: Path) -> None:
+    """Refuse an ONNX file that multiplies 8-bit integers where that is done wrongly.
+
+    Raises:
+        MiscalculationError: its scores could be wrong here.
+    """
+    # The names of operators are plain text in the file, so that the package onnx is not needed.
+    if (wrong := wrong_integer_products()) and INTEGER_OPERATORS.search(model.read_bytes()):
+        raise MiscalculationError(f"{model.name}: {wrong}")
