@@ -236,7 +236,8 @@ def _rates(run: MatrixRun) -> str:
 
 def _rate(facts: ServedRate) -> list[str]:
     if facts.rate is None:
-        return [facts.server, *[NOTHING] * 8, one_line(facts.fault, FAULT)]
+        why = facts.fault or f"never within {facts.limit_ms:g} ms"
+        return [facts.server, *[NOTHING] * 8, one_line(why, FAULT)]
     failed = ", ".join(f"{n:,} {kind}" for kind, n in facts.failed.items())
     rate, times = facts.rate_interval, facts.ratio_interval
     mark = " !" if facts.client_bound else ""

@@ -133,8 +133,15 @@ def test_a_fault_is_a_result_and_ends_the_turns_of_that_server_alone(error: Exce
 def test_lost_requests_are_told_and_no_rate_is_carried_with_them() -> None:
     found = summary(taken(Queue(2000, lost=0.01)), [])
     assert found.rate is None
-    assert "none failed" in found.fault
+    assert found.fault.startswith("requests failed at each rate: {'503':")
     assert found.failed["503"] > 0
+
+
+def test_a_server_that_is_too_slow_carries_nothing_which_is_no_fault() -> None:
+    slow = taken(Queue(60))
+    assert [turn.rate for turn in slow] == [0]
+    found = summary(slow, [])
+    assert (found.rate, found.ratio, found.fault) == (None, None, "")
 
 
 def test_one_lost_in_ten_thousand_is_told() -> None:

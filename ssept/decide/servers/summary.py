@@ -22,7 +22,7 @@ class Summary:
     """A server under the promise; medians over its turns, None where there was nothing to measure.
 
     Attributes:
-        rate: that it carries, requests a second.
+        rate: that it carries, requests a second; None too where it kept the promise at none.
         rate_interval: the same with its interval; None for fewer rounds than that needs.
         ratio: to the rate of the server that it is compared with, in the same rounds.
         ratio_interval: as for the rate.
@@ -34,7 +34,7 @@ class Summary:
         requests: of the loads up to that rate; of all loads where there is none.
         failed: of them, by kind: a server may refuse beyond it, but not here.
         client_bound: whether the client was busy or late, and may be what limits the rate.
-        fault: why it has no rate; empty otherwise.
+        fault: why it could not be measured; empty otherwise.
     """
 
     rate: float | None
@@ -80,7 +80,7 @@ def summary(turns: Sequence[Turn], others: Sequence[Turn]) -> Summary:
 
 
 def _is_carried(load: LoadFacts, turn: Turn) -> bool:
-    return turn.rate is None or load.offered <= turn.rate
+    return not turn.rate or load.offered <= turn.rate
 
 
 def _near(turn: Turn) -> list[LoadFacts]:

@@ -86,10 +86,11 @@ class Turn:
         server: its name.
         round: from 0.
         cold_s: from its start to its first answer; None if it gave none.
-        rate: the rate that it carried, requests a second; None if none.
+        rate: the rate that it carried, requests a second; 0 if it kept the promise at none, None
+            for a fault.
         loads: those of the staircase, and before it of the search for where to begin.
         overload: the load at twice the rate.
-        fault: why it has no rate; empty otherwise.
+        fault: why it could not be measured; empty otherwise.
     """
 
     server: str
@@ -145,7 +146,9 @@ def _loaded(turn: Turn, server: RunningServer, limit_ms: float, before: float | 
     server.send(before or START_RATE, WARM_SECONDS, next(seeds))
     begin = before or bracket(kept, START_RATE)
     if not begin:
-        turn.fault = f"at no rate were 99 % answered within {limit_ms:g} ms, and none failed"
+        turn.rate = 0.0
+        if all(facts.errors for facts in turn.loads):
+            turn.rate, turn.fault = None, f"requests failed at each rate: {turn.loads[-1].errors}"
         return
     rates = staircase(kept, begin, LOADS)
     # The first ones still show where the staircase began.
