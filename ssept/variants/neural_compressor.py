@@ -44,7 +44,7 @@ def static(base: Path, destination: Path, calibration: Calibration) -> None:
 
 
 def static_aggressive(base: Path, destination: Path, calibration: Calibration) -> None:
-    """All that the tool's QDQ mode can take in INT8, products included, and one item table.
+    """Also what the products with a weight give in INT8, and one item table for both its uses.
 
     The ranges of the products are percentiles (99.999 %); the tool offers none for what other
     operators compute. Weights are symmetric and per channel, the item table per tensor.
@@ -56,6 +56,7 @@ def static_aggressive(base: Path, destination: Path, calibration: Calibration) -
     }
     model = _quantized(base, config, calibration)
     qdq.float_scores(model.graph)
+    qdq.float_feed_forward(model.graph)
     qdq.gather_before_dequantize(model.graph)
     qdq.share_item_table(model.graph)
     _save(model, destination)

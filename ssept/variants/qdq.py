@@ -47,6 +47,21 @@ def float_scores(graph: GraphProto) -> None:
     graph.node.remove(quantize)
 
 
+def float_feed_forward(graph: GraphProto) -> None:
+    """Drop the rounding of what the feed-forward layers put out.
+
+    A few large values set its range, so that hardly any levels are left for the others: alone it
+    cost more NDCG than all the other roundings of products together.
+    """
+    for relu in [node for node in graph.node if node.op_type == "Relu"]:
+        quantize = _users(graph, relu.output[0])
+        if len(quantize) != 1 or quantize[0].op_type != "QuantizeLinear":
+            continue
+        (dequantize,) = _users(graph, quantize[0].output[0])
+        for product in _users(graph, dequantize.output[0]):
+            product.output[0] = _drop_rounding(graph, product.output[0])
+
+
 def gather_before_dequantize(graph: GraphProto) -> None:
     """Look rows up in the INT8 tables and dequantize those, instead of the whole table per call.
 
