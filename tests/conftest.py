@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 from ssept.data.dataset import Dataset, load_dataset
 from ssept.data.synthetic import prepare_synthetic
 from ssept.environments import environment
-from ssept.errors import MiscalculationError, SseptError
+from ssept.errors import SseptError
 from ssept.model.checkpoint import Checkpoint, save_checkpoint
 from ssept.model.network import SSEPT, SSEPTConfig
 from tests.guard import GUARD, Guard, begin
@@ -31,18 +31,6 @@ for number in (signal.SIGINT, signal.SIGHUP):
 def pytest_configure(config: pytest.Config) -> None:
     """Keep what is the user's from the tests, before they are imported."""
     begin(config)
-
-
-def _not_where_it_miscalculates(item: pytest.Item) -> Generator[None, object, object]:
-    """Skip a test of what ONNX Runtime would calculate wrongly on this machine."""
-    try:
-        return (yield)
-    except MiscalculationError as error:
-        pytest.skip(str(error))
-
-
-pytest_runtest_setup = pytest.hookimpl(wrapper=True)(_not_where_it_miscalculates)
-pytest_runtest_call = pytest.hookimpl(wrapper=True)(_not_where_it_miscalculates)
 
 
 @pytest.fixture(scope="session")

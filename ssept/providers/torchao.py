@@ -19,7 +19,7 @@ import numpy as np
 
 from ssept.artifacts import Artifact
 from ssept.errors import FallbackError
-from ssept.providers.session import Session
+from ssept.providers.session import Ids, Scores, Session
 from ssept.providers.torch import TorchSession
 from ssept.providers.torch_compile import CompiledSession, TorchCompile
 
@@ -72,6 +72,14 @@ class Int8Session(TorchSession):
 
 class CompiledInt8Session(CompiledSession, Int8Session):
     """It, compiled: quantized first, as the order of the classes says."""
+
+    def _scores(self, user: Ids, sequence: Ids) -> Scores:
+        # A matrix of one row is multiplied wrongly on CPUs with AMX (torch 2.13: `_int_mm` steps
+        # through it by the stride that inductor gives a dimension of one). So a single item gets
+        # padding before it.
+        if sequence.size == 1:
+            sequence = np.pad(sequence, ((0, 0), (1, 0)))
+        return super()._scores(user, sequence)
 
     def placement(self) -> dict[str, int]:
         """Count the products of a call in INT8 and in float32, from its profile.

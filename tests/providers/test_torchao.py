@@ -11,7 +11,6 @@ import torch
 import ssept
 from ssept.data.dataset import Dataset
 from ssept.errors import FallbackError
-from ssept.measure.machine import read_machine
 from ssept.providers import PROVIDERS, budget
 from ssept.providers.session import Session
 from tests.conftest import batch, untrained
@@ -46,10 +45,6 @@ def one_block(small: Dataset, tmp_path: Path) -> Path:
     return untrained(small, tmp_path / "one_block.safetensors", **sizes)
 
 
-@pytest.mark.xfail(
-    "amx_int8" in read_machine().instruction_sets,
-    reason="on a CPU with AMX its scores are off by up to 3.3: why is not known yet",
-)
 def test_it_is_another_arithmetic_within_its_own_budget(
     session: Session, checkpoint: Path, small: Dataset
 ) -> None:
