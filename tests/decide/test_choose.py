@@ -19,6 +19,7 @@ from ssept.decide.choose.rule import LOOKS, Race
 from ssept.estimate import Estimate
 from ssept.report.choose import choice_json, choice_text, sentence
 from ssept.results.cells import Combination
+from tests.helpers.integer_products import right_integer_products
 
 MB = 10**6
 NOISE = 0.01  # of a pass's log speed, its standard deviation
@@ -248,6 +249,7 @@ def test_what_was_measured_is_kept_for_the_same_code_of_another_commit(
 
 
 @pytest.mark.slow
+@right_integer_products
 def test_where_few_users_do_not_show_the_accuracy_all_are_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,10 +26,10 @@ from ssept.decide.sweep.search import (
     search,
 )
 from ssept.estimate import Estimate
-from ssept.providers.onnx.integer_products import wrong_integer_products
 from ssept.report.sweep import sweep_table
 from ssept.variants import fused, topk
 from tests.conftest import untrained
+from tests.helpers.integer_products import REASON
 
 USERS, ITEMS, HISTORY = 30, 24, 6
 
@@ -234,8 +234,8 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(checkpoint: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    if reason := wrong_integer_products():
-        pytest.skip(reason)
+    if REASON:
+        pytest.skip(REASON)
     file = tmp_path_factory.mktemp("out") / "sweep.json"
     arguments = ["sweep", "--checkpoint", str(checkpoint), "--data-dir", str(data), "--users=20"]
     arguments += ["--batch-sizes=1,3", "--seconds=0.01", "--max-loss=60%"]

@@ -20,6 +20,7 @@ from ssept.providers.options import Value
 from ssept.providers.torch_cuda import CudaOptions, DeviceSession
 from ssept.variants import build
 from tests.conftest import batch
+from tests.helpers.integer_products import right_integer_products
 from tests.helpers.matrix import run_matrix
 from tests.helpers.models import quantized_model
 
@@ -146,6 +147,7 @@ def test_operators_that_openvino_leaves_are_named(quantized: Path) -> None:
 
 
 @pytest.mark.slow
+@right_integer_products
 def test_a_cell_fails_with_the_operators_named(
     quantized: Path, small_folder: Path, tmp_path: Path
 ) -> None:

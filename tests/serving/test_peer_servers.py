@@ -14,6 +14,7 @@ from ssept.serving.settings import ServerSettings
 from ssept.variants import build
 from tests.conftest import tool_environment, untrained
 from tests.guard import Guard
+from tests.helpers.integer_products import right_integer_products
 from tests.helpers.matrix import run_matrix
 
 VARIANT, LENGTH = "fused_int8_topk", 8
@@ -76,6 +77,7 @@ def test_a_server_that_does_not_start_says_why(servers: Servers) -> None:
         pass
 
 
+@right_integer_products
 def test_servers_are_compared_in_the_matrix(tmp_path: Path, own_cache: Path) -> None:
     del own_cache
     options = ("--servers=ssept,fastapi", "--server-minutes=1", "--p99-ms=2000")
