@@ -71,7 +71,7 @@ class Int8Session(TorchSession):
 
 
 class CompiledInt8Session(CompiledSession, Int8Session):
-    """It, compiled: quantized first, as the order of the classes says."""
+    """The quantized network, compiled. The order of the classes has it quantized first."""
 
     def _scores(self, user: Ids, sequence: Ids) -> Scores:
         # A matrix of one row is multiplied wrongly on CPUs with AMX (torch 2.13: `_int_mm` steps

@@ -146,9 +146,11 @@ def _loaded(turn: Turn, server: RunningServer, limit_ms: float, before: float | 
     server.send(before or START_RATE, WARM_SECONDS, next(seeds))
     begin = before or bracket(kept, START_RATE)
     if not begin:
-        turn.rate = 0.0
         if all(facts.errors for facts in turn.loads):
-            turn.rate, turn.fault = None, f"requests failed at each rate: {turn.loads[-1].errors}"
+            last = ", ".join(f"{n:,} {kind}" for kind, n in turn.loads[-1].errors.items())
+            turn.fault = f"requests failed at each rate: {last}"
+        else:
+            turn.rate = 0.0
         return
     rates = staircase(kept, begin, LOADS)
     # The first ones still show where the staircase began.

@@ -55,4 +55,4 @@ def check_integer_products(model: Path) -> None:
     """
     # The names of operators are plain text in the file, so that the package onnx is not needed.
     if (wrong := wrong_integer_products()) and INTEGER_OPERATORS.search(model.read_bytes()):
-        raise MiscalculationError(f"{model.name}: {wrong}")
+        raise MiscalculationError(wrong)  # one text, so that reports name all such cells at once
