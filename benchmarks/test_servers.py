@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from fixtures.fastapi import NAME, VARIANT
-from fixtures.servers import REFERENCE
+from fixtures.fastapi import NAME, PROVIDER, VARIANT
+from fixtures.servers import REFERENCE, SERVERS
 from fixtures.variants import Artifacts, model_facts
 from ssept.decide.servers.comparison import Comparison
 from ssept.decide.servers.summary import summary
@@ -14,17 +14,21 @@ from ssept.decide.servers.summary import summary
 pytestmark = pytest.mark.cell(VARIANT, NAME)
 
 
-@pytest.fixture(scope="module")
-def facts(artifacts: Artifacts, pytestconfig: pytest.Config) -> dict[str, Any]:
+@pytest.fixture
+def facts(
+    request: pytest.FixtureRequest, artifacts: Artifacts, pytestconfig: pytest.Config
+) -> dict[str, Any]:
     """Return what is saved of the model and the promise with every measurement."""
+    names = request.node.callspec.params
+    variant = SERVERS[names.get("compared_server", REFERENCE)].variant
     own = {
-        "variant": VARIANT,
-        "provider": NAME,
+        "variant": variant,
+        "provider": PROVIDER,
         "threads": 1,
         "options": {},
         "limit_ms": pytestconfig.getoption("--p99-ms"),
     }
-    return own | model_facts(artifacts.get(VARIANT))
+    return own | model_facts(artifacts.get(variant))
 
 
 def test_round(

@@ -137,6 +137,14 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
+def allowed_cpus() -> list[int]:
+    """Return the CPUs that this process may run on; none where the system does not say."""
+    try:
+        return sorted(os.sched_getaffinity(0))
+    except OSError:
+        return []
+
+
 def read_machine() -> Machine:
     """Read the properties of this machine."""
     cpu = parse_cpuinfo(read_text(Path("/proc/cpuinfo")) or "")

@@ -15,10 +15,22 @@ from ssept.estimate import Estimate
 from ssept.percent import percent
 from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING, filled
 from ssept.results.cells import MatrixRun
+from ssept.results.schema import ServedRate
 
 SCHEMA = 1
 SHOWN_ROWS = 8
-NOTE_WIDTH = 30
+NOTE_WIDTH, CELL_WIDTH = 30, 27
+SERVER_NOTE_WIDTH = 14  # beside longer names, and more figures
+CELL_LEGEND = (
+    "speed: sequences a second relative to the baseline's (onnx on cpu at the same batch size, "
+    "or at its best one where batch sizes compete), with its 99 % interval; NDCG@10: change; "
+    "memory: peak of the process, in MB."
+)
+SERVER_LEGEND = (
+    "requests/s: with 99 % answered within the promise and none failed; times: as many as the "
+    "server that all are compared with, in the same rounds, with its 99 % interval; NDCG@10: "
+    "change; memory: of the server's processes, in MB."
+)
 
 
 def sentence(found: Recommendation) -> str:
@@ -39,11 +51,13 @@ def sentence(found: Recommendation) -> str:
 
 
 def answers(run: MatrixRun) -> str:
-    """Return what a run of several cells recommends for latency and for throughput, or nothing.
+    """Return what a run of several cells or servers recommends, or nothing.
 
-    At most `DEFAULT_LOSS` of the accuracy may be lost.
+    Of cells for latency and for throughput; at most `DEFAULT_LOSS` of the accuracy may be lost.
     """
     batches = batches_of(run)
+    if sum(isinstance(each, ServedRate) for each in run.facts) > 1:
+        return filled(sentence(recommend(run, Goal.REQUESTS, Promises())))
     if not batches or len({(each.variant, each.provider) for each in run.facts}) < 2:
         return ""
     goals = {Goal.LATENCY: True, Goal.THROUGHPUT: len(batches) > 1}
@@ -67,10 +81,13 @@ def choice_text(
     """
     shown = found.ranked if full else found.ranked[:SHOWN_ROWS]
     known = choice_columns(found, shown)
+    widths = (
+        {"cell": CELL_WIDTH, "": SERVER_NOTE_WIDTH} if _is_of_servers(found) else {"": NOTE_WIDTH}
+    )
     table = tabulate(
         known,
         headers="keys",
-        maxcolwidths=[NOTE_WIDTH if name == "" else None for name in known],
+        maxcolwidths=[widths.get(name) for name in known],
         colalign=["left" if name in ("cell", "") else "right" for name in known],
         disable_numparse=True,
     )
@@ -81,11 +98,7 @@ def choice_text(
         more += [f"left out: {name}: {one_line(why, 200)}" for name, why in left_out.items()]
     elif left_out:
         more.append(f"left out: {', '.join(left_out)}; --full says why.")
-    legend = (
-        "speed: sequences a second relative to the baseline's (onnx on cpu at the same batch size, "
-        "or at its best one where batch sizes compete), with its 99 % interval; NDCG@10: change; "
-        "memory: peak of the process, in MB."
-    )
+    legend = SERVER_LEGEND if _is_of_servers(found) else CELL_LEGEND
     return "\n\n".join([filled(sentence(found)), table, filled(legend), *map(filled, more)])
 
 
@@ -98,12 +111,16 @@ def choice_columns(found: Recommendation, shown: Sequence[Candidate]) -> dict[st
     """
     columns = {
         "cell": [each.name for each in shown],
+        "requests/s": [
+            f"{each.requests.value:,.0f}" if each.requests else NOTHING for each in shown
+        ],
+        "times": [_bounds(each.times, ".2f") for each in shown],
         "speed": [_ratio(each.rate) if each.rate else NOTHING for each in shown],
         "NDCG@10": [_change(each.ndcg_change) if each.ndcg_change else NOTHING for each in shown],
-        "MB": [f"{each.size_bytes / BYTES_PER_MEGABYTE:.1f}" for each in shown],
+        "MB": [_size(each) for each in shown],
         "memory": [_megabytes(each.memory_bytes) for each in shown],
         "p50 ms": [_milliseconds(each.p50_ms) for each in shown],
-        "p99 ms": [_milliseconds(each.p99_ms) for each in shown],
+        "p99 ms": [NOTHING if each.server else _milliseconds(each.p99_ms) for each in shown],
         "": [_note(place, each, found) for place, each in enumerate(shown, 1)],
     }
     return {name: column for name, column in columns.items() if {*column} - {NOTHING, ""}}
@@ -139,11 +156,20 @@ def _none(found: Recommendation) -> str:
 def _named(candidate: Candidate) -> str:
     variant, provider = candidate.cell
     threads = "1 thread" if candidate.threads == 1 else f"{candidate.threads} threads"
+    if candidate.server:
+        return f"{variant} on {provider} behind {candidate.server}"
     return f"{variant} on {provider} (batch {candidate.batch}, {threads})"
 
 
 def _figures(candidate: Candidate) -> list[str]:
     found = []
+    if candidate.requests and candidate.p99_ms:
+        found.append(
+            f"{_bounds(candidate.requests, ',.0f')} requests/s with 99 % answered within "
+            f"{candidate.p99_ms.value:g} ms"
+        )
+    if candidate.times and candidate.server != candidate.against:
+        found.append(f"{_bounds(candidate.times, '.2f')} times as many as {candidate.against}")
     if candidate.rate:
         found.append(f"{_ratio(candidate.rate)} times the baseline's speed")
     if candidate.p50_ms:
@@ -161,6 +187,15 @@ def _tie(found: Recommendation) -> str:
     return f"It ties with {others}{more}: {how}."
 
 
+def _is_of_servers(found: Recommendation) -> bool:
+    return found.goal is Goal.REQUESTS
+
+
+def _size(candidate: Candidate) -> str:
+    """Write the size of the model file; that of a server's is small beside its memory."""
+    return NOTHING if candidate.server else f"{candidate.size_bytes / BYTES_PER_MEGABYTE:.1f}"
+
+
 def _milliseconds(time: Estimate | None) -> str:
     return f"{time.value:.3g}" if time else NOTHING
 
@@ -171,12 +206,24 @@ def _megabytes(size_bytes: int | None) -> str:
 
 def _note(place: int, candidate: Candidate, found: Recommendation) -> str:
     if candidate.problem:
-        return one_line(candidate.problem, 3 * NOTE_WIDTH)
+        return one_line(
+            candidate.problem, 3 * (SERVER_NOTE_WIDTH if candidate.server else NOTE_WIDTH)
+        )
     if broken := found.broken.get(candidate.name):
         return "breaks: " + "; ".join(broken)
     if place <= found.tied:
         return "chosen" if place == 1 else "tied"
     return ""
+
+
+def _bounds(estimate: Estimate | None, form: str) -> str:
+    """Write a value, and its interval if that has ends."""
+    if estimate is None:
+        return NOTHING
+    value, low, high = (
+        format(each, form) for each in (estimate.value, estimate.low, estimate.high)
+    )
+    return f"{value} [{low}, {high}]" if math.isfinite(estimate.high) else value
 
 
 def _ratio(ratio: Estimate) -> str:

@@ -356,3 +356,29 @@ def test_without_options_the_tables_are_printed(capsys: pytest.CaptureFixture[st
     assert one.strip() in both
     assert f"{FIRST}\n" in both
     assert f"{SECOND}\n" in both
+
+
+def test_compared_servers_are_shown_with_their_rates(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rate = {"value": 2000.0, "low": 1900.0, "high": 2100.0}
+    row = {"measure": "served rate", "server": "granian", "against": "ssept", "limit_ms": 10.0}
+    row |= dict.fromkeys(("ratio", "ratio_interval", "interval", "overload", "cpu_ms", "cold_s"))
+    row |= {"rate": 2000.0, "rate_interval": rate, "rss_bytes": 3e8, "requests": 9}
+    row |= {"failed": {}, "client_bound": True, "fault": ""}
+    nothing = {"server": "bad", "rate": None, "rate_interval": None, "fault": "did not <start>"}
+
+    def served(content: dict[str, Any]) -> None:
+        """Let two benchmarks be of servers."""
+        for benchmark, own in zip(content["benchmarks"][:2], ({}, nothing), strict=True):
+            benchmark["extra_info"] |= row | own
+
+    run = altered(FIRST, tmp_path, served)
+    found = json.loads(report(capsys, run, "--format=json"))
+    (servers,) = (each for each in found["sections"] if each["key"] == "servers")
+    (figure,) = servers["parts"][0]["figures"]
+    assert [cells["cells"][0] for cells in figure["rows"]] == ["granian", "bad"]
+    assert figure["rows"][0]["cells"][2] == "2,000 [1,900, 2,100] !"
+    assert figure["rows"][1]["cells"][2] == "did not <start>"
+    assert figure["command"] == "tox -e servers -- --servers=granian,bad --p99-ms=10"
+    assert "did not &lt;start&gt;" in report(capsys, run, "--format=html")

@@ -1,6 +1,7 @@
 """What waits for a session is run together, what cannot be run in time is refused."""
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -403,3 +404,30 @@ def test_jobs_of_all_kinds_get_in_a_batch_what_they_get_alone(
                 np.testing.assert_allclose(answer[1][row], best[0], rtol=1e-4, atol=1e-4)
 
     go(main)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="this machine has one CPU")
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_with_one_cpu_a_call_is_made_where_it_is_asked_for(
+    cpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ServerSettings(model=write_checkpoint(tmp_path / "tiny.safetensors"))
+    engine = Engine(settings, "fused_topk")
+    threads: list[str] = []
+    monkeypatch.setattr(engine, "_seconds", 0.002)  # more than is short beside other CPUs
+    monkeypatch.setattr(
+        Engine, "_run", lambda *_: threads.append(threading.current_thread().name) or [None]
+    )
+
+    async def main() -> None:
+        engine.start()
+        await engine.batcher.submit([1], [np.array([1])], 1).answer
+        await engine.stop()
+
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(allowed)[:cpus])
+    try:
+        go(main)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert threads == ["MainThread" if cpus == 1 else "session 0"]

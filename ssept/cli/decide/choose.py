@@ -39,6 +39,7 @@ EPILOG = (
     "or a promise is not shown to be kept; 3 something could not be measured."
 )
 GOALS = ("latency", "throughput", "size", "memory", "cost")
+SERVERS = "requests"  # a goal of saved runs alone
 THROUGHPUT_BATCHES = (1, 8, 64)
 MINUTES = 6.0
 USERS = 1000
@@ -50,13 +51,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.epilog = EPILOG
     parser.add_argument(
-        "run_file",
+        "run_files",
         type=Path,
-        nargs="?",
+        nargs="*",
         metavar="RUN",
-        help="a results file of the matrix to choose from; without it, cells are measured",
+        help="a results file of the matrix to choose from; without it, cells are measured. For the "
+        f"goal {SERVERS}, one of servers, and others that have the accuracy of what they serve",
     )
-    parser.add_argument("--goal", choices=GOALS, default=GOALS[0], help="what is best")
+    parser.add_argument(
+        "--goal",
+        choices=(*GOALS, SERVERS),
+        default=GOALS[0],
+        help=f"what is best; {SERVERS}: the most requests a second that a server of RUN answers "
+        "within its promise",
+    )
     parser.add_argument(
         "--batch-size",
         type=positives,
@@ -121,7 +129,7 @@ def add_promises(parser: argparse.ArgumentParser) -> None:
 def _choose(arguments: argparse.Namespace) -> int:
     from ssept.report.choose import choice_json, choice_text
 
-    found, left_out = _saved(arguments) if arguments.run_file else _measured(arguments)
+    found, left_out = _saved(arguments) if arguments.run_files else _measured(arguments)
     if arguments.json:
         write_json(arguments.json, choice_json(found, left_out))
     print(choice_text(found, left_out, full=arguments.full))
@@ -134,9 +142,14 @@ def _saved(arguments: argparse.Namespace) -> "tuple[Recommendation, Mapping[str,
     from ssept.decide.choose import Goal, recommend
     from ssept.results.files import read_matrix_run
 
-    batch = (arguments.batch_size or [1])[0]
-    run = read_matrix_run(arguments.run_file)
-    return recommend(run, Goal(arguments.goal), promises_of(arguments), batch), {}
+    goal, batch = Goal(arguments.goal), (arguments.batch_size or [1])[0]
+    if len(arguments.run_files) > 1 and goal is not Goal.REQUESTS:
+        raise SseptError(
+            f"{arguments.run_files[1]}: expected one saved run for the goal {goal.value}; only "
+            f"{SERVERS} reads several"
+        )
+    run, *others = map(read_matrix_run, arguments.run_files)
+    return recommend(run, goal, promises_of(arguments), batch, others), {}
 
 
 def _measured(arguments: argparse.Namespace) -> "tuple[Recommendation, Mapping[str, str]]":
@@ -166,6 +179,11 @@ def _plan(arguments: argparse.Namespace) -> "ChoicePlan":
     from ssept.model.store import checkpoint_for
 
     goal = Goal(arguments.goal)
+    if goal is Goal.REQUESTS:
+        raise SseptError(
+            f"--goal={SERVERS}: expected a saved run of servers: measure one with "
+            "`tox -e servers`, and give its file"
+        )
     several = goal in (Goal.THROUGHPUT, Goal.COST)
     batches = arguments.batch_size or (THROUGHPUT_BATCHES if several else [1])
     if len(batches) > 1 and not several:

@@ -20,6 +20,7 @@ class Goal(str, Enum):
     SIZE = "size"
     MEMORY = "memory"
     COST = "cost"
+    REQUESTS = "requests"
 
 
 SPEED_GOALS = (Goal.LATENCY, Goal.THROUGHPUT, Goal.COST)
@@ -30,23 +31,28 @@ TIE_BREAKS = {
     Goal.COST: (Goal.LATENCY, Goal.SIZE, Goal.MEMORY),
     Goal.SIZE: (Goal.LATENCY, Goal.MEMORY),
     Goal.MEMORY: (Goal.LATENCY, Goal.SIZE),
+    Goal.REQUESTS: (Goal.MEMORY, Goal.SIZE),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A cell with what is known of it; None for what was not measured.
+    """A cell, or a cell behind a server, with what is known of it; None for what was not measured.
 
     Attributes:
         cell: variant and provider.
         threads: that a call may use.
         batch: sequences in a call.
         rate: sequences a second, relative to the baseline's.
-        p50_ms, p99_ms: of a call.
+        p50_ms, p99_ms: of a call; behind a server p99 is of a request.
         fps: sequences a second.
         ndcg_change: of NDCG@10 from the baseline's, as a share.
         size_bytes: of the model file.
-        memory_bytes: the peak of a process that loads it and answers once.
+        memory_bytes: the peak of a process that loads it and answers once, or the server's.
+        server: that it is behind; empty for a call in this process.
+        requests: a second, that the server answers within its promise.
+        against: the server that it is compared with in each round of servers; empty without one.
+        times: as many requests a second as that one.
         problem: why it could not be measured; empty if it was.
     """
 
@@ -60,12 +66,18 @@ class Candidate:
     fps: float | None = None
     ndcg_change: Estimate | None = None
     memory_bytes: int | None = None
+    server: str = ""
+    requests: Estimate | None = None
+    against: str = ""
+    times: Estimate | None = None
     problem: str = ""
 
     @property
     def name(self) -> str:
         """The cell and its settings, as test ids have them."""
         threads = f"-t{self.threads}" if self.threads > 1 else ""
+        if self.server:
+            return f"{self.cell}{threads} behind {self.server}"
         return f"{self.cell}{threads}-b{self.batch:03}"
 
     def merit(self, goal: Goal) -> Estimate | None:
@@ -76,6 +88,8 @@ class Candidate:
             return _exactly(1 / self.memory_bytes) if self.memory_bytes else None
         if goal is Goal.COST and self.rate:
             return self.rate.map(lambda rate: rate / self.threads)
+        if goal is Goal.REQUESTS:
+            return self.times or self.requests
         return self.rate
 
 

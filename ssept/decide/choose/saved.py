@@ -6,30 +6,42 @@ from statistics import median
 
 from ssept.decide.choose.candidates import Candidate, Goal, Promises
 from ssept.decide.choose.ranking import Recommendation, choose
+from ssept.decide.choose.servers import served_candidates
 from ssept.errors import SseptError
 from ssept.estimate import Estimate
 from ssept.results.cells import Combination, MatrixRun
-from ssept.results.schema import LATENCY, Budget, Facts, Footprint, Timed
+from ssept.results.schema import LATENCY, Budget, Facts, Footprint, ServedRate, Timed
 
 MS_PER_S = 1e3
 
 
-def recommend(run: MatrixRun, goal: Goal, promises: Promises, batch: int = 1) -> Recommendation:
-    """Choose among the cells of a saved run.
+def recommend(
+    run: MatrixRun,
+    goal: Goal,
+    promises: Promises,
+    batch: int = 1,
+    others: Sequence[MatrixRun] = (),
+) -> Recommendation:
+    """Choose among the cells of a saved run, or for requests among its servers.
 
     Args:
         run: of the matrix.
         goal: what is best; for the throughput and the cost each measured batch size competes.
         promises: that must not be broken.
         batch: sequences in a call, for the other goals.
+        others: runs that know the accuracy of the served cells.
 
     Raises:
-        SseptError: the run has no latency at that batch size.
+        SseptError: the run has no latency at that batch size, or no servers.
     """
+    if goal is Goal.REQUESTS:
+        return choose(served_candidates(run, others), goal, promises)
     candidates = candidates_of(run, goal, batch)
     if not candidates:
         measured = batches_of(run)
         has = f"it has {', '.join(map(str, measured))}" if measured else "it has none"
+        if any(isinstance(facts, ServedRate) for facts in run.facts):
+            has += "; --goal=requests chooses among its servers"
         raise SseptError(f"{run.path}: no latency at batch {batch}: {has}")
     return choose(candidates, goal, promises)
 

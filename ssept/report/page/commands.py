@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from ssept.decide.compare.environment import packages
 from ssept.report.page.material import LabelledRun
-from ssept.results.schema import Benchmark, Facts, Timed
+from ssept.results.schema import Benchmark, Facts, ServedRate, Timed
 
 # Which environment of tox a run of the matrix came from, by the onnxruntime that it had.
 ENVIRONMENTS = {"onnxruntime-openvino": "bench", "onnxruntime-gpu": "cuda", "onnxruntime": "cpu"}
@@ -40,6 +40,15 @@ def served_command(benchmarks: Sequence[Benchmark]) -> str:
     tests = dict.fromkeys(each.name.partition("[")[0] for each in benchmarks)
     words = ["fastapi", "--", "--triton"] if on_fastapi else ["triton", "--"]
     return shlex.join(["tox", "-e", *words, "-k", " or ".join(tests)])
+
+
+def rates_command(rates: Sequence[ServedRate]) -> str:
+    """Return a command that compares servers again."""
+    options = (
+        _option("servers", (each.server for each in rates)),
+        f"--p99-ms={rates[0].limit_ms:g}",
+    )
+    return shlex.join(["tox", "-e", "servers", "--", *options])
 
 
 def _option(name: str, values: Iterable[object], default: str = "") -> str:

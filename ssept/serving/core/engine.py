@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 import ssept
+from ssept.measure.machine import allowed_cpus
+from ssept.providers import PROVIDERS
 from ssept.providers.onnx.names import read_names
 from ssept.providers.session import Ids, Session
 from ssept.serving.core.batcher import Batcher, Job, Observer
@@ -15,6 +17,8 @@ from ssept.serving.settings import ServerSettings
 WARM_CALLS = 3  # of each shape
 # A call that takes less does not hold up the event loop more than reading some requests does.
 SHORT_SECONDS = 0.0005
+# The same where a session's thread would have no CPU but the loop's: it would take turns with it.
+SHORT_SECONDS_ON_ONE_CPU = 0.01
 
 
 class Engine:
@@ -65,8 +69,10 @@ class Engine:
     def start(self, observe: Observer = lambda *_: None) -> None:
         """Accept requests, on the running event loop."""
         wait = self._settings.max_wait_ms / 1000
+        on_one_cpu = len(allowed_cpus()) == 1 and not PROVIDERS[self._settings.provider].nvidia
+        short = SHORT_SECONDS_ON_ONE_CPU if on_one_cpu else SHORT_SECONDS
         self.batcher = Batcher(
-            self._run, self._sessions, self.max_batch, wait, self._seconds, observe, SHORT_SECONDS
+            self._run, self._sessions, self.max_batch, wait, self._seconds, observe, short
         )
 
     async def stop(self) -> None:

@@ -1,22 +1,13 @@
 """CPUs of workers: each gets some of its own where nothing else needs them."""
 
-import os
 from pathlib import Path
 
 import psutil
 
-from ssept.measure.machine import cgroup_limits, read_text
+from ssept.measure.machine import allowed_cpus, cgroup_limits, read_text
 
 LOOK_SECONDS = 0.1
 BUSY_PERCENT = 50
-
-
-def allowed_cpus() -> list[int]:
-    """Return the CPUs that this process may run on; none where the system does not say."""
-    try:
-        return sorted(os.sched_getaffinity(0))
-    except OSError:
-        return []
 
 
 def cpus_of_workers(count: int) -> list[list[int]]:

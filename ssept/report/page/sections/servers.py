@@ -4,11 +4,19 @@ import math
 from collections.abc import Sequence
 
 from ssept.estimate import Estimate
-from ssept.report.page.commands import served_command
+from ssept.report.page.commands import rates_command, served_command
 from ssept.report.page.content import Dots, Figure, Mark, Part, Row, Section
 from ssept.report.page.material import LabelledRun, Material, interval, number
-from ssept.report.text import NOTHING
-from ssept.results.schema import LATENCY, Benchmark, ServedLoad, ServedRatio, ServedRequests, Timed
+from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING
+from ssept.results.schema import (
+    LATENCY,
+    Benchmark,
+    ServedLoad,
+    ServedRate,
+    ServedRatio,
+    ServedRequests,
+    Timed,
+)
 
 # Names of served models that are the baseline's: only against these a ratio is a gain of the model.
 PLAIN = ("baseline", "plain_all_scores")
@@ -36,7 +44,58 @@ def _part(material: Material, run: LabelledRun) -> Part:
         figures.append(_requests(requests))
     if loads := run.measured(ServedLoad):
         figures.append(_loads(loads))
+    if rates := run.measured(ServedRate):
+        figures.append(_rates(rates))
     return Part(heading=material.heading(run), figures=figures)
+
+
+def _rates(rates: Sequence[tuple[Benchmark, ServedRate]]) -> Figure:
+    found = sorted((facts for _, facts in rates), key=lambda facts: -(facts.rate or 0))
+    marks = [
+        Mark(
+            variant=facts.variant,
+            provider=facts.provider,
+            label=facts.server,
+            series="rate",
+            value=facts.rate,
+            low=facts.rate_interval.low if facts.rate_interval else None,
+            high=facts.rate_interval.high if facts.rate_interval else None,
+        )
+        for facts in found
+        if facts.rate
+    ]
+    limit, against = found[0].limit_ms, found[0].against
+    return Figure(
+        title=f"Requests a second with 99 % answered within {limit:g} ms",
+        columns=(
+            *("server", "variant", "requests/s", f"times {against}", "CPU ms", "MB", "cold s"),
+            *("in time at twice the rate", "failed"),
+        ),
+        rows=[_rate_row(facts) for facts in found],
+        plot=Dots(marks=marks, axis="requests/s", log=True) if marks else None,
+        note="None failed, in 4 of 5 loads of that rate; in brackets 99 % intervals. CPU: time of "
+        "the server's processes for a request; MB: of their memory; cold: seconds to the first "
+        "answer; failed: up to that rate. !: the client was busy or late, and may be what limits "
+        "the figure.",
+        command=rates_command(found),
+        method="servers",
+    )
+
+
+def _rate_row(facts: ServedRate) -> Row:
+    if facts.rate:
+        shown = interval(facts.rate_interval) if facts.rate_interval else number(facts.rate)
+        shown += " !" if facts.client_bound else ""
+        times = interval(facts.ratio_interval) if facts.ratio_interval else number(facts.ratio)
+    else:
+        shown, times = facts.fault or f"never within {facts.limit_ms:g} ms", NOTHING
+    cells = (
+        *(facts.server, facts.variant, shown, times, number(facts.cpu_ms)),
+        *(number(facts.rss_bytes and facts.rss_bytes / BYTES_PER_MEGABYTE), number(facts.cold_s)),
+        NOTHING if facts.overload is None else f"{facts.overload:.0%}",
+        ", ".join(f"{n:,} × {kind}" for kind, n in facts.failed.items()) or "none",
+    )
+    return Row(cells=cells, variant=facts.variant, provider=facts.provider)
 
 
 def _ratios(

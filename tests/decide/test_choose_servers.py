@@ -1,0 +1,172 @@
+"""`ssept choose --goal=requests`: which variant behind which server, out of saved runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssept.cli import main
+from ssept.decide.choose import Goal, Promises, recommend
+from ssept.errors import SseptError
+from ssept.report.choose import answers, choice_json, choice_text
+from tests.helpers.matrix import saved_run
+
+LIMIT_MS = 10.0
+NONE = [
+    "rate",
+    "rate_interval",
+    "ratio",
+    "ratio_interval",
+    "interval",
+    "cold_s",
+    "cpu_ms",
+    "rss_bytes",
+    "overload",
+]
+
+
+def estimate(value: float, share: float) -> dict[str, float]:
+    return {"value": value, "low": value * (1 - share), "high": value * (1 + share)}
+
+
+def server(
+    name: str,
+    rate: float | None = None,
+    ratio: float | None = None,
+    share: float = 0.02,
+    **own: Any,
+) -> dict[str, Any]:
+    """A row of a comparison; intervals of the ratio are `share` wide, those of the rate 20 %."""
+    row: dict[str, Any] = dict.fromkeys(NONE)
+    row |= {"measure": "served rate", "variant": "fused", "server": name, "against": "ours"}
+    row |= {"limit_ms": LIMIT_MS, "requests": 9, "failed": {}, "client_bound": False, "fault": ""}
+    if rate:
+        row |= {"rate": rate, "rate_interval": estimate(rate, 0.2), "rss_bytes": 3e8}
+    if ratio:
+        row |= {"ratio": ratio, "ratio_interval": estimate(ratio, share)}
+    return row | own
+
+
+def cell(variant: str, change: float, **own: Any) -> dict[str, Any]:
+    change_interval = {"value": change, "low": change - 0.001, "high": change + 0.001}
+    return {"measure": "budget", "variant": variant, "ndcg_change": change_interval} | own
+
+
+OURS = server("ours", 1000.0, 1.0, 0.0)
+
+
+def chosen(*rows: dict[str, Any], promises: Promises | None = None) -> tuple[str, list[str]]:
+    """The name of the chosen one, and those that tie with it."""
+    found = recommend(saved_run(*rows), Goal.REQUESTS, promises or Promises())
+    assert found.chosen
+    return found.chosen.server, [each.server for each in found.ranked[1 : found.tied]]
+
+
+def test_a_ratio_of_the_same_rounds_distinguishes_what_rates_do_not() -> None:
+    assert chosen(OURS, server("other", 1100.0, 1.1)) == ("other", [])
+    assert chosen(OURS, server("other", 900.0, 0.9)) == ("ours", [])
+
+
+def test_what_is_not_told_apart_ties() -> None:
+    wide = server("other", 1100.0, 1.1, share=0.15)
+    best, tied = chosen(OURS, wide)
+    assert {best, *tied} == {"ours", "other"}
+    few = server("few", 1100.0, 1.1) | dict.fromkeys(("rate_interval", "ratio_interval"))
+    best, tied = chosen(OURS, few, server("far", 100.0, 0.1))
+    assert {best, *tied} >= {"ours", "few"}
+
+
+def test_without_the_server_of_the_ratios_rates_are_compared() -> None:
+    assert chosen(server("a", 1000.0), server("b", 2000.0)) == ("b", [])
+    best, tied = chosen(server("a", 1000.0), server("b", 1100.0))
+    assert {best, *tied} == {"a", "b"}
+
+
+def test_of_servers_that_tie_the_smaller_is_chosen() -> None:
+    rows = [server("a", 1000.0, 1.0), server("b", 1000.0, 1.0, rss_bytes=1e8)]
+    assert chosen(*rows) == ("b", ["a"])
+
+
+def test_the_accuracy_of_what_is_served_is_that_of_another_run() -> None:
+    servers = saved_run(OURS, server("plain", 100.0, 0.1, variant="onnx"))
+    matrix = saved_run(cell("fused", -0.05), cell("onnx", 0.0))
+    promises = Promises(max_accuracy_loss=0.01)
+    found = recommend(servers, Goal.REQUESTS, promises, others=[matrix])
+    assert found.chosen
+    assert (found.chosen.server, found.unshown) == ("plain", [])
+    unknown = recommend(servers, Goal.REQUESTS, promises)
+    assert unknown.chosen
+    assert unknown.chosen.server == "ours"
+    assert "not measured" in unknown.unshown[0]
+
+
+@pytest.mark.parametrize("own", [{"checkpoint_sha256": "b" * 64}, {"data_hash": "b" * 64}])
+def test_a_run_of_another_model_is_refused(own: dict[str, str]) -> None:
+    with pytest.raises(SseptError, match=r"expected cells of the checkpoint and the data"):
+        recommend(
+            saved_run(OURS),
+            Goal.REQUESTS,
+            Promises(),
+            others=[saved_run(cell("fused", 0.0, **own))],
+        )
+
+
+@pytest.mark.parametrize(("limit", "open_"), [(LIMIT_MS, False), (20.0, False), (5.0, True)])
+def test_a_shorter_promise_than_the_measured_one_is_not_shown(limit: float, open_: bool) -> None:
+    found = recommend(saved_run(OURS), Goal.REQUESTS, Promises(p99_ms=limit))
+    assert bool(found.unshown) is open_
+
+
+def test_a_server_that_carries_nothing_is_not_chosen_and_says_why() -> None:
+    run = saved_run(server("bad", fault="did not start"), server("slow"), OURS)
+    found = recommend(run, Goal.REQUESTS, Promises())
+    text = choice_text(found)
+    assert found.chosen
+    assert found.chosen.server == "ours"
+    assert "did not start" in text
+    assert "never within" in text
+    assert max(map(len, text.splitlines())) <= 100
+    kept = json.loads(json.dumps(choice_json(found), allow_nan=False))
+    assert kept["chosen"] == "fused-cpu behind ours"
+
+
+def test_the_sentence_names_variant_provider_and_server() -> None:
+    text = answers(saved_run(OURS, server("other", 1100.0, 1.1)))
+    assert "Deploy fused on cpu behind other: 1,100 [880, 1,320] requests/s" in text
+    assert "1.10 [1.08, 1.12] times as many as ours" in " ".join(text.split())
+
+
+def written(folder: Path, name: str, *rows: dict[str, Any]) -> str:
+    path = folder / name
+    common = {"provider": "cpu", "threads": 1, "options": {}, "size_bytes": 1}
+    common |= dict.fromkeys(("checkpoint_sha256", "data_hash", "artifact_sha256"), "a" * 64)
+    benchmarks = [
+        {"name": f"test_{place}", "fullname": f"t.py::test_{place}", "extra_info": common | row}
+        | {"stats": {"median": 1.0, "q1": 1.0, "q3": 1.0}}
+        for place, row in enumerate(rows)
+    ]
+    about = {"schema": 1, "baseline": "onnx-cpu", "outcomes": [], "not_applicable": []}
+    path.write_text(json.dumps({"benchmarks": benchmarks, "ssept": about}))
+    return str(path)
+
+
+def test_the_command_says_what_is_missing_and_its_exit_code_what_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    servers = written(tmp_path, "servers.json", OURS)
+    matrix = written(tmp_path, "matrix.json", cell("fused", 0.0))
+    assert main(["choose", servers, "--goal=requests"]) == 2
+    assert "NDCG@10 loss not measured" in " ".join(capsys.readouterr().out.split())
+    assert main(["choose", servers, matrix, "--goal=requests"]) == 0
+    assert "behind ours" in capsys.readouterr().out
+    for arguments, expected in (
+        ([servers], "--goal=requests chooses among its servers"),
+        ([servers, matrix], "expected one saved run for the goal latency"),
+        ([matrix, "--goal=requests"], "expected a run of servers"),
+        (["--goal=requests"], "expected a saved run of servers"),
+    ):
+        assert main(["choose", *arguments]) == 3
+        error = capsys.readouterr().err
+        assert expected in error
+        assert len(error.splitlines()) == 1
