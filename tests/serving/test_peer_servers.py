@@ -1,24 +1,31 @@
 """The servers that ssept's is compared with: each starts, and answers as the model file does."""
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.servers import FOLDER, PEERS, peer_running
-from fixtures.servers import Servers
+from fixtures.servers import Servers, answering
 from ssept.data.dataset import load_dataset
+from ssept.decide.servers.turn import Contender, RunningServer, take_turn
 from ssept.errors import AnswerError, ServerError
-from ssept.serving.settings import ServerSettings
+from ssept.serving.launch.uvicorn_app import uvicorn_app
+from ssept.serving.load.target import PREDICT
+from ssept.serving.settings import ServerSettings, to_environment
 from ssept.variants import build
 from tests.conftest import tool_environment, untrained
 from tests.guard import Guard
 from tests.helpers.integer_products import right_integer_products
 from tests.helpers.matrix import run_matrix
+from tests.helpers.servers.seeded import LOST
 
 VARIANT, LENGTH = "fused_int8_topk", 8
 RATE, SECONDS = 50.0, 1.0
+LIMIT_MS = 100.0
 pytestmark = pytest.mark.slow
 
 
@@ -75,6 +82,34 @@ def test_a_server_that_does_not_start_says_why(servers: Servers) -> None:
     ended = pytest.raises(ServerError, match="fastapi: ended with 1")
     with ended, peer_running("fastapi", 1, log, variables):
         pass
+
+
+@contextmanager
+def seeded(fault: str, servers: Servers) -> Iterator[RunningServer]:
+    variables = to_environment(servers.settings) | {"SEEDED": fault}
+    with uvicorn_app(
+        "tests.helpers.servers.seeded:app", servers.folder() / "log", variables, ("--lifespan=on",)
+    ) as server:
+        yield answering(server, server.address, PREDICT, servers.own)
+
+
+def test_a_wrong_answer_under_load_is_found(servers: Servers) -> None:
+    turn = take_turn(Contender("stale", lambda: seeded("stale", servers)), 0, LIMIT_MS, None)
+    assert turn.rate is None
+    assert "not answered as the same model does alone" in turn.fault
+
+
+def test_one_lost_request_in_ten_thousand_is_found(servers: Servers) -> None:
+    lossy = Contender("lossy", lambda: seeded("lost", servers))
+    turn = take_turn(lossy, 0, LIMIT_MS, None)
+    assert not turn.fault
+    sent = sum(load.requests for load in turn.loads)
+    if turn.overload:
+        sent += turn.overload.requests
+    assert sent > LOST, "too few requests: this machine is too slow for the test"
+    loads = [*turn.loads, turn.overload] if turn.overload else turn.loads
+    lost = sum(load.errors.get("closed without an answer", 0) for load in loads)
+    assert lost >= sent // LOST
 
 
 @right_integer_products
