@@ -23,6 +23,7 @@ SCHEMA = 1
 ACCURACY, LATENCY, REAL_LENGTHS = "accuracy", "latency", "real_lengths"
 ONE_CORE = "edge"  # always one thread on one core, the baseline's calls too
 SERVED = "served"  # begins the measures of a model behind a server
+EMPTY = "empty"  # among compared servers, the one without a model
 
 
 @dataclass(frozen=True, kw_only=True)

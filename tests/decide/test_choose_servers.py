@@ -68,6 +68,10 @@ def test_a_ratio_of_the_same_rounds_distinguishes_what_rates_do_not() -> None:
     assert chosen(OURS, server("other", 900.0, 0.9)) == ("ours", [])
 
 
+def test_a_server_without_a_model_is_no_candidate() -> None:
+    assert chosen(OURS, server("empty", 9000.0, 9.0)) == ("ours", [])
+
+
 def test_what_is_not_told_apart_ties() -> None:
     wide = server("other", 1100.0, 1.1, share=0.15)
     best, tied = chosen(OURS, wide)

@@ -45,6 +45,25 @@ def test_the_staircase_stays_where_four_of_five_loads_are_kept() -> None:
     assert np.exp(np.mean(np.log(rates))) == pytest.approx(933, rel=0.02)
 
 
+def test_a_staircase_ends_below_the_least_rate() -> None:
+    assert staircase(lambda _: False, 60.0, 9)[-1] < LEAST_RATE
+    assert len(staircase(lambda _: False, 60.0, 9)) < 9
+
+
+def test_a_turn_that_carries_nothing_counts_as_the_least_rate() -> None:
+    def turns(*rates: float | None) -> list[Turn]:
+        return [Turn(server="one", round=at, rate=rate) for at, rate in enumerate(rates)]
+
+    assert carried(turns(0.0, 0.0)) is None
+    assert carried(turns(None, None)) is None
+    some = carried(turns(400.0, 0.0, None))
+    assert some is not None
+    assert some.value == pytest.approx((400 * LEAST_RATE) ** 0.5)
+    half = ratio(turns(100.0, 0.0), turns(200.0, 200.0))
+    assert half is not None
+    assert half.value == pytest.approx((100 * LEAST_RATE) ** 0.5 / 200)
+
+
 class Queue:
     """A made-up server: one queue, a fixed time for each request, and faults."""
 

@@ -7,7 +7,7 @@ from ssept.decide.choose.candidates import Candidate
 from ssept.errors import SseptError
 from ssept.estimate import Estimate
 from ssept.results.cells import Combination, MatrixRun
-from ssept.results.schema import Budget, Facts, ServedRate
+from ssept.results.schema import EMPTY, Budget, Facts, ServedRate
 
 
 def served_candidates(run: MatrixRun, others: Sequence[MatrixRun] = ()) -> list[Candidate]:
@@ -34,7 +34,7 @@ def served_candidates(run: MatrixRun, others: Sequence[MatrixRun] = ()) -> list[
         known += related
     # Ratios to one server are of the same rounds, and so distinguish more than the rates do.
     paired = all(facts.ratio for facts in found if facts.rate)
-    return [_candidate(facts, known, paired) for facts in found]
+    return [_candidate(facts, known, paired) for facts in found if facts.server != EMPTY]
 
 
 def _of(facts: Facts) -> tuple[str, str]:

@@ -3,9 +3,11 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from statistics import median
 
 import numpy as np
 
+from ssept.decide.servers.staircase import LEAST_RATE
 from ssept.decide.servers.turn import Contender, Turn, take_turn
 from ssept.estimate import Estimate
 from ssept.measure.latency import CONFIDENCE
@@ -78,7 +80,7 @@ class Comparison:
             if rates and not any(rates):
                 continue
             known = [rate for rate in rates if rate]
-            before = known[-1] if known else None
+            before = median(known) if known else None
             taken.append(self._take(contender, number, self._limit_ms, before))
         self.turns += taken
         self._longest = max(self._longest, time.monotonic() - start)
@@ -87,14 +89,23 @@ class Comparison:
 
 def carried(turns: Sequence[Turn]) -> Estimate | None:
     """Estimate the rate of one server, requests a second; None if it carried none."""
-    return _estimated([math.log(turn.rate) for turn in turns if turn.rate])
+    return _estimated([*_log_rates(turns).values()])
 
 
 def ratio(turns: Sequence[Turn], others: Sequence[Turn]) -> Estimate | None:
     """Estimate how many times as much a server carries as another; None without a common round."""
-    rates = {turn.round: turn.rate for turn in others if turn.rate}
-    common = [turn for turn in turns if turn.rate and rates.get(turn.round)]
-    return _estimated([math.log((turn.rate or 1) / rates[turn.round]) for turn in common])
+    own, rates = _log_rates(turns), _log_rates(others)
+    return _estimated([own[number] - rates[number] for number in own if number in rates])
+
+
+def _log_rates(turns: Sequence[Turn]) -> dict[int, float]:
+    """Return the logarithms of the rates by round; none if no turn carried any.
+
+    A turn that carried none has at most the least rate.
+    """
+    rates = {turn.round: turn.rate for turn in turns if turn.rate is not None}
+    least = {number: math.log(max(rate, LEAST_RATE)) for number, rate in rates.items()}
+    return least if any(rates.values()) else {}
 
 
 def _estimated(logs: Sequence[float]) -> Estimate | None:

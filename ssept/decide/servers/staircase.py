@@ -57,10 +57,13 @@ def staircase(kept: Kept, start: float, loads: int) -> list[float]:
         loads: how many.
 
     Returns:
-        The rate of each load, and the rate that a further one would have had.
+        The rate of each load, and the rate that a further one would have had; fewer where that is
+        below the least.
     """
     rates, up = [start], FIRST_UP
     for _ in range(loads):
+        if rates[-1] < LEAST_RATE:
+            break
         if kept(rates[-1]):
             rates.append(rates[-1] * up)
         else:

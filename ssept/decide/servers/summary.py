@@ -60,7 +60,7 @@ def summary(turns: Sequence[Turn], others: Sequence[Turn]) -> Summary:
     failed: Counter[str] = Counter()
     for load in carried_loads:
         failed.update(load.errors)
-    n = len(good)
+    n = sum(turn.rate is not None for turn in turns) if good else 0
     rate, times = carried(turns), ratio(turns, others)
     return Summary(
         rate=rate.value if rate else None,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ssept.decide.servers.staircase import bracket, staircase
+from ssept.decide.servers.staircase import LEAST_RATE, bracket, staircase
 from ssept.errors import SseptError
 from ssept.measure.statistics import MINIMUM_SAMPLES
 from ssept.serving.load.open_loop import Requests
@@ -119,7 +119,7 @@ def take_turn(contender: Contender, number: int, limit_ms: float, before: float 
         contender: the server.
         number: of the round.
         limit_ms: 99 % of the requests are to be answered within it, and none may fail.
-        before: the rate where its last turn ended; None to search for where to begin.
+        before: the rate of its earlier turns; None to search for where to begin.
     """
     turn = Turn(server=contender.name, round=number)
     begun = time.monotonic()
@@ -157,6 +157,9 @@ def _loaded(turn: Turn, server: RunningServer, limit_ms: float, before: float | 
             turn.rate = 0.0
         return
     rates = staircase(kept, begin, LOADS)
+    if rates[-1] < LEAST_RATE:
+        turn.rate = 0.0
+        return
     turn.rate = float(np.exp(np.mean(np.log(rates[FIRST_LOADS:]))))
     turn.overload = load(OVERLOAD * turn.rate, OVERLOAD_SECONDS)
 
