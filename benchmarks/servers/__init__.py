@@ -55,7 +55,7 @@ class PeerServer:
 
 PEERS = {
     "fastapi": PeerServer(folder="fastapi", command=(*UVICORN, *AT, "--workers={workers}")),
-    "empty": PeerServer(folder="empty", command=(*UVICORN, *AT)),
+    "empty": PeerServer(folder="empty", command=(*UVICORN, *AT, "--workers={workers}")),
     "granian": PeerServer(
         folder="granian",
         command=(

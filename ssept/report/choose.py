@@ -15,7 +15,7 @@ from ssept.estimate import Estimate
 from ssept.percent import percent
 from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING, filled
 from ssept.results.cells import MatrixRun
-from ssept.results.schema import ServedRate
+from ssept.results.schema import EMPTY, ServedRate
 
 SCHEMA = 1
 SHOWN_ROWS = 8
@@ -27,9 +27,9 @@ CELL_LEGEND = (
     "memory: peak of the process, in MB."
 )
 SERVER_LEGEND = (
-    "requests/s: with 99 % answered within the promise and none failed; times: as many as the "
-    "server that all are compared with, in the same rounds, with its 99 % interval; NDCG@10: "
-    "change; memory: of the server's processes, in MB."
+    "requests/s: with 99 % answered within the promise and none failed, in 4 of 5 loads; times: as "
+    "many as the fastest, in the same rounds, with the 99 % interval; NDCG@10: change; memory: of "
+    "the server's processes under load, in MB."
 )
 
 
@@ -56,12 +56,13 @@ def answers(run: MatrixRun) -> str:
     Of cells for latency and for throughput; at most `DEFAULT_LOSS` of the accuracy may be lost.
     """
     batches = batches_of(run)
-    if sum(isinstance(each, ServedRate) for each in run.facts) > 1:
-        return filled(sentence(recommend(run, Goal.REQUESTS, Promises())))
+    promises = Promises(max_accuracy_loss=DEFAULT_LOSS)
+    intervals = [each for each in run.facts if isinstance(each, ServedRate) and each.ratio_interval]
+    if sum(each.server != EMPTY for each in intervals) > 1:
+        return filled(sentence(recommend(run, Goal.REQUESTS, promises)))
     if not batches or len({(each.variant, each.provider) for each in run.facts}) < 2:
         return ""
     goals = {Goal.LATENCY: True, Goal.THROUGHPUT: len(batches) > 1}
-    promises = Promises(max_accuracy_loss=DEFAULT_LOSS)
     return "\n".join(
         filled(f"For {goal.value}: {sentence(recommend(run, goal, promises, batches[0]))}")
         for goal, asked in goals.items()
@@ -120,7 +121,7 @@ def choice_columns(found: Recommendation, shown: Sequence[Candidate]) -> dict[st
         "MB": [_size(each) for each in shown],
         "memory": [_megabytes(each.memory_bytes) for each in shown],
         "p50 ms": [_milliseconds(each.p50_ms) for each in shown],
-        "p99 ms": [NOTHING if each.server else _milliseconds(each.p99_ms) for each in shown],
+        "p99 ms": [_milliseconds(each.p99_ms) for each in shown],
         "": [_note(place, each, found) for place, each in enumerate(shown, 1)],
     }
     return {name: column for name, column in columns.items() if {*column} - {NOTHING, ""}}
@@ -163,13 +164,11 @@ def _named(candidate: Candidate) -> str:
 
 def _figures(candidate: Candidate) -> list[str]:
     found = []
-    if candidate.requests and candidate.p99_ms:
+    if candidate.requests and candidate.limit_ms:
         found.append(
-            f"{_bounds(candidate.requests, ',.0f')} requests/s with 99 % answered within "
-            f"{candidate.p99_ms.value:g} ms"
+            f"{_bounds(candidate.requests, ',.0f')} requests/s, 99 % answered within "
+            f"{candidate.limit_ms:g} ms in 4 of 5 loads"
         )
-    if candidate.times and candidate.server != candidate.against:
-        found.append(f"{_bounds(candidate.times, '.2f')} times as many as {candidate.against}")
     if candidate.rate:
         found.append(f"{_ratio(candidate.rate)} times the baseline's speed")
     if candidate.p50_ms:

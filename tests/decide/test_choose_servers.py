@@ -10,6 +10,7 @@ from ssept.cli import main
 from ssept.decide.choose import Goal, Promises, recommend
 from ssept.errors import SseptError
 from ssept.report.choose import answers, choice_json, choice_text
+from ssept.report.table import matrix_report
 from tests.helpers.matrix import saved_run
 
 LIMIT_MS = 10.0
@@ -54,6 +55,7 @@ def cell(variant: str, change: float, **own: Any) -> dict[str, Any]:
 
 
 OURS = server("ours", 1000.0, 1.0, 0.0)
+OTHER = server("other", 900.0, 0.9)
 
 
 def chosen(*rows: dict[str, Any], promises: Promises | None = None) -> tuple[str, list[str]]:
@@ -63,33 +65,35 @@ def chosen(*rows: dict[str, Any], promises: Promises | None = None) -> tuple[str
     return found.chosen.server, [each.server for each in found.ranked[1 : found.tied]]
 
 
-def test_a_ratio_of_the_same_rounds_distinguishes_what_rates_do_not() -> None:
-    assert chosen(OURS, server("other", 1100.0, 1.1)) == ("other", [])
-    assert chosen(OURS, server("other", 900.0, 0.9)) == ("ours", [])
+def test_the_fastest_is_chosen_where_no_ratio_to_it_reaches_one() -> None:
+    assert chosen(server("other", 900.0, 0.9), OURS) == ("ours", [])
+    assert chosen(server("wide", 900.0, 0.9, share=0.12), OURS) == ("ours", ["wide"])
 
 
 def test_a_server_without_a_model_is_no_candidate() -> None:
     assert chosen(OURS, server("empty", 9000.0, 9.0)) == ("ours", [])
 
 
-def test_what_is_not_told_apart_ties() -> None:
-    wide = server("other", 1100.0, 1.1, share=0.15)
-    best, tied = chosen(OURS, wide)
-    assert {best, *tied} == {"ours", "other"}
-    few = server("few", 1100.0, 1.1) | dict.fromkeys(("rate_interval", "ratio_interval"))
-    best, tied = chosen(OURS, few, server("far", 100.0, 0.1))
-    assert {best, *tied} >= {"ours", "few"}
+def test_without_intervals_nothing_is_chosen() -> None:
+    few = [row | {"rate_interval": None, "ratio_interval": None} for row in (OURS, OTHER)]
+    with pytest.raises(SseptError, match="too few rounds to tell servers apart"):
+        chosen(*few)
+    assert chosen(OURS, few[1]) == ("ours", [])
+    assert answers(saved_run(*few)) == ""
 
 
-def test_without_the_server_of_the_ratios_rates_are_compared() -> None:
-    assert chosen(server("a", 1000.0), server("b", 2000.0)) == ("b", [])
-    best, tied = chosen(server("a", 1000.0), server("b", 1100.0))
-    assert {best, *tied} == {"a", "b"}
+def test_a_server_that_failed_in_one_round_is_not_chosen_and_its_row_says_why() -> None:
+    failed = server("failed", 3000.0, 1.0, 0.0, fault="it ended")
+    run = saved_run(failed, OTHER)
+    assert chosen(failed, OTHER) == ("other", [])
+    assert "it ended" in choice_text(recommend(run, Goal.REQUESTS, Promises()))
+    assert "it ended" in matrix_report(run)
 
 
 def test_of_servers_that_tie_the_smaller_is_chosen() -> None:
-    rows = [server("a", 1000.0, 1.0), server("b", 1000.0, 1.0, rss_bytes=1e8)]
-    assert chosen(*rows) == ("b", ["a"])
+    rows = [server("b", 1000.0, 1.0), server("a", 1000.0, 1.0, rss_bytes=1e8)]
+    assert chosen(*rows) == ("a", ["b"])
+    assert chosen(server("b", 1000.0, 1.0), server("a", 1000.0, 1.0)) == ("a", ["b"])
 
 
 def test_the_accuracy_of_what_is_served_is_that_of_another_run() -> None:
@@ -105,6 +109,14 @@ def test_the_accuracy_of_what_is_served_is_that_of_another_run() -> None:
     assert "not measured" in unknown.unshown[0]
 
 
+@pytest.mark.parametrize("own", [{"threads": 2}, {"options": {"precision": "bf16"}}])
+def test_the_accuracy_of_a_cell_with_other_settings_is_not_its(own: dict[str, Any]) -> None:
+    run = saved_run(cell("fused", -0.2, **own), cell("fused", 0.0), OURS)
+    found = recommend(run, Goal.REQUESTS, Promises(max_accuracy_loss=0.01))
+    assert found.chosen
+    assert not found.unshown
+
+
 @pytest.mark.parametrize("own", [{"checkpoint_sha256": "b" * 64}, {"data_hash": "b" * 64}])
 def test_a_run_of_another_model_is_refused(own: dict[str, str]) -> None:
     with pytest.raises(SseptError, match=r"expected cells of the checkpoint and the data"):
@@ -116,10 +128,11 @@ def test_a_run_of_another_model_is_refused(own: dict[str, str]) -> None:
         )
 
 
-@pytest.mark.parametrize(("limit", "open_"), [(LIMIT_MS, False), (20.0, False), (5.0, True)])
-def test_a_shorter_promise_than_the_measured_one_is_not_shown(limit: float, open_: bool) -> None:
-    found = recommend(saved_run(OURS), Goal.REQUESTS, Promises(p99_ms=limit))
-    assert bool(found.unshown) is open_
+def test_a_run_of_a_longer_promise_is_refused() -> None:
+    for limit in (LIMIT_MS, 20.0):
+        assert chosen(OURS, promises=Promises(p99_ms=limit)) == ("ours", [])
+    with pytest.raises(SseptError, match=r"measured for p99 within 10 ms; for 5 ms expected a run"):
+        chosen(OURS, promises=Promises(p99_ms=5.0))
 
 
 def test_a_server_that_carries_nothing_is_not_chosen_and_says_why() -> None:
@@ -136,9 +149,10 @@ def test_a_server_that_carries_nothing_is_not_chosen_and_says_why() -> None:
 
 
 def test_the_sentence_names_variant_provider_and_server() -> None:
-    text = answers(saved_run(OURS, server("other", 1100.0, 1.1)))
-    assert "Deploy fused on cpu behind other: 1,100 [880, 1,320] requests/s" in text
-    assert "1.10 [1.08, 1.12] times as many as ours" in " ".join(text.split())
+    text = " ".join(answers(saved_run(OURS, OTHER)).split())
+    assert "Deploy fused on cpu behind ours: 1,000 [800, 1,200] requests/s, 99 % answered" in text
+    assert "Not shown to be kept: NDCG@10 loss not measured" in text
+    assert answers(saved_run(OURS, server("empty", 9000.0, 9.0))) == ""
 
 
 def written(folder: Path, name: str, *rows: dict[str, Any]) -> str:

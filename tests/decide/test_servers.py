@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from ssept.decide.servers import turn as turns
-from ssept.decide.servers.comparison import LEAST_ROUNDS, Comparison, carried, ratio
+from ssept.decide.servers.comparison import Comparison, carried, ratio
 from ssept.decide.servers.staircase import LEAST_RATE, bracket, staircase
 from ssept.decide.servers.summary import summary
-from ssept.decide.servers.turn import Contender, RunningServer, Turn, take_turn
+from ssept.decide.servers.threshold import LEAST_ROUNDS, rate_of
+from ssept.decide.servers.turn import Contender, LoadFacts, RunningServer, Turn, take_turn
 from ssept.errors import AnswerError, LoadError, ServerError, SseptError
 from ssept.report.table import matrix_report
 from ssept.serving.load.open_loop import Requests
@@ -48,20 +49,6 @@ def test_the_staircase_stays_where_four_of_five_loads_are_kept() -> None:
 def test_a_staircase_ends_below_the_least_rate() -> None:
     assert staircase(lambda _: False, 60.0, 9)[-1] < LEAST_RATE
     assert len(staircase(lambda _: False, 60.0, 9)) < 9
-
-
-def test_a_turn_that_carries_nothing_counts_as_the_least_rate() -> None:
-    def turns(*rates: float | None) -> list[Turn]:
-        return [Turn(server="one", round=at, rate=rate) for at, rate in enumerate(rates)]
-
-    assert carried(turns(0.0, 0.0)) is None
-    assert carried(turns(None, None)) is None
-    some = carried(turns(400.0, 0.0, None))
-    assert some is not None
-    assert some.value == pytest.approx((400 * LEAST_RATE) ** 0.5)
-    half = ratio(turns(100.0, 0.0), turns(200.0, 200.0))
-    assert half is not None
-    assert half.value == pytest.approx((100 * LEAST_RATE) ** 0.5 / 200)
 
 
 class Queue:
@@ -171,8 +158,32 @@ def test_one_lost_in_ten_thousand_is_told() -> None:
     assert found.requests > 20_000
 
 
+def load(rate: float, kept: bool) -> LoadFacts:
+    return LoadFacts(
+        offered=rate,
+        kept=kept,
+        requests=int(rate),
+        p99_ms=5.0,
+        in_time=rate,
+        errors={},
+        late_p99_ms=0.0,
+        client_cpu=0.1,
+        server_cpu_s=1.0,
+        rss_bytes=50_000_000,
+    )
+
+
+def turn_of(server: str, number: int, most: float | None) -> Turn:
+    """A turn of a server that keeps the promise up to a rate; None for a fault, 0 for nowhere."""
+    if most is None:
+        return Turn(server=server, round=number, fault="it ended")
+    shares = (0.9, 0.94, 0.97, 0.99, 1.01, 1.03)
+    loads = [load((most or 100.0) * share, share < 1 and most > 0) for share in shares]
+    return Turn(server=server, round=number, rate=most, loads=loads)
+
+
 def made(server: str, rates: list[float | None]) -> list[Turn]:
-    return [Turn(server=server, round=number, rate=rate) for number, rate in enumerate(rates)]
+    return [turn_of(server, number, rate) for number, rate in enumerate(rates)]
 
 
 def test_a_ratio_is_of_the_same_rounds() -> None:
@@ -180,43 +191,108 @@ def test_a_ratio_is_of_the_same_rounds() -> None:
     fast = made("fast", [200.0, 400.0, 9.0, 800.0, 1600.0, 200.0, 400.0, 800.0, 200.0])
     found = ratio(fast, slow)
     assert found is not None
-    assert (found.low, found.value, found.high) == pytest.approx((2, 2, 2))
+    assert (found.low, found.value, found.high) == pytest.approx((2, 2, 2), rel=0.03)
+    same = ratio(fast, fast)
+    assert same is not None
+    assert (same.low, same.value, same.high) == (1, 1, 1)
     assert ratio(fast, []) is None
     assert carried([]) is None
 
 
 def test_fewer_rounds_than_an_interval_needs_have_none() -> None:
-    few = made("one", [100.0, 110.0])
+    few = made("one", [100.0, 104.0])
     found = summary(few, few)
-    assert found.rate == pytest.approx(105, rel=0.01)
+    assert found.rate == pytest.approx(100, rel=0.1)
     assert (found.rate_interval, found.ratio_interval) == (None, None)
     many = summary(made("one", [100.0 + n for n in range(LEAST_ROUNDS)]), few)
     assert many.rate_interval is not None
     assert math.isfinite(many.rate_interval.high)
 
 
+def test_a_turn_that_keeps_nothing_counts_against_the_rate() -> None:
+    good = carried(made("one", [400.0] * 4))
+    worse = carried(made("one", [400.0, 400.0, 400.0, 0.0]))
+    assert good is not None
+    assert worse is not None
+    assert worse.value < 0.95 * good.value
+    assert worse.low < good.low
+    assert carried(made("one", [0.0, 0.0])) is None
+
+
+@pytest.mark.parametrize("slope", [6.0, 20.0])
+def test_the_interval_has_the_rate_of_four_of_five_loads(slope: float) -> None:
+    """Of 40 made-up comparisons; a promised 99 % leaves out more than three in 0.1 % of cases."""
+    random, missed, values = np.random.default_rng(1), 0, []
+    for _ in range(40):
+
+        def kept(rate: float) -> bool:
+            return random.random() < 1 / (1 + 0.25 * (rate / 1000) ** slope)
+
+        rounds = []
+        for _ in range(8):
+            loads: list[tuple[float, bool]] = []
+            staircase(lambda rate: loads.append((rate, kept(rate))) or loads[-1][1], 900.0, 8)  # noqa: B023
+            rounds.append(loads)
+        found = rate_of(rounds)
+        values.append(found.value)
+        missed += not found.low <= 1000 <= found.high
+    assert missed <= 3
+    assert np.median(values) == pytest.approx(1000, rel=0.05)
+
+
+def test_a_server_that_refuses_all_in_a_later_turn_has_a_fault() -> None:
+    turn = take_turn(Contender("one", Queue(3000, lost=1.0).start), 3, LIMIT_MS, 3000.0)
+    assert turn.rate is None
+    assert "requests failed at each rate" in turn.fault
+
+
+def test_the_fastest_has_a_model() -> None:
+    most = {"control": 9000.0, "a": 100.0, "b": 300.0}
+    contenders = [Contender(name, Queue(1).start) for name in most]
+
+    def take(contender: Contender, number: int, *_: object) -> Turn:
+        return turn_of(contender.name, number, most[contender.name])
+
+    comparison = Comparison(contenders, LIMIT_MS, 3600, control="control", take=take)
+    assert comparison.fastest() == ""
+    comparison.round()
+    assert comparison.fastest() == "b"
+
+
+def test_a_server_that_keeps_nothing_has_a_second_turn_and_no_third() -> None:
+    def take(contender: Contender, number: int, *_: object) -> Turn:
+        return turn_of(contender.name, number, 0.0 if contender.name == "bad" else 100.0)
+
+    contenders = [Contender(name, Queue(1).start) for name in ("bad", "good")]
+    comparison = Comparison(contenders, LIMIT_MS, 3600, take=take)
+    for _ in range(4):
+        comparison.round()
+    assert [turn.round for turn in comparison.of("bad")] == [0, 1]
+
+
 def test_it_goes_on_until_the_rates_are_known_or_the_time_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def take(spread: float, contender: Contender, number: int, *_: object) -> Turn:
-        return Turn(server=contender.name, round=number, rate=100 * (1 + spread * (number % 3)))
+        return turn_of(contender.name, number, 100 * (1 + spread * (number % 3)))
 
     def rounds(spread: float, seconds: float) -> tuple[int, str]:
         one = Contender("one", Queue(1).start)
         comparison = Comparison([one], LIMIT_MS, seconds, take=partial(take, spread))
-        for number in range(100):
+        for number in range(20):
             if why := comparison.enough():
                 return number, why
             comparison.round()
-        return 100, ""
+        return 20, ""
 
     assert rounds(0.001, 3600) == (LEAST_ROUNDS, "the interval of every rate is within 5%")
-    assert rounds(0.5, 3600) == (100, "")
+    assert rounds(0.5, 3600) == (20, "")
     clock = iter(range(10**6))
     monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
-    number, why = rounds(0.5, 60)
-    assert 0 < number < 60
-    assert why == "a further round would end after the 1 minutes"
+    number, why = rounds(0.5, 24)
+    assert 0 < number < 20
+    assert why.startswith("a further round would end after the 0.4 minutes")
+    assert why.endswith("; intervals need 4 rounds") is (number < LEAST_ROUNDS)
 
 
 def test_the_order_is_another_in_each_round() -> None:
@@ -225,7 +301,7 @@ def test_the_order_is_another_in_each_round() -> None:
         [Contender(name, Queue(1).start) for name in names],
         LIMIT_MS,
         3600,
-        take=lambda contender, number, *_: Turn(server=contender.name, round=number, rate=1.0),
+        take=lambda contender, number, *_: turn_of(contender.name, number, 100.0),
     )
     orders = {"".join(turn.server for turn in comparison.round()) for _ in range(8)}
     assert len(orders) > 4

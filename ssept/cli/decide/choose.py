@@ -39,7 +39,7 @@ EPILOG = (
     "or a promise is not shown to be kept; 3 something could not be measured."
 )
 GOALS = ("latency", "throughput", "size", "memory", "cost")
-SERVERS = "requests"  # a goal of saved runs alone
+OF_SERVERS = "requests"  # a goal of saved runs alone
 THROUGHPUT_BATCHES = (1, 8, 64)
 MINUTES = 6.0
 USERS = 1000
@@ -56,13 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="RUN",
         help="a results file of the matrix to choose from; without it, cells are measured. For the "
-        f"goal {SERVERS}, one of servers, and others that have the accuracy of what they serve",
+        f"goal {OF_SERVERS}, one of servers, and others that have the accuracy of what they serve",
     )
     parser.add_argument(
         "--goal",
-        choices=(*GOALS, SERVERS),
+        choices=(*GOALS, OF_SERVERS),
         default=GOALS[0],
-        help=f"what is best; {SERVERS}: the most requests a second that a server of RUN answers "
+        help=f"what is best; {OF_SERVERS}: the most requests a second that a server of RUN answers "
         "within its promise",
     )
     parser.add_argument(
@@ -122,7 +122,8 @@ def add_promises(parser: argparse.ArgumentParser) -> None:
         "--max-memory-mb",
         type=number_above_zero,
         metavar="MB",
-        help="promise: peak memory of a process that loads the model and answers once",
+        help="promise: peak memory of a process that loads the model and answers once; of a "
+        "server, what its processes have under load",
     )
 
 
@@ -146,7 +147,7 @@ def _saved(arguments: argparse.Namespace) -> "tuple[Recommendation, Mapping[str,
     if len(arguments.run_files) > 1 and goal is not Goal.REQUESTS:
         raise SseptError(
             f"{arguments.run_files[1]}: expected one saved run for the goal {goal.value}; only "
-            f"{SERVERS} reads several"
+            f"{OF_SERVERS} reads several"
         )
     run, *others = map(read_matrix_run, arguments.run_files)
     return recommend(run, goal, promises_of(arguments), batch, others), {}
@@ -181,7 +182,7 @@ def _plan(arguments: argparse.Namespace) -> "ChoicePlan":
     goal = Goal(arguments.goal)
     if goal is Goal.REQUESTS:
         raise SseptError(
-            f"--goal={SERVERS}: expected a saved run of servers: measure one with "
+            f"--goal={OF_SERVERS}: expected a saved run of servers: measure one with "
             "`tox -e servers`, and give its file"
         )
     several = goal in (Goal.THROUGHPUT, Goal.COST)

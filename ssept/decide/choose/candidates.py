@@ -44,15 +44,16 @@ class Candidate:
         threads: that a call may use.
         batch: sequences in a call.
         rate: sequences a second, relative to the baseline's.
-        p50_ms, p99_ms: of a call; behind a server p99 is of a request.
+        p50_ms, p99_ms: of a call.
         fps: sequences a second.
         ndcg_change: of NDCG@10 from the baseline's, as a share.
         size_bytes: of the model file.
-        memory_bytes: the peak of a process that loads it and answers once, or the server's.
+        memory_bytes: the peak of a process that loads it and answers once; of the processes of a
+            server, what they have under load.
         server: that it is behind; empty for a call in this process.
-        requests: a second, that the server answers within its promise.
-        against: the server that it is compared with in each round of servers; empty without one.
-        times: as many requests a second as that one.
+        limit_ms: the promise of p99 that the server was measured for.
+        requests: a second, that the server answers within it.
+        times: as many requests a second as the fastest server, in the same rounds.
         problem: why it could not be measured; empty if it was.
     """
 
@@ -67,8 +68,8 @@ class Candidate:
     ndcg_change: Estimate | None = None
     memory_bytes: int | None = None
     server: str = ""
+    limit_ms: float | None = None
     requests: Estimate | None = None
-    against: str = ""
     times: Estimate | None = None
     problem: str = ""
 
@@ -89,7 +90,7 @@ class Candidate:
         if goal is Goal.COST and self.rate:
             return self.rate.map(lambda rate: rate / self.threads)
         if goal is Goal.REQUESTS:
-            return self.times or self.requests
+            return self.times
         return self.rate
 
 
@@ -139,7 +140,7 @@ class Promises:
                 self.max_memory_mb,
                 _mb(candidate.memory_bytes),
                 lambda mb: f"{mb:.4g} MB",
-                "peak memory",
+                "memory of the server" if candidate.server else "peak memory",
             ),
         ]
         return [

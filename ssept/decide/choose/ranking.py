@@ -136,7 +136,7 @@ def _ordered(
     return [*first, *others], decided_by if len(left) == 1 else None
 
 
-def declared_place(candidate: Candidate) -> tuple[int, int, int, int]:
+def declared_place(candidate: Candidate) -> tuple[int, int, int, int, str]:
     """Return where a candidate stands in the order of variants and providers."""
     variant, provider = candidate.cell
     return (
@@ -144,6 +144,7 @@ def declared_place(candidate: Candidate) -> tuple[int, int, int, int]:
         _place(provider, PROVIDERS),
         candidate.threads,
         candidate.batch,
+        candidate.server,
     )
 
 

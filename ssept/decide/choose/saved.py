@@ -6,7 +6,7 @@ from statistics import median
 
 from ssept.decide.choose.candidates import Candidate, Goal, Promises
 from ssept.decide.choose.ranking import Recommendation, choose
-from ssept.decide.choose.servers import served_candidates
+from ssept.decide.choose.servers import choose_server
 from ssept.errors import SseptError
 from ssept.estimate import Estimate
 from ssept.results.cells import Combination, MatrixRun
@@ -35,7 +35,7 @@ def recommend(
         SseptError: the run has no latency at that batch size, or no servers.
     """
     if goal is Goal.REQUESTS:
-        return choose(served_candidates(run, others), goal, promises)
+        return choose_server(run, promises, others)
     candidates = candidates_of(run, goal, batch)
     if not candidates:
         measured = batches_of(run)

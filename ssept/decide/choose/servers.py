@@ -1,28 +1,39 @@
 """Servers of a saved comparison as candidates, each with the cell that it serves."""
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-from ssept.decide.choose.candidates import Candidate
+from ssept.decide.choose.candidates import Candidate, Goal, Promises
+from ssept.decide.choose.ranking import Recommendation, choose
 from ssept.errors import SseptError
-from ssept.estimate import Estimate
 from ssept.results.cells import Combination, MatrixRun
 from ssept.results.schema import EMPTY, Budget, Facts, ServedRate
 
 
-def served_candidates(run: MatrixRun, others: Sequence[MatrixRun] = ()) -> list[Candidate]:
-    """Return the servers of a run, with what it and others say of the accuracy of their cells.
+def choose_server(
+    run: MatrixRun, promises: Promises, others: Sequence[MatrixRun] = ()
+) -> Recommendation:
+    """Choose among the servers of a run, with what runs say of the accuracy of their cells.
 
     Args:
         run: of servers.
+        promises: that must not be broken.
         others: of the matrix, on any machine.
 
     Raises:
-        SseptError: the run has no servers, or another one is not of its model and data.
+        SseptError: the run has no servers, too few rounds to tell them apart, or a longer promise
+            of p99; or another one is not of its model and data.
     """
-    found = [facts for facts in run.facts if isinstance(facts, ServedRate)]
+    found = [each for each in run.facts if isinstance(each, ServedRate) and each.server != EMPTY]
     if not found:
         raise SseptError(f"{run.path}: expected a run of servers (`tox -e servers`); it has none")
+    limit_ms = found[0].limit_ms
+    if promises.p99_ms is not None and promises.p99_ms < limit_ms:
+        raise SseptError(
+            f"{run.path}: measured for p99 within {limit_ms:g} ms; for {promises.p99_ms:g} ms "
+            f"expected a run of `tox -e servers -- --p99-ms={promises.p99_ms:g}`"
+        )
     known: list[Facts] = [*run.facts]
     for other in others:
         related = [facts for facts in other.facts if _of(facts) == _of(found[0])]
@@ -32,40 +43,48 @@ def served_candidates(run: MatrixRun, others: Sequence[MatrixRun] = ()) -> list[
                 "has none"
             )
         known += related
-    # Ratios to one server are of the same rounds, and so distinguish more than the rates do.
-    paired = all(facts.ratio for facts in found if facts.rate)
-    return [_candidate(facts, known, paired) for facts in found if facts.server != EMPTY]
+    if not any(facts.ratio_interval for facts in found) and any(facts.rate for facts in found):
+        raise SseptError(
+            f"{run.path}: too few rounds to tell servers apart: expected 4 or more; measure "
+            "longer, with --server-minutes"
+        )
+    candidates = [_candidate(facts, known) for facts in found]
+    return choose(candidates, Goal.REQUESTS, replace(promises, p99_ms=None))
 
 
 def _of(facts: Facts) -> tuple[str, str]:
     return facts.checkpoint_sha256, facts.data_hash
 
 
-def _candidate(facts: ServedRate, known: Sequence[Facts], paired: bool) -> Candidate:
-    cell = Combination(facts.variant, facts.provider)
+def _candidate(facts: ServedRate, known: Sequence[Facts]) -> Candidate:
     budgets = [
         each.ndcg_change
         for each in known
-        if isinstance(each, Budget) and Combination(each.variant, each.provider) == cell
+        if isinstance(each, Budget) and _settings(each) == _settings(facts)
     ]
     return Candidate(
-        cell=cell,
+        cell=Combination(facts.variant, facts.provider),
         threads=facts.threads,
         batch=1,
         size_bytes=facts.size_bytes,
-        p99_ms=Estimate(facts.limit_ms, 0.0, facts.limit_ms),  # in 4 of 5 loads of that rate
         ndcg_change=budgets[0] if budgets else None,
         memory_bytes=None if facts.rss_bytes is None else int(facts.rss_bytes),
         server=facts.server,
-        requests=_bounded(facts.rate, facts.rate_interval),
-        against=facts.against if paired else "",
-        times=_bounded(facts.ratio, facts.ratio_interval) if paired else None,
-        problem=facts.fault or ("" if facts.rate else f"never within {facts.limit_ms:g} ms"),
+        limit_ms=facts.limit_ms,
+        requests=facts.rate_interval,
+        times=facts.ratio_interval,
+        problem=_problem(facts),
     )
 
 
-def _bounded(value: float | None, interval: Estimate | None) -> Estimate | None:
-    """Return a value with its interval, which fewer rounds than that needs leave open."""
-    if value is None:
-        return None
-    return interval or Estimate(value, 0.0, math.inf)
+def _settings(facts: Facts) -> tuple[str, str, int, dict[str, Any]]:
+    return facts.variant, facts.provider, facts.threads, facts.options
+
+
+def _problem(facts: ServedRate) -> str:
+    """Return why it cannot be chosen, which a fault in one round is enough for; empty if it can."""
+    if facts.fault:
+        return facts.fault
+    if facts.rate is None:
+        return f"never within {facts.limit_ms:g} ms"
+    return "" if facts.ratio_interval else "too few rounds"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 # adaptive testing with the weighted up-down method", Perception & Psychophysics 49, 1991).
 UP = 1.025
 DOWN = UP**4
-FIRST_UP = 1.1  # until a load has not kept it: the server may be faster than it was
+FIRST_UP = 1.05  # until a load has not kept it: the server may be faster than it was
 COARSE = 2.0  # while nothing is known of a server
 FINE = 1.1  # how near the search ends
 LEAST_RATE = 50.0  # requests a second: p99 of less takes too long, and so counts as none

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from statistics import median
 
 from ssept.decide.servers.comparison import UNIT, carried, ratio
+from ssept.decide.servers.threshold import METHOD
 from ssept.decide.servers.turn import LoadFacts, Turn
 from ssept.estimate import Estimate
 from ssept.measure.latency import CONFIDENCE
-from ssept.measure.statistics import METHOD
 from ssept.results.schema import Interval
 from ssept.serving.load.result import BUSY, LATE_MS
 
 NEAR = 1.25  # times the rate
+REFUSALS = ("429", "503")  # which a server may give beyond its rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class Summary:
         rss_bytes: of its processes.
         overload: the share of the requests at twice the rate that were answered in time.
         requests: of the loads up to that rate; of all loads where there is none.
-        failed: of them, by kind: a server may refuse beyond it, but not here.
+        failed: requests of all loads, by kind; refusals of those up to that rate alone.
         client_bound: whether the client was busy or late, and may be what limits the rate.
         fault: why it could not be measured; empty otherwise.
     """
@@ -54,14 +55,18 @@ class Summary:
 
 def summary(turns: Sequence[Turn], others: Sequence[Turn]) -> Summary:
     """Sum up the turns of a server, and compare it with the turns of another one."""
-    good = [turn for turn in turns if turn.rate]
-    last = [load for turn in good for load in _near(turn)]
-    carried_loads = [load for turn in turns for load in turn.loads if _is_carried(load, turn)]
-    failed: Counter[str] = Counter()
-    for load in carried_loads:
-        failed.update(load.errors)
-    n = sum(turn.rate is not None for turn in turns) if good else 0
     rate, times = carried(turns), ratio(turns, others)
+    most = rate.value if rate else math.inf
+    last = [
+        load for turn in turns for load in turn.loads if most / NEAR < load.offered < most * NEAR
+    ]
+    up_to = [load for turn in turns for load in turn.loads if load.offered <= most]
+    failed: Counter[str] = Counter()
+    for turn in turns:
+        for load in (*turn.loads, *([turn.overload] if turn.overload else [])):
+            beyond = REFUSALS if load.offered > most else ()
+            failed.update({kind: n for kind, n in load.errors.items() if kind not in beyond})
+    n = sum(turn.rate is not None for turn in turns) if rate else 0
     return Summary(
         rate=rate.value if rate else None,
         rate_interval=_bounded(rate),
@@ -71,22 +76,12 @@ def summary(turns: Sequence[Turn], others: Sequence[Turn]) -> Summary:
         cold_s=_median([turn.cold_s for turn in turns if turn.cold_s is not None]),
         cpu_ms=_median([1e3 * load.server_cpu_s / load.requests for load in last]),
         rss_bytes=_median([load.rss_bytes for load in last]),
-        overload=_median([_answered(turn.overload) for turn in good if turn.overload]),
-        requests=sum(load.requests for load in carried_loads),
+        overload=_median([_answered(turn.overload) for turn in turns if turn.overload]),
+        requests=sum(load.requests for load in up_to),
         failed=dict(failed),
         client_bound=sum(map(_is_client_bound, last)) > len(last) / 2,
         fault=next((turn.fault for turn in turns if turn.fault), ""),
     )
-
-
-def _is_carried(load: LoadFacts, turn: Turn) -> bool:
-    return not turn.rate or load.offered <= turn.rate
-
-
-def _near(turn: Turn) -> list[LoadFacts]:
-    """Return the loads of about the rate that was found."""
-    rate = turn.rate or 0.0
-    return [load for load in turn.loads if rate / NEAR < load.offered < rate * NEAR]
 
 
 def _is_client_bound(load: LoadFacts) -> bool:

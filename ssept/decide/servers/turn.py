@@ -10,17 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from ssept.decide.servers.staircase import LEAST_RATE, bracket, staircase
+from ssept.decide.servers.staircase import DOWN, bracket, staircase
+from ssept.decide.servers.threshold import rate_of
 from ssept.errors import SseptError
 from ssept.measure.statistics import MINIMUM_SAMPLES
 from ssept.serving.load.open_loop import Requests
 from ssept.serving.load.server_cpu import cpu_seconds, resident_bytes
 
 START_RATE = 200.0
-LOADS = 6  # of a turn's staircase
-FIRST_LOADS = 2  # of them, which still show where it began
-# At 3,000 requests a second, 1 % is what arrives in 25 ms: one pause of the machine is to be less.
-LOAD_SECONDS = 2.5
+LOADS = 8  # of a turn's staircase
+LOAD_SECONDS = 2.0
 SEARCH_SECONDS = 1.5  # of a load that looks where to begin
 WARM_SECONDS = 1.0
 OVERLOAD = 2.0  # times the rate
@@ -61,6 +60,7 @@ class LoadFacts:
 
     Attributes:
         offered: requests a second that were to be sent.
+        kept: whether it kept the promise.
         requests: how many were.
         p99_ms: of those answered, from when each was to be sent; None for too few.
         in_time: requests a second that were answered within the promise: the goodput.
@@ -72,6 +72,7 @@ class LoadFacts:
     """
 
     offered: float
+    kept: bool
     requests: int
     p99_ms: float | None
     in_time: float
@@ -90,8 +91,8 @@ class Turn:
         server: its name.
         round: from 0.
         cold_s: from its start to its first answer; None if it gave none.
-        rate: the rate that it carried, requests a second; 0 if it kept the promise at none, None
-            for a fault.
+        rate: that it carried by these loads alone, requests a second; 0 if none of them kept the
+            promise, None for a fault.
         loads: those of the staircase, and before it of the search for where to begin.
         overload: the load at twice the rate.
         fault: why it could not be measured; empty otherwise.
@@ -104,6 +105,11 @@ class Turn:
     loads: list[LoadFacts] = field(default_factory=list)
     overload: LoadFacts | None = None
     fault: str = ""
+
+    @property
+    def outcomes(self) -> list[tuple[float, bool]]:
+        """The rate of each load, and whether it kept the promise."""
+        return [(load.offered, load.kept) for load in self.loads]
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -119,7 +125,7 @@ def take_turn(contender: Contender, number: int, limit_ms: float, before: float 
         contender: the server.
         number: of the round.
         limit_ms: 99 % of the requests are to be answered within it, and none may fail.
-        before: the rate of its earlier turns; None to search for where to begin.
+        before: the rate by its earlier turns; None to search for where to begin.
     """
     turn = Turn(server=contender.name, round=number)
     begun = time.monotonic()
@@ -145,34 +151,32 @@ def _loaded(turn: Turn, server: RunningServer, limit_ms: float, before: float | 
     def kept(rate: float, seconds: float = LOAD_SECONDS) -> bool:
         facts = load(rate, seconds)
         turn.loads.append(facts)
-        return not facts.errors and facts.p99_ms is not None and facts.p99_ms <= limit_ms
+        return facts.kept
 
     server.send(before or START_RATE, WARM_SECONDS, next(seeds))
-    begin = before or bracket(partial(kept, seconds=SEARCH_SECONDS), START_RATE)
-    if not begin:
-        if all(facts.errors for facts in turn.loads):
-            last = ", ".join(f"{n:,} {kind}" for kind, n in turn.loads[-1].errors.items())
-            turn.fault = f"requests failed at each rate: {last}"
-        else:
-            turn.rate = 0.0
+    begin = before or bracket(partial(kept, seconds=SEARCH_SECONDS), START_RATE) / DOWN
+    staircase(kept, begin, LOADS)
+    if all(facts.errors for facts in turn.loads):
+        last = ", ".join(f"{n:,} {kind}" for kind, n in turn.loads[-1].errors.items())
+        turn.fault = f"requests failed at each rate: {last}"
         return
-    rates = staircase(kept, begin, LOADS)
-    if rates[-1] < LEAST_RATE:
-        turn.rate = 0.0
-        return
-    turn.rate = float(np.exp(np.mean(np.log(rates[FIRST_LOADS:]))))
-    turn.overload = load(OVERLOAD * turn.rate, OVERLOAD_SECONDS)
+    turn.rate = 0.0
+    if any(facts.kept for facts in turn.loads):
+        turn.rate = rate_of([turn.outcomes]).value
+        turn.overload = load(OVERLOAD * turn.rate, OVERLOAD_SECONDS)
 
 
 def _facts(
     requests: Requests, rate: float, limit_ms: float, server_cpu_s: float, rss_bytes: int
 ) -> LoadFacts:
     result = requests.result(rate)
+    p99_ms = result.latency.p99_ms
     in_time = requests.good & (requests.latency_ms <= limit_ms)
     return LoadFacts(
         offered=rate,
+        kept=not requests.errors and p99_ms is not None and p99_ms <= limit_ms,
         requests=len(requests.due),
-        p99_ms=result.latency.p99_ms,
+        p99_ms=p99_ms,
         in_time=float(np.count_nonzero(in_time) / requests.seconds),
         errors=requests.errors,
         late_p99_ms=result.late_p99_ms or 0.0,

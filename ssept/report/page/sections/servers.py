@@ -9,6 +9,7 @@ from ssept.report.page.content import Dots, Figure, Mark, Part, Row, Section
 from ssept.report.page.material import LabelledRun, Material, interval, number
 from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING
 from ssept.results.schema import (
+    EMPTY,
     LATENCY,
     Benchmark,
     ServedLoad,
@@ -62,7 +63,7 @@ def _rates(rates: Sequence[tuple[Benchmark, ServedRate]]) -> Figure:
             high=facts.rate_interval.high if facts.rate_interval else None,
         )
         for facts in found
-        if facts.rate
+        if facts.rate and facts.server != EMPTY
     ]
     limit, against = found[0].limit_ms, found[0].against
     return Figure(
@@ -83,6 +84,8 @@ def _rates(rates: Sequence[tuple[Benchmark, ServedRate]]) -> Figure:
 
 
 def _rate_row(facts: ServedRate) -> Row:
+    failed = ", ".join(f"{n:,} × {kind}" for kind, n in facts.failed.items())
+    variant = NOTHING if facts.server == EMPTY else facts.variant
     if facts.rate:
         shown = interval(facts.rate_interval) if facts.rate_interval else number(facts.rate)
         shown += " !" if facts.client_bound else ""
@@ -90,10 +93,10 @@ def _rate_row(facts: ServedRate) -> Row:
     else:
         shown, times = facts.fault or f"never within {facts.limit_ms:g} ms", NOTHING
     cells = (
-        *(facts.server, facts.variant, shown, times, number(facts.cpu_ms)),
+        *(facts.server, variant, shown, times, number(facts.cpu_ms)),
         *(number(facts.rss_bytes and facts.rss_bytes / BYTES_PER_MEGABYTE), number(facts.cold_s)),
         NOTHING if facts.overload is None else f"{facts.overload:.0%}",
-        ", ".join(f"{n:,} × {kind}" for kind, n in facts.failed.items()) or "none",
+        "; ".join(filter(None, (failed, facts.fault if facts.rate else ""))) or "none",
     )
     return Row(cells=cells, variant=facts.variant, provider=facts.provider)
 
