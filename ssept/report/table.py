@@ -229,7 +229,8 @@ def _rates(run: MatrixRun) -> str:
         f"{tabulate(rows, header, disable_numparse=True, colalign=align)}\n"
         f"req/s: 99 % answered within {found[0].limit_ms:g} ms and none failed, in 4 of 5 loads; "
         "[ ]: 99 % intervals;\nCPU: ms a request; MB: of its processes; cold: seconds to the first "
-        "answer; ×2: the share answered\nin time at twice that rate; failed: of all loads, refusals up to that rate only;\n"
+        "answer; ×2: the share answered\nin time at twice that rate; failed: of all loads, "
+        "refusals up to that rate only;\n"
         "!: the client was busy or late, and may be what limits the figure"
     )
 

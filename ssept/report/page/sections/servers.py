@@ -76,8 +76,8 @@ def _rates(rates: Sequence[tuple[Benchmark, ServedRate]]) -> Figure:
         plot=Dots(marks=marks, axis="requests/s", log=True) if marks else None,
         note="None failed, in 4 of 5 loads of that rate; in brackets 99 % intervals. CPU: time of "
         "the server's processes for a request; MB: of their memory; cold: seconds to the first "
-        "answer; failed: of all loads, refusals up to that rate only. !: the client was busy or late, and may be what limits "
-        "the figure.",
+        "answer; failed: of all loads, refusals up to that rate only. !: the client was busy "
+        "or late, and may be what limits the figure.",
         command=rates_command(found),
         method="servers",
     )
