@@ -115,8 +115,8 @@ def choice_columns(found: Recommendation, shown: Sequence[Candidate]) -> dict[st
         "requests/s": [
             f"{each.requests.value:,.0f}" if each.requests else NOTHING for each in shown
         ],
-        "times": [_bounds(each.times, ".2f") for each in shown],
-        "speed": [_ratio(each.rate) if each.rate else NOTHING for each in shown],
+        "times": [_bounds(each.times) for each in shown],
+        "speed": [_bounds(each.rate) for each in shown],
         "NDCG@10": [_change(each.ndcg_change) if each.ndcg_change else NOTHING for each in shown],
         "MB": [_size(each) for each in shown],
         "memory": [_megabytes(each.memory_bytes) for each in shown],
@@ -170,7 +170,7 @@ def _figures(candidate: Candidate) -> list[str]:
             f"{candidate.limit_ms:g} ms in 4 of 5 loads"
         )
     if candidate.rate:
-        found.append(f"{_ratio(candidate.rate)} times the baseline's speed")
+        found.append(f"{_bounds(candidate.rate)} times the baseline's speed")
     if candidate.p50_ms:
         found.append(f"{candidate.p50_ms.value:.3g} ms a call")
     if candidate.ndcg_change:
@@ -215,18 +215,10 @@ def _note(place: int, candidate: Candidate, found: Recommendation) -> str:
     return ""
 
 
-def _bounds(estimate: Estimate | None, form: str) -> str:
-    """Write a value, and its interval if that has ends."""
+def _bounds(estimate: Estimate | None, form: str = ".2f") -> str:
     if estimate is None:
         return NOTHING
-    value, low, high = (
-        format(each, form) for each in (estimate.value, estimate.low, estimate.high)
-    )
-    return f"{value} [{low}, {high}]" if math.isfinite(estimate.high) else value
-
-
-def _ratio(ratio: Estimate) -> str:
-    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+    return f"{estimate.value:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
 
 
 def _change(change: Estimate) -> str:

@@ -240,7 +240,7 @@ def _rate(facts: ServedRate) -> list[str]:
         why = facts.fault or f"never within {facts.limit_ms:g} ms"
         return [facts.server, *[NOTHING] * 8, one_line(why, FAULT)]
     failed = ", ".join(f"{n:,} {kind}" for kind, n in facts.failed.items())
-    failed += one_line(f"; {facts.fault}", FAULT) if facts.fault else ""
+    failed = "; ".join(filter(None, (failed, one_line(facts.fault, FAULT))))
     rate, times = facts.rate_interval, facts.ratio_interval
     mark = " !" if facts.client_bound else ""
     return [
@@ -253,7 +253,7 @@ def _rate(facts: ServedRate) -> list[str]:
         _number(facts.rss_bytes and facts.rss_bytes / BYTES_PER_MEGABYTE, 0),
         _number(facts.cold_s, 1),
         NOTHING if facts.overload is None else f"{facts.overload:.0%}",
-        failed.removeprefix("; ") or "0",
+        failed or "0",
     ]
 
 

@@ -11,7 +11,7 @@ from ssept.decide.choose import Goal, Promises, recommend
 from ssept.errors import SseptError
 from ssept.report.choose import answers, choice_json, choice_text
 from ssept.report.table import matrix_report
-from tests.helpers.matrix import saved_run
+from tests.helpers.matrix import run_content, saved_run
 
 LIMIT_MS = 10.0
 NONE = [
@@ -157,15 +157,7 @@ def test_the_sentence_names_variant_provider_and_server() -> None:
 
 def written(folder: Path, name: str, *rows: dict[str, Any]) -> str:
     path = folder / name
-    common = {"provider": "cpu", "threads": 1, "options": {}, "size_bytes": 1}
-    common |= dict.fromkeys(("checkpoint_sha256", "data_hash", "artifact_sha256"), "a" * 64)
-    benchmarks = [
-        {"name": f"test_{place}", "fullname": f"t.py::test_{place}", "extra_info": common | row}
-        | {"stats": {"median": 1.0, "q1": 1.0, "q3": 1.0}}
-        for place, row in enumerate(rows)
-    ]
-    about = {"schema": 1, "baseline": "onnx-cpu", "outcomes": [], "not_applicable": []}
-    path.write_text(json.dumps({"benchmarks": benchmarks, "ssept": about}))
+    path.write_text(json.dumps(run_content(*rows)))
     return str(path)
 
 

@@ -259,6 +259,14 @@ def test_the_fastest_has_a_model() -> None:
     assert comparison.fastest() == "b"
 
 
+def test_where_no_server_keeps_the_promise_it_ends_and_says_what_to_do() -> None:
+    comparison = Comparison([Contender("slow", Queue(60).start)], LIMIT_MS, 3600)
+    comparison.round()
+    assert comparison.enough() == ""  # it may have been a pause of the machine
+    comparison.round()
+    assert comparison.enough() == "no server keeps p99 within 10 ms at any rate: raise --p99-ms"
+
+
 def test_a_server_that_keeps_nothing_has_a_second_turn_and_no_third() -> None:
     def take(contender: Contender, number: int, *_: object) -> Turn:
         return turn_of(contender.name, number, 0.0 if contender.name == "bad" else 100.0)

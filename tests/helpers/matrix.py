@@ -46,8 +46,8 @@ class Run:
         }
 
 
-def saved_run(*facts: dict[str, Any]) -> MatrixRun:
-    """A saved run of benchmarks with these facts, and nothing else of note."""
+def run_content(*facts: dict[str, Any]) -> dict[str, Any]:
+    """The file of a saved run of benchmarks with these facts, and nothing else of note."""
     common = {"variant": "onnx", "provider": "cpu", "threads": 1, "options": {}, "size_bytes": 1}
     common |= dict.fromkeys(("checkpoint_sha256", "data_hash", "artifact_sha256"), "a" * 64)
     benchmarks = [
@@ -56,7 +56,12 @@ def saved_run(*facts: dict[str, Any]) -> MatrixRun:
         for place, own in enumerate(facts)
     ]
     about = {"schema": 1, "baseline": "onnx-cpu", "outcomes": [], "not_applicable": []}
-    run = run_of(Path("run.json"), {"benchmarks": benchmarks, "ssept": about})
+    return {"benchmarks": benchmarks, "ssept": about}
+
+
+def saved_run(*facts: dict[str, Any]) -> MatrixRun:
+    """The same as it is read."""
+    run = run_of(Path("run.json"), run_content(*facts))
     assert isinstance(run, MatrixRun)
     return run
 

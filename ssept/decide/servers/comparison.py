@@ -64,8 +64,8 @@ class Comparison:
         if self._begun is None:
             return ""
         rates = [carried(self.of(name)) for name in self._models]
-        if not any(rates):
-            return "no server carries any rate"
+        if not any(_has_another(self.of(name)) for name in self._models):
+            return f"no server keeps p99 within {self._limit_ms:g} ms at any rate: raise --p99-ms"
         # The first round holds the searches too.
         longest = max(self._rounds_s[1:] or self._rounds_s)
         if time.monotonic() - self._begun + longest > self._seconds:
@@ -85,8 +85,7 @@ class Comparison:
         for at in self._random.permutation(len(self._contenders)):
             contender = self._contenders[at]
             turns = self.of(contender.name)
-            rates = [turn.rate for turn in turns]
-            if not any(rates) and (None in rates or len(rates) >= TRIES):
+            if not _has_another(turns):
                 continue
             rate = carried(turns)
             before = rate.value if rate else None
@@ -109,6 +108,12 @@ def ratio(turns: Sequence[Turn], others: Sequence[Turn]) -> Estimate | None:
     if not common:
         return None
     return ratio_of([own[number] for number in common], [other[number] for number in common])
+
+
+def _has_another(turns: Sequence[Turn]) -> bool:
+    """Return whether a server is to have a further turn."""
+    rates = [turn.rate for turn in turns]
+    return any(rates) or (None not in rates and len(rates) < TRIES)
 
 
 def _loads(turns: Sequence[Turn]) -> dict[int, Loads]:

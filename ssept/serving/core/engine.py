@@ -18,8 +18,7 @@ WARM_CALLS = 3  # of each shape
 # A call that takes less does not hold up the event loop more than reading some requests does.
 SHORT_SECONDS = 0.0005
 # The same where the process is bound to one CPU, so that a session's thread would take turns with
-# the loop: 8 to 10 % less CPU time a request was seen at 3,000 requests a second. Whatever else the
-# loop does waits as long.
+# the loop. Whatever else the loop does waits as long.
 SHORT_SECONDS_ON_ONE_CPU = 0.01
 
 
