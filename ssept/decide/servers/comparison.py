@@ -63,7 +63,7 @@ class Comparison:
         """Return why there is to be no further round; empty if there is to be one."""
         if self._begun is None:
             return ""
-        rates = [carried(self.of(name)) for name in self._models]
+        rates = [rate for name in self._models if (rate := carried(self.of(name)))]
         if not any(_has_another(self.of(name)) for name in self._models):
             return f"no server keeps p99 within {self._limit_ms:g} ms at any rate: raise --p99-ms"
         # The first round holds the searches too.
@@ -72,7 +72,7 @@ class Comparison:
             why = f"a further round would end after the {self._seconds / 60:g} minutes"
             few = len(self._rounds_s) < LEAST_ROUNDS
             return f"{why}; intervals need {LEAST_ROUNDS} rounds" if few else why
-        if all(_is_known(rate) for rate in rates if rate):
+        if rates and all(map(_is_known, rates)):
             return f"the interval of every rate is within {PRECISION - 1:.0%}"
         return ""
 
