@@ -13,14 +13,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from ssept.errors import SseptError
+from ssept.serving.core.batcher import OverloadedError
 from ssept.serving.core.gauges import RegistryCollector
 from ssept.serving.core.registry import LoadedModels, ModelRegistry
+from ssept.serving.core.telemetry import Telemetry
 from ssept.serving.core.worker_memory import WorkerMemory
 from ssept.serving.http_api import health, page, predict, v2
 from ssept.serving.http_api.asgi import (
     CLOSE,
     NOSNIFF,
-    Direct,
     GoneError,
     Handler,
     Message,
@@ -28,12 +29,14 @@ from ssept.serving.http_api.asgi import (
     RefusedError,
     Scope,
     Send,
+    check_head,
+    refused,
     respond,
-    whole,
 )
 from ssept.serving.http_api.callers import CallerPolicy
+from ssept.serving.http_api.direct import Route, Routes
 from ssept.serving.http_api.openapi import Problem, refused_callers
-from ssept.serving.http_api.overload import overload_error
+from ssept.serving.http_api.overload import overload_error, overloaded
 from ssept.serving.settings import ServerSettings, from_environment
 
 LOG = logging.getLogger("ssept.serving")
@@ -48,9 +51,11 @@ class Application:
 
     Attributes:
         registry: the models that answer, set at the start.
+        deadline: seconds that an answer may take, set at the start.
     """
 
     registry: ModelRegistry
+    deadline: float
 
     def __init__(
         self,
@@ -68,28 +73,40 @@ class Application:
         self._settings = settings
         self._models = models
         self._memory = memory
-        self._direct: Direct = {}
-        self._refusals: dict[bytes, tuple[str, bytes]] = {}
+        self._direct: Routes = {}
+        self._without_asgi: dict[bytes, tuple[Route, bytes]] = {}
         self._answer: Handler = self._run
 
-    def refusal(self, url: bytes, scope: Scope) -> bytes | None:
-        """Return a complete HTTP answer if the server has no time for a request, else None.
+    @property
+    def telemetry(self) -> Telemetry:
+        """Return what is counted."""
+        return self.registry.telemetry
+
+    def without_asgi(self, url: bytes, scope: Scope) -> Route | bytes | None:
+        """Return what answers a POST without ASGI; None if only ASGI can do it.
 
         Args:
             url: its path, with the query if there is one.
             scope: with its headers.
+
+        Returns:
+            The route, or a complete HTTP answer that refuses the request, if the server has no time
+            for it.
         """
-        found = self._refusals.get(url)
-        if found is None or self.registry.draining or not self.registry.models.are_full:
+        found = self._without_asgi.get(url)
+        if found is None or self.registry.draining:
             return None
+        route, busy = found
         try:
             self._callers.check(scope)
+            if self.registry.models.are_full:
+                self.telemetry.answered(route.name, BUSY.status, 0.0)
+                self.telemetry.refused.labels("queue").inc()
+                return busy
+            encoding = check_head(scope["headers"], route.limit(), route.media_type)
         except RefusedError:
             return None  # it gets that error through ASGI
-        route, answer = found
-        self.registry.telemetry.answered(route, BUSY.status, 0.0)
-        self.registry.telemetry.refused.labels("queue").inc()
-        return answer
+        return None if encoding else route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or the events of the lifespan."""
@@ -123,14 +140,14 @@ class Application:
         models, self._models = self._models, None  # a reload is to free them
         await self.registry.start(models)
         self.registry.telemetry.register(RegistryCollector(self.registry))
-        self._seconds = settings.deadline_ms / 1000
+        self.deadline = settings.deadline_ms / 1000
         self._callers = CallerPolicy(settings.allowed_hosts, settings.cors_origins)
         self._api = make_api(self.registry)
-        self._direct = predict.direct(self.registry) | v2.direct(self.registry)
+        self._direct = predict.routes(self.registry) | v2.routes(self.registry)
         if not settings.cors_origins:
-            self._refusals = {
-                path.encode(): (route, whole(BUSY, path))
-                for (_, path), (route, _) in self._direct.items()
+            self._without_asgi = {
+                path.encode(): (route, refused(BUSY, path))
+                for (_, path), route in self._direct.items()
             }
         else:  # all answers are to have headers of its own
             self._answer = CORSMiddleware(
@@ -141,32 +158,40 @@ class Application:
                 expose_headers=("retry-after", v2.LENGTH_HEADER.lower()),
             )
 
+    def refusal(self, error: Exception, method: str, path: str) -> RefusedError:
+        """Return the answer to a request that an error has ended; log one that is not foreseen."""
+        if isinstance(error, RefusedError):
+            return error
+        if isinstance(error, OverloadedError):
+            return overloaded(self.telemetry, "age")
+        LOG.error("%s %r failed", method, path, exc_info=error)
+        return FAILED
+
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run a handler within the deadline; whatever happens, there is one answer."""
         start = time.perf_counter()
         found = self._direct.get((scope["method"], scope["path"]))
-        route, handler = found or (None, self._api)
-        if route is None and scope["method"] == "HEAD":
+        handler = found.handle if found else self._api
+        if found is None and scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}  # the web server leaves the body out
-        exchange = Exchange(send, self._seconds)
+        exchange = Exchange(send, self.deadline)
         try:
             self._callers.check(scope)
             await handler(scope, receive, exchange.send)
-        except RefusedError as error:
-            await exchange.refuse(error, scope["path"])
         except GoneError:
             exchange.end()
             return
         except asyncio.CancelledError:
             if not exchange.took_too_long():
                 raise
-            self.registry.telemetry.refused.labels("deadline").inc()
+            self.telemetry.refused.labels("deadline").inc()
             await exchange.refuse(LATE, scope["path"])
-        except Exception:  # whatever it is, the client gets an answer
-            LOG.exception("%s %r failed", scope["method"], scope["path"])
-            await exchange.refuse(FAILED, scope["path"])
+        except Exception as error:  # noqa: BLE001  # whatever it is, the client gets an answer
+            refusal = self.refusal(error, scope["method"], scope["path"])
+            await exchange.refuse(refusal, scope["path"])
         seconds = time.perf_counter() - start
-        self.registry.telemetry.answered(route or _template(scope), exchange.status, seconds)
+        route = found.name if found else _template(scope)
+        self.telemetry.answered(route, exchange.status, seconds)
 
 
 BUSY = overload_error("queue")

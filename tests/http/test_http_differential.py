@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from ssept.serving.runtime.http_protocol import MOST_PIPELINED, LimitedProtocol
+from ssept.serving.runtime.protocol.http_protocol import MOST_PIPELINED, LimitedProtocol
 from tests.helpers.servers.wire import Echo, Outcome, by_h11, config, over_socket, played, served
 
 STREAMS = int(os.environ.get("SSEPT_TEST_FUZZ", "3000"))

@@ -8,12 +8,12 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from ssept.serving.http_api.asgi import RETRY_AFTER, RefusedError, read_body, respond, whole
-from ssept.serving.runtime import http_protocol as protocol
-from ssept.serving.runtime.http_protocol import LimitedProtocol
+from ssept.serving.http_api.asgi import RETRY_AFTER, RefusedError, read_body, refused, respond
+from ssept.serving.runtime.protocol import http_protocol as protocol
+from ssept.serving.runtime.protocol.http_protocol import LimitedProtocol
 
 SECONDS = 20
-BUSY = whole(RefusedError(503, "too much", [RETRY_AFTER]), "/predict")
+BUSY = refused(RefusedError(503, "too much", [RETRY_AFTER]), "/predict")
 
 
 class Toy:
@@ -22,7 +22,7 @@ class Toy:
     busy = False
     asked = 0
 
-    def refusal(self, url: bytes, _: Any) -> bytes | None:
+    def without_asgi(self, url: bytes, _: Any) -> bytes | None:
         return BUSY if self.busy and url == b"/predict" else None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

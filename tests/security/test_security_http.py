@@ -21,9 +21,10 @@ import uvicorn
 from ssept.serving.http_api.asgi import RefusedError, read_body, respond
 from ssept.serving.http_api.callers import CallerPolicy
 from ssept.serving.launch.ssept_serve import SseptServer, running
-from ssept.serving.runtime import http_protocol as protocol
-from ssept.serving.runtime import lingering, sockets, uvicorn_server
-from ssept.serving.runtime.http_protocol import LimitedProtocol
+from ssept.serving.runtime import sockets, uvicorn_server
+from ssept.serving.runtime.protocol import http_protocol as protocol
+from ssept.serving.runtime.protocol import lingering
+from ssept.serving.runtime.protocol.http_protocol import LimitedProtocol
 from ssept.serving.settings import ServerSettings
 from tests.helpers.servers.serving import SECONDS, live, until
 

@@ -52,7 +52,7 @@ def server_ratio(checkpoint: Path, number: int) -> Record:
 
     if reason := wrk.unavailable():
         raise SseptError(f"the study of servers: {reason}")
-    bodies = _predict_bodies(checkpoint)
+    bodies = predict_bodies(checkpoint)
     found: list[float] = []
     for _ in range(STARTS):
         with _two_servers(checkpoint) as urls:
@@ -98,21 +98,27 @@ def served_promise(slower: float, wrong: Sequence[Answer]) -> Callable[[Path, in
     """
 
     def trial(checkpoint: Path, number: int) -> Record:
-        bodies = _predict_bodies(checkpoint)
+        bodies = predict_bodies(checkpoint)
 
         def start(extra_ms: float) -> AbstractContextManager[HttpServerProcess]:
-            return _slowed(checkpoint, extra_ms)
+            return slowed(checkpoint, extra_ms)
 
-        with start(0.0) as server:
-            send = Target(*server.address, path="/predict").sender(bodies, PROBE_RATE)
-            send(1.0, number)  # connections, caches
-            before = cpu_seconds(server.pid)
-            requests = len(send(PROBE_SECONDS, number).due)
-            request_s = (cpu_seconds(server.pid) - before) / requests
+        request_s = cpu_of_request(checkpoint, number)
         found = _promise(start, bodies, BUSY_SHARE / request_s, 1e3 * slower * request_s, number)
         return {"wrong": Answer(found["verdict"]) in wrong, "cpu_ms": 1e3 * request_s, **found}
 
     return trial
+
+
+def cpu_of_request(checkpoint: Path, number: int) -> float:
+    """Return the CPU seconds that the unchanged application takes for a request."""
+    bodies = predict_bodies(checkpoint)
+    with slowed(checkpoint, 0.0) as server:
+        send = Target(*server.address, path="/predict").sender(bodies, PROBE_RATE)
+        send(1.0, number)  # connections, caches
+        before = cpu_seconds(server.pid)
+        requests = len(send(PROBE_SECONDS, number).due)
+        return (cpu_seconds(server.pid) - before) / requests
 
 
 def _promise(
@@ -159,10 +165,11 @@ def _sleeping(extra_ms: float) -> Iterator[HttpServerProcess]:
 
 
 @contextmanager
-def _slowed(checkpoint: Path, extra_ms: float) -> Iterator[HttpServerProcess]:
+def slowed(checkpoint: Path, extra_ms: float) -> Iterator[HttpServerProcess]:
+    """Run `ssept serve`'s application with the export, slower by some CPU time a request."""
     from ssept.serving.settings import to_environment
 
-    variables = to_environment(_settings(checkpoint))
+    variables = to_environment(settings(checkpoint))
     with _application(
         "slowed", variables | {trial_servers.EXTRA_VARIABLE: f"{extra_ms}"}, "on"
     ) as server:
@@ -187,23 +194,24 @@ def _application(
 def _two_servers(checkpoint: Path) -> Iterator[dict[str, str]]:
     from ssept.serving.launch.ssept_serve import running
 
-    settings = _settings(checkpoint)
     with (
         tempfile.TemporaryDirectory(prefix="ssept-") as folder,
-        running(settings, Path(folder) / "one.log") as one,
-        running(settings, Path(folder) / "other.log") as other,
+        running(settings(checkpoint), Path(folder) / "one.log") as one,
+        running(settings(checkpoint), Path(folder) / "other.log") as other,
     ):
         yield {"one": f"{one.url}/predict", "other": f"{other.url}/predict"}
 
 
-def _settings(checkpoint: Path) -> Any:
+def settings(checkpoint: Path) -> Any:
+    """Return those of a server with the export."""
     from ssept.serving.settings import ServerSettings
 
     return ServerSettings(model=checkpoint)
 
 
-def _predict_bodies(checkpoint: Path) -> list[bytes]:
-    from ssept.serving.load.bodies import predict_bodies
+def predict_bodies(checkpoint: Path) -> list[bytes]:
+    """Return requests in the ids of the catalog."""
+    from ssept.serving.load import bodies
 
     user, sequence = build(checkpoint, BASELINE).model.random_inputs(BODIES)
-    return predict_bodies(user.tolist(), sequence)
+    return bodies.predict_bodies(user.tolist(), sequence)

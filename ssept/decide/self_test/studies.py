@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,6 +18,7 @@ from ssept.decide.gate.accuracy import judge_accuracy
 from ssept.decide.gate.findings import Verdict
 from ssept.decide.journal import Record
 from ssept.decide.promise.run import Answer
+from ssept.decide.self_test.comparison_trials import same_server, slower_server
 from ssept.decide.self_test.race_trials import PASSES, all_cells
 from ssept.decide.self_test.server_trials import (
     SLOWER,
@@ -220,6 +222,18 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
             level=0.01,
             trials=20,
             trial=server_ratio,
+        ),
+        "compared_same": Study(
+            what="one server under two names, compared; error: the 99 % interval leaves out 1",
+            level=0.01,
+            trials=20,
+            trial=same_server,
+        ),
+        "compared_slow": Study(
+            what=f"a server, and one {SLOWER:.0%} slower a request; error: not told apart",
+            level=0.05,
+            trials=10,
+            trial=partial(slower_server, SLOWER),
         ),
         **{
             f"promise_{server}_{name}": Study(

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -12,8 +13,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Handler = Callable[[Scope, Receive, Send], Awaitable[Any]]
-# Handlers by method and path, each with the name of its route in the metrics.
-Direct = dict[tuple[str, str], tuple[str, Handler]]
 Headers = Iterable[tuple[bytes, bytes]]
 
 OPEN_INFERENCE = "/v2"  # where its paths begin
@@ -66,8 +65,16 @@ async def read_body(
             something else.
         GoneError: the client has gone.
     """
+    encoding = check_head(scope["headers"], limit, media_type)
+    if encoding in (b"", b"identity"):
+        return await _received(receive, limit)
+    return _decompressed(await _received(receive, limit), encoding, limit)
+
+
+def check_head(headers: Headers, limit: int, media_type: bytes | None) -> bytes:
+    """Check what a head says of its body, and return the Content-Encoding; see `read_body`."""
     encoding = b""
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"content-length":
             _check_length(value, limit)
         elif name == b"content-type" and media_type and value != media_type:
@@ -78,8 +85,7 @@ async def read_body(
             raise RefusedError(501, "the only transfer-encoding is chunked", [CLOSE])
     if encoding not in (b"", b"identity"):
         _check_encoding(encoding)
-        return _decompressed(await _received(receive, limit), encoding, limit)
-    return await _received(receive, limit)
+    return encoding
 
 
 async def _received(receive: Receive, limit: int) -> bytes:
@@ -87,19 +93,19 @@ async def _received(receive: Receive, limit: int) -> bytes:
     body: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body"):
         if len(body) > limit:
-            raise _too_long(limit)
+            raise too_long(limit)
         return body
     parts, length = [body], len(body)
     while message.get("more_body"):
         if length > limit:
-            raise _too_long(limit)
+            raise too_long(limit)
         message = await receive()
         parts.append(message.get("body", b""))
         length += len(parts[-1])
     if message["type"] != "http.request":
         raise GoneError
     if length > limit:
-        raise _too_long(limit)
+        raise too_long(limit)
     return b"".join(parts)
 
 
@@ -111,7 +117,7 @@ def _check_length(value: bytes, limit: int) -> None:
     if length < 0:
         raise RefusedError(400, "content-length is not a number", [CLOSE])
     if length > limit:
-        raise _too_long(limit)
+        raise too_long(limit)
 
 
 def _check_type(value: bytes, wanted: bytes) -> None:
@@ -142,7 +148,8 @@ def _decompressed(body: bytes, encoding: bytes, limit: int) -> bytes:
     return plain
 
 
-def _too_long(limit: int) -> RefusedError:
+def too_long(limit: int) -> RefusedError:
+    """Return the error for a body above the limit, bytes."""
     return RefusedError(413, f"the body is longer than {limit} bytes", [CLOSE])
 
 
@@ -154,13 +161,21 @@ async def respond(send: Send, status: int, body: bytes, headers: Headers = (JSON
     return status
 
 
-def whole(error: RefusedError, path: str) -> bytes:
+def refused(error: RefusedError, path: str) -> bytes:
     """Return an error as a complete HTTP/1.1 answer, to be written without ASGI."""
-    body = error.body(path)
-    length = (b"content-length", b"%d" % len(body))
-    lines = [b"%s: %s" % header for header in (*error.headers, NOSNIFF, length)]
-    status = b"HTTP/1.1 %d %s" % (error.status, HTTPStatus(error.status).phrase.encode())
-    return b"\r\n".join([status, *lines, b"", body])
+    return whole(error.status, error.body(path), error.headers)
+
+
+def whole(status: int, body: bytes, headers: Headers = (JSON,)) -> bytes:
+    """Return a complete HTTP/1.1 answer, to be written without ASGI."""
+    lines = b"".join([b"%s: %s\r\n" % header for header in headers])
+    return b"%s%scontent-length: %d\r\n\r\n%s" % (_first_lines(status), lines, len(body), body)
+
+
+@cache
+def _first_lines(status: int) -> bytes:
+    first = b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())
+    return b"%s\r\n%s: %s\r\n" % (first, *NOSNIFF)
 
 
 def to_json(value: Any) -> bytes:

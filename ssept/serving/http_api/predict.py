@@ -1,6 +1,5 @@
 """`POST /predict`: the best items for a user, in the data set's own ids."""
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -15,17 +14,8 @@ from ssept.serving.core.batcher import Job, OverloadedError
 from ssept.serving.core.engine import Engine
 from ssept.serving.core.registry import LoadedModels, ModelRegistry
 from ssept.serving.http_api import predict_schema as schema
-from ssept.serving.http_api.asgi import (
-    JSON_TYPE,
-    Direct,
-    Receive,
-    RefusedError,
-    Scope,
-    Send,
-    read_body,
-    respond,
-    to_json,
-)
+from ssept.serving.http_api.asgi import JSON_TYPE, Headers, RefusedError, to_json
+from ssept.serving.http_api.direct import Answer, Pending, Route, Routes, end
 from ssept.serving.http_api.openapi import Invalid, describe
 from ssept.serving.http_api.overload import overloaded
 from ssept.serving.http_api.predict_schema import (
@@ -48,17 +38,21 @@ Place = tuple[int | str, ...]
 Asked = tuple[Engine, int, Ids, list[Ids] | None]  # engine, user, items, items to leave out
 
 
-def direct(registry: ModelRegistry) -> Direct:
+def routes(registry: ModelRegistry) -> Routes:
     """Return the routes that the application calls without FastAPI."""
     return {
-        ("POST", PATH): (PATH, partial(predict, registry)),
-        ("POST", BATCH_PATH): (BATCH_PATH, partial(predict_batch, registry)),
+        ("POST", path): Route(path, lambda: registry.settings.max_body_bytes, JSON_TYPE, begin)
+        for path, begin in (
+            (PATH, partial(_begin, registry)),
+            (BATCH_PATH, partial(_begin_batch, registry)),
+        )
     }
 
 
 def router(registry: ModelRegistry) -> APIRouter:
     """Return the same routes for FastAPI, with their OpenAPI description."""
-    routes = APIRouter(tags=["recommendations"])
+    described = APIRouter(tags=["recommendations"])
+    made = routes(registry)
     catalog, settings = registry.models.catalog, registry.settings
     wrong: dict[int | str, dict[str, Any]] = {
         422: {"model": Invalid, "description": "A field is invalid, or an item is unknown"},
@@ -66,43 +60,37 @@ def router(registry: ModelRegistry) -> APIRouter:
     best: dict[int | str, dict[str, Any]] = {200: {"model": Prediction}}
     all_best: dict[int | str, dict[str, Any]] = {200: {"model": BatchPrediction}}
     describe(
-        routes,
+        described,
         PATH,
-        partial(predict, registry),
+        made["POST", PATH].handle,
         name="predict",
         summary="Recommend items to a user\nThe best items first, in the data set's own ids.",
         body={"application/json": schema.one(settings, catalog)},
         answers=best | wrong,
     )
     describe(
-        routes,
+        described,
         BATCH_PATH,
-        partial(predict_batch, registry),
+        made["POST", BATCH_PATH].handle,
         name="predict_batch",
         summary="Recommend items to several users\nEither all requests are answered, or none.",
         body={"application/json": schema.many(settings, catalog)},
         answers=all_best | wrong,
     )
-    return routes
+    return described
 
 
-async def predict(registry: ModelRegistry, scope: Scope, receive: Receive, send: Send) -> int:
-    """Answer one request; raises RefusedError with what is wrong with it."""
-    body = await read_body(scope, receive, registry.settings.max_body_bytes, JSON_TYPE)
+def _begin(registry: ModelRegistry, body: bytes, _: Headers) -> Pending:
+    """Queue one request; raises RefusedError with what is wrong with it."""
     request = _parsed(ONE, body)
     models = registry.models
     asked = _check(registry, models, request, BODY)
     job = _submit(registry, request, asked)
-    try:
-        answer = await job.answer
-    except OverloadedError:
-        raise overloaded(registry.telemetry, "age") from None
-    return await respond(send, 200, to_json(_prediction(models, asked, answer)))
+    return Pending([job], lambda found: Answer(to_json(_prediction(models, asked, found[0]))))
 
 
-async def predict_batch(registry: ModelRegistry, scope: Scope, receive: Receive, send: Send) -> int:
-    """Answer several; all of them, or an error."""
-    body = await read_body(scope, receive, registry.settings.max_body_bytes, JSON_TYPE)
+def _begin_batch(registry: ModelRegistry, body: bytes, _: Headers) -> Pending:
+    """Queue several; all of them, or none."""
     requests = _parsed(MANY, body).requests
     models = registry.models
     all_asked = [
@@ -115,16 +103,16 @@ async def predict_batch(registry: ModelRegistry, scope: Scope, receive: Receive,
         for request, asked in zip(requests, all_asked, strict=True):
             jobs.append(_submit(registry, request, asked, firsts.get(asked[0])))
             firsts.setdefault(asked[0], jobs[-1])
-        answers = await asyncio.gather(*(job.answer for job in jobs))
-    except OverloadedError:
-        raise overloaded(registry.telemetry, "age") from None
-    finally:
-        for job in jobs:
-            job.answer.cancel()  # of no effect on those that have been answered
-    predictions = [
-        _prediction(models, asked, answer) for asked, answer in zip(all_asked, answers, strict=True)
-    ]
-    return await respond(send, 200, to_json({"predictions": predictions}))
+    except RefusedError:
+        end(jobs)
+        raise
+
+    def finish(answers: list[Any]) -> Answer:
+        pairs = zip(all_asked, answers, strict=True)
+        predictions = [_prediction(models, asked, answer) for asked, answer in pairs]
+        return Answer(to_json({"predictions": predictions}))
+
+    return Pending(jobs, finish)
 
 
 def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:
@@ -196,7 +184,7 @@ def _check(
 def _known_items(models: LoadedModels, sequence: Sequence[int], place: Place) -> Ids:
     items = models.catalog.items
     try:
-        return np.array([items[item] for item in sequence], np.int64)
+        return np.fromiter(map(items.__getitem__, sequence), np.int64, len(sequence))
     except KeyError:
         index = next(at for at, item in enumerate(sequence) if item not in items)
         message = "the catalog has no item with this id"

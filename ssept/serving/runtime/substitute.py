@@ -5,9 +5,9 @@ import selectors
 import socket
 from functools import partial
 
-from ssept.serving.http_api.asgi import CLOSE, RETRY_AFTER, RefusedError, whole
+from ssept.serving.http_api.asgi import CLOSE, RETRY_AFTER, RefusedError, refused
 
-ANSWER = whole(
+ANSWER = refused(
     RefusedError(503, "the server is starting again; try again", [RETRY_AFTER, CLOSE]), "/"
 )
 MOST_CONNECTIONS = 100  # that have their answer, and are not closed by their clients yet

@@ -23,7 +23,7 @@ from ssept.serving.core.registry import LoadedModels, load_models
 from ssept.serving.core.worker_memory import WorkerMemory
 from ssept.serving.http_api.asgi import CLOSE
 from ssept.serving.runtime.acceptor import Acceptor
-from ssept.serving.runtime.http_protocol import LimitedProtocol
+from ssept.serving.runtime.protocol.http_protocol import LimitedProtocol
 from ssept.serving.runtime.sockets import (
     address_error,
     dropped_for_hops,

@@ -11,8 +11,10 @@ from typing import Any
 import h11
 import uvicorn
 
-from ssept.serving.http_api.asgi import respond
-from ssept.serving.runtime.http_protocol import LimitedProtocol
+from ssept.serving.core.batcher import Job
+from ssept.serving.http_api.asgi import Headers, respond
+from ssept.serving.http_api.direct import Answer, Pending, Route
+from ssept.serving.runtime.protocol.http_protocol import LimitedProtocol
 from ssept.serving.runtime.sockets import listen_at
 from ssept.serving.runtime.uvicorn_server import UvicornServer
 
@@ -36,12 +38,22 @@ class Outcome:
 
 
 class Echo:
-    """An application that answers with what it has understood."""
+    """An application that answers with what it has understood; some paths without ASGI too."""
 
     registry = SimpleNamespace(draining=False)
+    telemetry = SimpleNamespace(answered=lambda *_: None)
+    deadline = 60.0
 
-    def refusal(self, url: bytes, scope: Any) -> bytes | None:
-        return None
+    def without_asgi(self, url: bytes, _: Any) -> Route | None:
+        if len(url) % 2:
+            return None
+        return Route("echo", lambda: 1 << 30, None, partial(self._begin, url))
+
+    def _begin(self, url: bytes, body: bytes, _: Headers) -> Pending:
+        loop = asyncio.get_running_loop()
+        job = Job([], [], None, None, loop.create_future())
+        loop.call_soon(job.answer.set_result, echo(b"POST", url, body))
+        return Pending([job], lambda found: Answer(found[0]))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         body, more = b"", True

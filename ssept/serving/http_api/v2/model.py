@@ -12,7 +12,8 @@ from ssept.providers.session import Ids
 from ssept.serving.core.batcher import Job, OverloadedError
 from ssept.serving.core.engine import Engine
 from ssept.serving.core.registry import ModelRegistry
-from ssept.serving.http_api.asgi import Headers, Receive, Scope, Send, read_body, respond
+from ssept.serving.http_api.asgi import Headers
+from ssept.serving.http_api.direct import Answer, Pending
 from ssept.serving.http_api.overload import overloaded
 from ssept.serving.http_api.v2.codec import HEADER_LENGTH, VERSION, ModelCodec
 from ssept.serving.http_api.v2.tensors import datatype_of
@@ -53,32 +54,32 @@ class V2Model:
             self._made = engine, ModelCodec(self.name, tensors, engine.max_batch)
         return self._made[1]
 
-    async def infer(self, scope: Scope, receive: Receive, send: Send) -> int:
-        """Answer a request for inference.
+    def max_bytes(self) -> int:
+        """Return the largest size of a body."""
+        return min(self.codec.max_bytes, self._registry.settings.max_body_bytes)
+
+    def begin(self, body: bytes, headers: Headers) -> Pending:
+        """Queue a request for inference.
 
         Raises:
-            RefusedError: something is wrong with it, or it gets no turn in time.
+            RefusedError: something is wrong with it, or it would wait too long.
         """
-        headers, codec = dict(scope["headers"]), self.codec
-        limit = min(codec.max_bytes, self._registry.settings.max_body_bytes)
-        body = await read_body(scope, receive, limit)
-        answer, answer_headers = await self._answer(codec, body, headers.get(HEADER_LENGTH))
-        return await respond(send, 200, answer, answer_headers)
+        codec = self.codec
+        plan, users, sequences = codec.read(body, dict(headers).get(HEADER_LENGTH))
 
-    async def _answer(
-        self, codec: ModelCodec, body: bytes, header_length: bytes | None
-    ) -> tuple[bytes, Headers]:
-        plan, users, sequences = codec.read(body, header_length)
-        arrays: dict[str, npt.NDArray[Any]] = {}
-        for k, found in zip(plan.calls, await self._run(plan.calls, users, sequences), strict=True):
-            if k is None:
-                arrays[SCORES] = found
-            else:
-                arrays[TOPK_IDS], arrays[TOPK_SCORES] = found
-        return codec.write(plan, arrays)
+        def finish(answers: list[Any]) -> Answer:
+            arrays: dict[str, npt.NDArray[Any]] = {}
+            for k, found in zip(plan.calls, answers, strict=True):
+                if k is None:
+                    arrays[SCORES] = found
+                else:
+                    arrays[TOPK_IDS], arrays[TOPK_SCORES] = found
+            return Answer(*codec.write(plan, arrays))
 
-    async def _run(self, calls: Sequence[int | None], users: Ids, sequences: Ids) -> list[Any]:
-        """Run the model for each of the calls: the k best items, or all scores for None."""
+        return Pending(self._submit(plan.calls, users, sequences), finish)
+
+    def _submit(self, calls: Sequence[int | None], users: Ids, sequences: Ids) -> list[Job]:
+        """Queue each of the calls: for the k best items, or for all scores if it is None."""
         engine = self._engine
         model = engine.artifact.model
         if engine.artifact.variant == CUSTOM:  # whose graph may do nothing about unknown ids
@@ -88,14 +89,9 @@ class V2Model:
             for k in calls:
                 first = jobs[0] if jobs else None
                 jobs.append(engine.batcher.submit(users, sequences, k, first=first))
-            return [await job.answer for job in jobs]
         except OverloadedError:
-            raise overloaded(
-                self._registry.telemetry, "age" if len(jobs) == len(calls) else "queue"
-            ) from None
-        finally:
-            for job in jobs:
-                job.answer.cancel()  # where it has come, that changes nothing
+            raise overloaded(self._registry.telemetry, "queue") from None
+        return jobs
 
     def metadata(self) -> dict[str, Any]:
         """Return the names, types and shapes of the inputs and outputs."""

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from ssept.serving.core.registry import ModelRegistry
-from ssept.serving.http_api.asgi import OPEN_INFERENCE, Direct, Receive, RefusedError, Scope, Send
+from ssept.serving.http_api.asgi import OPEN_INFERENCE, Receive, RefusedError, Scope, Send
+from ssept.serving.http_api.direct import Route, Routes
 from ssept.serving.http_api.openapi import describe, refused_callers
 from ssept.serving.http_api.v2 import schema
 from ssept.serving.http_api.v2.codec import VERSION
@@ -25,33 +26,35 @@ ENDS: dict[int | str, dict[str, Any]] = {
 V2Models = Mapping[str, V2Model]
 
 
-def direct(registry: ModelRegistry) -> Direct:
+def routes(registry: ModelRegistry) -> Routes:
     """Return the routes that the application calls without FastAPI."""
-    routes: Direct = {}
-    for name, model in _models(registry).items():
-        for path in (MODEL_PATH, VERSION_PATH):
-            place = path.format(model=name, version=VERSION)
-            routes["POST", f"{OPEN_INFERENCE}{place}/infer"] = (
-                f"{OPEN_INFERENCE}{path}/infer",
-                model.infer,
-            )
-    return routes
+    return {
+        ("POST", f"{OPEN_INFERENCE}{path.format(model=name, version=VERSION)}/infer"): _infer(
+            path, model
+        )
+        for name, model in _models(registry).items()
+        for path in (MODEL_PATH, VERSION_PATH)
+    }
+
+
+def _infer(path: str, model: V2Model) -> Route:
+    return Route(f"{OPEN_INFERENCE}{path}/infer", model.max_bytes, None, model.begin)
 
 
 def router(registry: ModelRegistry) -> APIRouter:
     """Return all routes with their OpenAPI description."""
-    routes = APIRouter(
+    described = APIRouter(
         prefix=OPEN_INFERENCE,
         tags=["Open Inference Protocol"],
         responses=refused_callers(schema.Problem),
     )
     models = _models(registry)
-    _add_server(routes, registry, models)
+    _add_server(described, registry, models)
     for path in (MODEL_PATH, VERSION_PATH):
         parameters = schema.parameters(path, {"model": list(models), "version": [VERSION]})
-        _add_model(routes, registry, models, path, parameters)
-        _add_infer(routes, models, path, parameters)
-    return routes
+        _add_model(described, registry, models, path, parameters)
+        _add_infer(described, models, path, parameters)
+    return described
 
 
 def _models(registry: ModelRegistry) -> V2Models:
@@ -151,7 +154,8 @@ def _add_infer(
     routes: APIRouter, models: V2Models, path: str, parameters: list[dict[str, Any]]
 ) -> None:
     async def infer(scope: Scope, receive: Receive, send: Send) -> int:
-        return await _find(models, scope["path_params"]).infer(scope, receive, send)
+        model = _find(models, scope["path_params"])
+        return await _infer(path, model).handle(scope, receive, send)
 
     default = next(iter(models.values())).codec
     describe(

@@ -7,6 +7,11 @@ Fields = list[tuple[bytes, bytes]]
 ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(/[^?#]*)?(\?[^#]*)?", re.IGNORECASE)
 
 
+def size(target: bytes, headers: Fields) -> int:
+    """Return how many bytes the target and the fields of a head have."""
+    return len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
+
+
 def without_upgrade(method: bytes, target: bytes, version: str, headers: Fields) -> bytes:
     """Return a head as bytes, but for its Upgrade, which RFC 9110, 7.8 lets a server ignore."""
     first = b"%s %s HTTP/%s" % (method, target, version.encode())

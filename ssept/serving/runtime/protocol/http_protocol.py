@@ -1,7 +1,6 @@
 """uvicorn's HTTP protocol with limits on head size, time, pipelining and connections."""
 
 import asyncio
-import heapq
 from typing import Any
 from weakref import WeakSet
 
@@ -9,15 +8,16 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ssept.serving.app import Application
-from ssept.serving.http_api.asgi import CLOSE, RefusedError, whole
-from ssept.serving.runtime.heads import origin_form, without_upgrade
-from ssept.serving.runtime.lingering import LingeringTransport
+from ssept.serving.http_api.asgi import CLOSE, RefusedError, refused
+from ssept.serving.runtime.protocol.direct_cycle import REFUSED, DirectCycle
+from ssept.serving.runtime.protocol.heads import origin_form, size, without_upgrade
+from ssept.serving.runtime.protocol.lingering import LingeringTransport
+from ssept.serving.runtime.protocol.room import longest_waiting
 from ssept.serving.runtime.sockets import take_all_of
 
 MOST_HEAD_BYTES = 1 << 16
 HEAD_SECONDS = 10
 MOST_PIPELINED = 64
-AT_ONCE = 64  # the part of them that may be closed together is 1 / AT_ONCE
 TOO_LONG = f"The head is longer than {MOST_HEAD_BYTES} bytes."
 NO_REQUEST = "The data are no valid HTTP request."
 VERSIONS = ("1.1", "1.0")
@@ -33,7 +33,8 @@ class LimitedProtocol(HttpToolsProtocol):
     """An HTTP/1.1 connection with limits.
 
     Under overload most of the work would be to refuse requests: an ASGI scope, a task and messages
-    for each of them. So a refused request gets its answer here, as soon as its head has been read.
+    for each of them. So a refused request gets its answer here, as soon as its head has been read,
+    and one to the routes under load that arrives whole is answered without ASGI too.
 
     However the input ends (the client closes its half, bad data, too many requests), the requests
     that have arrived whole are answered first.
@@ -72,23 +73,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self._make_room()
 
     def _make_room(self) -> None:
-        """Close the connections that have waited longest for their clients.
-
-        A client whose connection is closed between requests opens a new one, and an idle client
-        keeps nobody out. Several are closed together, because the search for them takes a while.
-        """
-        free: list[LimitedProtocol] = [
-            one
-            for one in self.connections
-            if isinstance(one, LimitedProtocol) and one is not self and one._is_free
-        ]
-        count = max(1, self._most // AT_ONCE)
-        longest = heapq.nsmallest(count, free, key=LimitedProtocol._waiting_since)
-        for one in longest or [self]:
+        others = [one for one in self.connections if isinstance(one, LimitedProtocol)]
+        others.remove(self)
+        for one in longest_waiting(others, self._most) or [self]:
             self.connections.discard(one)  # the loop closes it later, and may accept more before
             one.timeout_keep_alive_handler()
 
-    def _waiting_since(self) -> float:
+    def waiting_since(self) -> float:
         """Return when the connection began to wait for its client, on the loop's clock."""
         if self._timer is not None:
             return self._timer.when() - HEAD_SECONDS
@@ -120,9 +111,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._parse(data)
         if self._coming and not self._input_ended and not self.transport.is_closing():
+            if self._coming == BODY and isinstance(self.cycle, DirectCycle):
+                self._pass_to_asgi(self.cycle)
             if self._other_bytes > MOST_HEAD_BYTES:
                 self._refuse(431, TOO_LONG)
-            elif self._timer is None and (self._coming == HEAD or self._is_free):
+            elif self._timer is None and (self._coming == HEAD or self.is_free):
                 self._allow(HEAD_SECONDS)
 
     def _parse(self, data: bytes) -> None:
@@ -157,7 +150,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Refuse the request at once, or pass it to the application."""
         # Each of them may be a part of the head; counting it exactly takes longer.
         most = self._begun_bytes + self._other_bytes + self._read_bytes
-        if most > MOST_HEAD_BYTES and self._head_bytes() > MOST_HEAD_BYTES:
+        if most > MOST_HEAD_BYTES and size(self.url, self.headers) > MOST_HEAD_BYTES:
             self._refuse(431, TOO_LONG)
             raise StopError
         self._check_head()
@@ -171,13 +164,19 @@ class LimitedProtocol(HttpToolsProtocol):
             (before is None or before.response_complete)
             and self.parser.should_keep_alive()
             and not self.flow.write_paused
-            and (answer := self._application.refusal(self.url, self.scope))  # type: ignore[arg-type]
+            and (found := self._application.without_asgi(self.url, self.scope))  # type: ignore[arg-type]
         ):
-            self._coming = BODY
-            self.cycle = REFUSED  # so that uvicorn passes over the body
-            self.transport.write(answer)
-            self.on_response_complete()
-            return
+            if isinstance(found, bytes):
+                self._coming = BODY
+                self.cycle = REFUSED  # so that uvicorn passes over the body
+                self.transport.write(found)
+                self.on_response_complete()
+                return
+            if self._is_plain:
+                self._coming = BODY
+                path = self.url.decode("ascii")
+                self.cycle = DirectCycle(self._application, found, self, path)  # type: ignore[assignment]
+                return
         super().on_headers_complete()
         self._coming = BODY
         if self.pipeline:
@@ -185,6 +184,22 @@ class LimitedProtocol(HttpToolsProtocol):
             if len(self.pipeline) > MOST_PIPELINED:
                 self._end_input()
                 raise StopError
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether a request wants nothing that ASGI, or uvicorn's cycle, is needed for."""
+        return (
+            self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and not self.expect_100_continue
+            and not self.access_log
+        )
+
+    def _pass_to_asgi(self, waiting: DirectCycle) -> None:
+        """Let ASGI answer a request whose body comes in parts."""
+        self.cycle = None  # type: ignore[assignment]
+        super().on_headers_complete()
+        super().on_body(bytes(waiting.body))  # some, or none yet
 
     def _check_head(self) -> None:
         """Refuse versions, methods and targets that uvicorn would let through."""
@@ -215,6 +230,10 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._stop_timer()
         super().on_message_complete()
+        if isinstance(self.cycle, DirectCycle):
+            self.cycle.start(self.headers)
+            if self.transport.is_closing():
+                raise StopError
 
     def on_response_complete(self) -> None:
         """Go on to the next answer; after the last one of an input that has ended, close."""
@@ -227,11 +246,11 @@ class LimitedProtocol(HttpToolsProtocol):
         """Refuse data, after the answers to requests before it."""
         if not self._input_ended and not self.transport.is_closing():
             path = self.url.decode("latin-1")
-            self._end_input(whole(RefusedError(status, message, [CLOSE]), path))
+            self._end_input(refused(RefusedError(status, message, [CLOSE]), path))
 
     def _end_input(self, last: bytes = b"") -> None:
         """Take no more requests; write `last` after the answers to those that are whole."""
-        waits = not self._is_free
+        waits = not self.is_free
         if self._coming == BODY:  # of a request that never becomes whole
             if self.cycle.response_started:
                 last = b""  # that would be its second answer
@@ -252,7 +271,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close the connection, after the answer to a request."""
-        waits = self._is_free and not self.transport.is_closing()
+        waits = self.is_free and not self.transport.is_closing()
         if waits and not self.transport.get_write_buffer_size():
             self.transport.close_now()
         else:
@@ -262,11 +281,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """Close the connection; what its client has not read by now is lost."""
         self.transport.close_now()
 
-    def _head_bytes(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-
     @property
-    def _is_free(self) -> bool:
+    def is_free(self) -> bool:
         """Whether no request waits for an answer."""
         return self.cycle is None or self.cycle.response_complete
 
@@ -275,7 +291,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(seconds, self._late, seconds)
 
     def _late(self, seconds: float) -> None:
-        if not self._is_free:
+        if not self.is_free:
             self._allow(seconds)
         elif self._coming == BODY:
             self.transport.close()  # its answer may still be on the way
@@ -286,14 +302,3 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-class _Refused:
-    """A stand-in for uvicorn's cycle of a request that has been answered."""
-
-    response_started = response_complete = True
-    disconnected = False
-    message_event = asyncio.Event()
-
-
-REFUSED: Any = _Refused()
