@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.results import page_of
 from ssept.cli import main
 from ssept.decide.choose import Goal, Promises, recommend
 from ssept.errors import SseptError
@@ -63,6 +64,12 @@ def chosen(*rows: dict[str, Any], promises: Promises | None = None) -> tuple[str
     found = recommend(saved_run(*rows), Goal.REQUESTS, promises or Promises())
     assert found.chosen
     return found.chosen.server, [each.server for each in found.ranked[1 : found.tied]]
+
+
+def test_a_run_of_servers_alone_gets_its_page(tmp_path: Path) -> None:
+    said = page_of(saved_run(OURS, OTHER), tmp_path / "0001_run.json")
+    assert said.startswith("page: ")
+    assert "Deploy fused on cpu behind ours" in (tmp_path / "0001_run.html").read_text()
 
 
 def test_the_fastest_is_chosen_where_no_ratio_to_it_reaches_one() -> None:

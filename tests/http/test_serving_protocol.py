@@ -31,22 +31,25 @@ class Toy:
         await respond(send, 200, b"%d" % len(body))
 
 
-def go(test: Callable[[Toy, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> None:
-    """Run a test with the application and a connection to it."""
+def go(
+    test: Callable[[Any, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    app: Callable[[], Any] = Toy,
+) -> None:
+    """Run a test with an application and a connection to it."""
+    made = app()
 
     async def run() -> None:
-        app: Any = Toy()
-        config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None)
+        config = uvicorn.Config(made, lifespan="off", ws="none", log_config=None, access_log=False)
         config.load()
         state = ServerState()
         server = await asyncio.get_running_loop().create_server(
-            lambda: LimitedProtocol(app, 10, config=config, server_state=state, app_state={}),
+            lambda: LimitedProtocol(made, 10, config=config, server_state=state, app_state={}),
             "127.0.0.1",
         )
         port = server.sockets[0].getsockname()[1]
         async with server:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            await test(app, reader, writer)
+            await test(made, reader, writer)
             writer.close()
 
     asyncio.run(asyncio.wait_for(run(), SECONDS))

@@ -146,7 +146,7 @@ def door(most: int = 100) -> Iterator[Door]:
     """An application that does little, behind our listener and protocol."""
 
     class App:
-        def refusal(self, url: bytes, scope: Any) -> bytes | None:
+        def without_asgi(self, url: bytes, scope: Any) -> bytes | None:
             return None
 
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -570,9 +570,9 @@ def test_with_too_much_to_do_foreign_hosts_and_pages_are_refused_as_ever(
     with live(ServerSettings(model=small_checkpoint)) as server:
         monkeypatch.setattr(type(server.app.registry.models), "are_full", property(lambda _: True))
 
-        def refused(*given: tuple[bytes, bytes]) -> bytes | None:
+        def refused(*given: tuple[bytes, bytes]) -> Any:
             scope = {"http_version": "1.1", "headers": [*given]}
-            return server.app.refusal(b"/predict", scope)
+            return server.app.without_asgi(b"/predict", scope)
 
         host = (b"host", b"localhost")
         answer = refused(host)

@@ -1,22 +1,29 @@
 """The servers that ssept's is compared with: each starts, and answers as the model file does."""
 
 import importlib.util
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks.servers import FOLDER, PEERS, peer_running
+import ssept
+from benchmarks.servers import FOLDER, PEERS, START_SECONDS, peer_running
 from fixtures.servers import Servers, answering
+from ssept.children import command
 from ssept.data.dataset import load_dataset
 from ssept.decide.servers.summary import summary
 from ssept.decide.servers.turn import Contender, RunningServer, take_turn
 from ssept.errors import AnswerError, ServerError
+from ssept.serving.launch.supervised import ADDRESS, SupervisedProcess
 from ssept.serving.launch.uvicorn_app import uvicorn_app
 from ssept.serving.load.target import PREDICT
 from ssept.serving.settings import ServerSettings, to_environment
+from ssept.serving.triton.client import Client
 from ssept.variants import build
 from tests.conftest import tool_environment, untrained
 from tests.guard import Guard
@@ -66,6 +73,32 @@ def test_granian_runs_the_application_of_ssept(servers: Servers, guard: Guard) -
     environment_of("granian", guard)
     with servers.granian(2) as server:
         assert server.send(RATE, SECONDS, 0).errors == {}
+
+
+class GrpcServer(SupervisedProcess):
+    """`benchmarks/servers/grpc/server.py` at a port."""
+
+    def __init__(self, port: int, settings: ServerSettings, log: Path) -> None:
+        variables = os.environ | to_environment(settings)
+        program = command(FOLDER / "grpc" / "server.py", port)
+        super().__init__("grpc", program, variables, log)
+
+    def _is_ready(self) -> bool:
+        return "ready" in self.log.read_text()
+
+
+def test_the_server_of_grpc_answers_as_the_model_file_does(servers: Servers) -> None:
+    artifact = servers.best[0]
+    with socket.socket() as free:
+        free.bind((ADDRESS, 0))
+        port = free.getsockname()[1]
+    server = GrpcServer(port, servers.settings, servers.folder() / "log")
+    users, sequences = artifact.model.random_inputs(3)
+    expected = ssept.load(servers.settings.model, VARIANT, "cpu").recommend(users, sequences, 100)
+    with server.ready_within(START_SECONDS), Client("grpc", f"{ADDRESS}:{port}") as client:
+        ids, scores = client.best(users, sequences)
+    assert np.array_equal(ids, expected[0][:, : ids.shape[1]])
+    assert np.allclose(scores, expected[1][:, : ids.shape[1]], atol=1e-4)
 
 
 def test_a_server_that_answers_another_question_is_found(servers: Servers) -> None:

@@ -12,10 +12,13 @@ from ssept.decide.servers.turn import LoadFacts, Turn
 from ssept.estimate import Estimate
 from ssept.measure.latency import CONFIDENCE
 from ssept.results.schema import Interval
+from ssept.serving.load.connections import KINDS, UNSENT
 from ssept.serving.load.result import BUSY, LATE_MS
 
 NEAR = 1.25  # times the rate
-REFUSALS = ("429", "503")  # which a server may give beyond its rate
+# What may become of requests beyond the rate of a server: it refuses them, or its answers are so
+# late that the client has no connection left.
+REFUSALS = ("429", "503", KINDS[UNSENT])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,8 @@ class Summary:
         rss_bytes: of its processes.
         overload: the share of the requests at twice the rate that were answered in time.
         requests: of the loads up to that rate; of all loads where there is none.
-        failed: requests of all loads, by kind; refusals of those up to that rate alone.
+        failed: requests of all loads, by kind; refusals of those up to that rate
+            alone, and requests for which the client had no connection left.
         client_bound: whether the client was busy or late, and may be what limits the rate.
         fault: why it could not be measured; empty otherwise.
     """

@@ -202,7 +202,13 @@ async def over_socket(port: int, parts: Sequence[bytes]) -> Outcome:
 
 def config(app: Any, http: Any) -> uvicorn.Config:
     return uvicorn.Config(
-        app, http=http, ws="none", lifespan="off", log_config=None, date_header=False
+        app,
+        http=http,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        date_header=False,
+        access_log=False,  # with it nothing is answered without ASGI
     )
 
 
