@@ -18,6 +18,8 @@ K, EXCLUDE, TOPK_IDS, TOPK_SCORES = "k", "exclude", "topk_ids", "topk_scores"
 # The format of a zip file with a network up to its state, the output that its scores are products
 # of, and an index of the item table that finds the largest of them.
 ENCODER_AND_INDEX = "onnx+faiss"
+TFLITE = "tflite"
+FILE_TYPES = {"onnx": "onnx", ENCODER_AND_INDEX: "zip", TFLITE: "tflite"}  # of what is built
 ENCODER, INDEX, STATE = "encoder.onnx", "items.faiss", "state"
 
 
@@ -96,7 +98,7 @@ class Artifact:
     Attributes:
         path: the file.
         variant: the variant's name.
-        format: what the file holds, "torch", "onnx" or ENCODER_AND_INDEX; a provider runs some.
+        format: what the file holds, "torch" or one of FILE_TYPES; a provider runs some.
         model: the checkpoint that it was built from.
         sha256, size_bytes: of the file, and of those beside it that hold tensors of it.
         tools: the versions of the packages that built it, and before that what it was built from.

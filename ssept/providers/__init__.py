@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ssept.artifacts import ENCODER_AND_INDEX, Artifact
+from ssept.artifacts import ENCODER_AND_INDEX, TFLITE, Artifact
 from ssept.artifacts.manifests import read_artifacts
 from ssept.errors import ArtifactError, ProviderError, SseptError
 from ssept.files.kinds import is_onnx
@@ -141,6 +141,7 @@ PROVIDERS = {
         max_ndcg_loss=0.01,
     ),
     "cpu": Provider("ssept.providers.onnxruntime:cpu", ("onnx",)),
+    "litert": Provider("ssept.providers.litert:cpu", (TFLITE,)),
     "faiss": Provider("ssept.providers.faiss_index:cpu", (ENCODER_AND_INDEX,)),
     "openvino": Provider("ssept.providers.onnxruntime:openvino", ("onnx",)),
     "openvino_native": Provider("ssept.providers.openvino:f32", ("onnx",)),

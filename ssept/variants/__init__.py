@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ssept.artifacts import ENCODER_AND_INDEX, Artifact, Model, Signature, artifact_of
+from ssept.artifacts import (
+    ENCODER_AND_INDEX,
+    FILE_TYPES,
+    TFLITE,
+    Artifact,
+    Model,
+    Signature,
+    artifact_of,
+)
 from ssept.artifacts.manifests import Entry, read_artifacts
 from ssept.errors import ArtifactError, CheckpointError, SseptError
 from ssept.files import sha256
@@ -86,6 +94,17 @@ VARIANTS = {
         max_score_error=0.01,  # float16: 0.0015 on ML-1M, where scores go up to 14
         min_overlap=0.97,  # the index is made to find 99 % of what its calibration wants
         max_ndcg_loss=0.02,  # -0.65 % [-0.99, -0.32] on ML-1M
+    ),
+    "litert": Variant(
+        "ssept.variants.litert:export", "torch", format=TFLITE, tools=("torch", "ai-edge-litert")
+    ),
+    "litert_int8": replace(
+        QUANTIZED,
+        build="ssept.variants.litert:export_int8",
+        base="torch",
+        format=TFLITE,
+        tools=("torch", "ai-edge-litert"),
+        max_ndcg_loss=0.02,
     ),
     "quant_dynamic": replace(QUANTIZED, build="ssept.variants.neural_compressor:dynamic"),
     "quant_static": replace(
@@ -248,9 +267,8 @@ def cache_entry(base: Artifact, variant: str, data: Path | None = None) -> Entry
 
         inputs["calibration"] = calibration_key(base.model, data, variant)
     suffix = "" if variant == BASELINE else f"_{variant}"
-    file_type = "onnx" if chosen.format == "onnx" else "zip"
     return Entry(
-        file_name=f"{base.model.checkpoint}{suffix}.{file_type}",
+        file_name=f"{base.model.checkpoint}{suffix}.{FILE_TYPES[chosen.format]}",
         variant=variant,
         format=chosen.format,
         model=base.model,
@@ -329,5 +347,7 @@ def _tool_version(name: str) -> str:
             return f"{distribution} {version(distribution)}"
         except PackageNotFoundError:
             continue
-    extra = {"onnxruntime": "cpu", "faiss-cpu": "index"}.get(name, "train")
+    extra = {"onnxruntime": "cpu", "faiss-cpu": "index", "ai-edge-litert": "litert"}.get(
+        name, "train"
+    )
     raise SseptError(f"building needs {name}: install the {extra} extra")

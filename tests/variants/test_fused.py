@@ -18,6 +18,12 @@ from ssept.variants.fused import write
 from tests.conftest import batch, untrained
 
 FULL = 50
+CELLS = [
+    ("fused", "cpu"),
+    ("fused", "openvino"),
+    ("fused", "openvino_native"),
+    ("litert", "litert"),
+]
 
 
 def with_real_norms(path: Path) -> Path:
@@ -37,13 +43,13 @@ def checkpoint(small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path
     return with_real_norms(untrained(small, tmp_path_factory.mktemp("fused") / "full.safetensors"))
 
 
-@pytest.mark.parametrize("provider", ["cpu", "openvino", "openvino_native"])
+@pytest.mark.parametrize(("variant", "provider"), CELLS)
 def test_fused_agrees_with_torch_at_every_shape(
-    small: Dataset, checkpoint: Path, provider: str
+    small: Dataset, checkpoint: Path, variant: str, provider: str
 ) -> None:
     random = np.random.default_rng(0)
     reference = ssept.load(checkpoint, "torch", "torch")
-    session = ssept.load(checkpoint, "fused", provider)
+    session = ssept.load(checkpoint, variant, provider)
     for size in (1, 2, 8, 64):
         for length in (1, 2, 25, FULL):
             user, sequence = batch(random, small.users, small.items, size, length)
@@ -51,9 +57,9 @@ def test_fused_agrees_with_torch_at_every_shape(
             np.testing.assert_allclose(session.scores(user, sequence), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("provider", ["cpu", "openvino", "openvino_native"])
+@pytest.mark.parametrize(("variant", "provider"), CELLS)
 def test_padding_anywhere_is_what_torch_takes_it_for(
-    small: Dataset, checkpoint: Path, provider: str
+    small: Dataset, checkpoint: Path, variant: str, provider: str
 ) -> None:
     """Nothing but padding, padding in the middle, and a last position that is padding."""
     sequence = np.tile(np.arange(1, FULL + 1), (4, 1))
@@ -62,20 +68,24 @@ def test_padding_anywhere_is_what_torch_takes_it_for(
     sequence[2, -1] = 0
     user = np.arange(4)
     expected = ssept.load(checkpoint, "torch", "torch").scores(user, sequence)
-    scores = ssept.load(checkpoint, "fused", provider).scores(user, sequence)
+    scores = ssept.load(checkpoint, variant, provider).scores(user, sequence)
     np.testing.assert_allclose(scores, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("variant", "provider"), [("fused", "cpu"), ("litert", "litert")], ids=["onnx", "litert"]
+)
 @pytest.mark.parametrize("heads", [1, 2, 5])
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 def test_any_number_of_blocks_and_heads(
-    small: Dataset, tmp_path: Path, blocks: int, heads: int
+    small: Dataset, tmp_path: Path, variant: str, provider: str, blocks: int, heads: int
 ) -> None:
     sizes = {"item_dim": 12, "user_dim": 8, "max_length": 9, "blocks": blocks, "heads": heads}
     path = with_real_norms(untrained(small, tmp_path / "x.safetensors", **sizes))
     random = np.random.default_rng(0)
     reference = ssept.load(path, "torch", "torch")
-    exact, int8 = ssept.load(path, "fused"), ssept.load(path, "fused_int8")
+    exact = ssept.load(path, variant, provider)
+    int8 = ssept.load(path, f"{variant}_int8", provider)
     for size, length in ((1, 1), (1, 9), (5, 4)):
         user, sequence = batch(random, small.users, small.items, size, length)
         expected = reference.scores(user, sequence)

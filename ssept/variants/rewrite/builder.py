@@ -11,7 +11,6 @@ from onnx_ir.tape import Tape
 from ssept.variants.rewrite.folding import Array
 
 OPSET = 18
-ROW_AXIS = -1  # of the numbers in a row
 IR_VERSION = 10  # the plain export's
 # Unsigned, around this zero: products of two unsigned bytes overflow on no CPU.
 ZERO_POINT = 128

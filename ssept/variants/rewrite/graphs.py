@@ -22,15 +22,15 @@ and heads is possible, but a block before the last one projects queries to d col
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 
 from ssept.artifacts import STATE, Signature
 from ssept.model.network import LAYER_NORM_EPSILON, SSEPTConfig
-from ssept.variants.rewrite.builder import ROW_AXIS, GraphBuilder
 from ssept.variants.rewrite.folding import Array, FoldedWeights
 from ssept.variants.rewrite.inputs import Inputs
+from ssept.variants.rewrite.operators import ROW_AXIS, Operators, Value
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Part:
         weight: float64[w, d].
     """
 
-    value: ir.Value
+    value: Value
     weight: Array
 
 
@@ -64,9 +64,7 @@ class Parts:
         return len(self.weight)
 
 
-def scores_graph(
-    graph: GraphBuilder, config: SSEPTConfig, weights: Mapping[str, Array]
-) -> ir.Model:
+def scores_graph(graph: Operators, config: SSEPTConfig, weights: Mapping[str, Array]) -> Any:
     """Build the rewritten network, a model from `user` and `sequence` to `scores`.
 
     Args:
@@ -77,7 +75,7 @@ def scores_graph(
     return _Rewrite(graph, config, weights).scores_model()
 
 
-def state_graph(graph: GraphBuilder, config: SSEPTConfig, weights: Mapping[str, Array]) -> ir.Model:
+def state_graph(graph: Operators, config: SSEPTConfig, weights: Mapping[str, Array]) -> Any:
     """Build it up to `state`, float32[B, item_dim]; products with the items' rows are scores.
 
     Args:
@@ -87,15 +85,13 @@ def state_graph(graph: GraphBuilder, config: SSEPTConfig, weights: Mapping[str, 
 
 
 class _Rewrite:
-    def __init__(
-        self, graph: GraphBuilder, config: SSEPTConfig, weights: Mapping[str, Array]
-    ) -> None:
+    def __init__(self, graph: Operators, config: SSEPTConfig, weights: Mapping[str, Array]) -> None:
         self.graph = graph
         self.config = config
         self.weights = FoldedWeights(config, weights)
         self.inputs = Inputs(graph, config, self.weights)
 
-    def scores_model(self) -> ir.Model:
+    def scores_model(self) -> Any:
         graph, config = self.graph, self.config
         # The item table is stored once, with the scale of the input: the state takes it back.
         state = self._state(1 / math.sqrt(config.item_dim))
@@ -104,10 +100,10 @@ class _Rewrite:
         )
         return graph.model(scores, Signature().scores, "batch", config.items + 1)
 
-    def state_model(self) -> ir.Model:
+    def state_model(self) -> Any:
         return self.graph.model(self._state(1.0), STATE, "batch", self.config.item_dim)
 
-    def _state(self, scale: float) -> ir.Value:
+    def _state(self, scale: float) -> Value:
         """Compute the item half of the last state times a scale, float32[B, item_dim]."""
         graph, config = self.graph, self.config
         x = Parts([Part(self.inputs.embedded(), np.eye(config.dim))], np.zeros(config.dim))
@@ -122,7 +118,7 @@ class _Rewrite:
 
     # The blocks
 
-    def _block(self, name: str, x: ir.Value) -> Parts:
+    def _block(self, name: str, x: Value) -> Parts:
         """Add a block that is not the last: all positions, float32[B, L, d] to parts."""
         graph, heads, dim = self.graph, self.config.heads, self.config.dim
         gain, bias = self.weights.norm(f"{name}.attention_norm")
@@ -162,7 +158,7 @@ class _Rewrite:
         )
         return Parts([Part(y, np.diag(gain)), Part(hidden, second)], bias + second_bias)
 
-    def _added_up(self, name: str, x: Parts) -> ir.Value:
+    def _added_up(self, name: str, x: Parts) -> Value:
         """Add up the input of a block to one value, float32[B, L, d]."""
         if len(x.parts) == 1:
             return x.parts[0].value
@@ -173,7 +169,7 @@ class _Rewrite:
         )
         return self.graph.op("Add", product, self.graph.op("Mul", y.value, gain))
 
-    def _last_block(self, name: str, x: Parts) -> ir.Value:
+    def _last_block(self, name: str, x: Parts) -> Value:
         """Add the last block for the last position, parts of [B, L, d] to float32[B, d]."""
         graph, heads = self.graph, self.config.heads
         to_keys, offset = self.weights.to_keys(name)
@@ -197,7 +193,7 @@ class _Rewrite:
         )
         return graph.linear(f"{name}.output", hidden, second, plus=y)
 
-    def _last(self, name: str, x: Parts) -> ir.Value:
+    def _last(self, name: str, x: Parts) -> Value:
         """Compute the last row of a block's input, float32[B, d]."""
         graph = self.graph
         rows = [graph.op("Gather", part.value, graph.scalar(-1), axis=1) for part in x.parts]
@@ -206,11 +202,11 @@ class _Rewrite:
         joined = graph.op("Concat", *rows, axis=ROW_AXIS)
         return graph.linear(f"{name}.input", joined, x.weight, x.constant)
 
-    def _attend(self, query: ir.Value, x: Parts) -> ir.Value:
+    def _attend(self, query: Value, x: Parts) -> Value:
         """Compute the weighted sum of each part's rows, [B, heads, width] to the same shape."""
         graph = self.graph
         values = [part.value for part in x.parts]
-        queries: Sequence[ir.Value] = [query]
+        queries: Sequence[Value] = [query]
         if len(values) > 1:
             queries = graph.split(query, [len(part.weight) for part in x.parts])
         scores = self.inputs.hidden_keys
@@ -223,16 +219,16 @@ class _Rewrite:
 
     # Operators
 
-    def _rows(self, x: ir.Value, width: int) -> ir.Value:
+    def _rows(self, x: Value, width: int) -> Value:
         """[B, …] in rows of this width; nothing to do for one head."""
         if self.config.heads == 1:
             return x
         return self.graph.op("Reshape", x, self.graph.integers(0, -1, width))
 
-    def _transposed(self, x: ir.Value) -> ir.Value:
+    def _transposed(self, x: Value) -> Value:
         return self.graph.op("Transpose", x, perm=[0, 2, 1])
 
-    def _normalized(self, x: ir.Value) -> ir.Value:
+    def _normalized(self, x: Value) -> Value:
         """Rows [B, L, d] of mean 0 and variance 1.
 
         As an InstanceNormalization of L channels: ONNX Runtime's LayerNormalization adds up one
@@ -249,10 +245,10 @@ class _Rewrite:
     def _norm(
         self,
         name: str,
-        x: ir.Value,
+        x: Value,
         more: Array | float = 0.0,
         scale: float = 1.0,
-    ) -> ir.Value:
+    ) -> Value:
         """Normalise rows [B, d], times a scale, with more added to the bias."""
         gain, bias = self.weights.norm(name)
         return self.graph.op(

@@ -1,12 +1,11 @@
 """The inputs of the rewritten network: ids to embedded rows, and what they hide."""
 
 import numpy as np
-import onnx_ir as ir
 
 from ssept.artifacts import Signature
 from ssept.model.network import MASKED, SSEPTConfig
-from ssept.variants.rewrite.builder import ROW_AXIS, GraphBuilder
 from ssept.variants.rewrite.folding import Array, FoldedWeights, guarded_rows
+from ssept.variants.rewrite.operators import ROW_AXIS, Operators, Value
 
 
 class Inputs:
@@ -18,7 +17,7 @@ class Inputs:
         ones, zeros: float32[L].
     """
 
-    def __init__(self, graph: GraphBuilder, config: SSEPTConfig, weights: FoldedWeights) -> None:
+    def __init__(self, graph: Operators, config: SSEPTConfig, weights: FoldedWeights) -> None:
         """Declare the inputs of the graph."""
         self.graph = graph
         self.config = config
@@ -35,12 +34,12 @@ class Inputs:
         hidden_keys = graph.op("Gather", graph.constant("hidden_keys", hidden), self.items)
         self.hidden_keys = graph.op("Unsqueeze", hidden_keys, graph.integers(1))  # [B, 1, L]
 
-    def _guarded(self, ids: ir.Value, last: int) -> ir.Value:
+    def _guarded(self, ids: Value, last: int) -> Value:
         """Ids whose rows are in `guarded_rows`: too large is the row behind, negative the last."""
         low, high = self.graph.scalar(-1), self.graph.scalar(last + 1)
         return self.graph.op("Clip", ids, low, high)
 
-    def embedded(self) -> ir.Value:
+    def embedded(self) -> Value:
         """Both halves of the input, float32[B, L, d]."""
         graph, config = self.graph, self.config
         users = graph.op("Unsqueeze", self._guarded(self.user, config.users), graph.integers(1))
@@ -54,7 +53,7 @@ class Inputs:
             halves.append(graph.op("Add", rows, positions))
         return graph.op("Concat", *halves, axis=ROW_AXIS)
 
-    def _from_start(self, name: str, table: Array) -> ir.Value:
+    def _from_start(self, name: str, table: Array) -> Value:
         """Slice the rows of a table of positions for this length."""
         graph = self.graph
         return graph.op(
@@ -65,14 +64,14 @@ class Inputs:
             graph.integers(0),
         )
 
-    def zero_at_padding(self, state: ir.Value) -> ir.Value:
+    def zero_at_padding(self, state: Value) -> Value:
         """Zero the state float32[B, d] where the last position is no item."""
         graph = self.graph
         is_item = guarded_rows(1 - np.eye(self.config.items + 1, 1))
         last = graph.op("Gather", self.items, graph.scalar(-1), axis=1)
         return graph.op("Mul", state, graph.op("Gather", graph.constant("is_item", is_item), last))
 
-    def hide(self, scores: ir.Value) -> ir.Value:
+    def hide(self, scores: Value) -> Value:
         """Attention scores [B, L·heads, L] without what is later, and without padding."""
         graph, config = self.graph, self.config
         later = np.triu(np.full((config.max_length, config.max_length), MASKED), 1)

@@ -1,0 +1,120 @@
+"""LiteRT, which phones and small boards run: its interpreter with XNNPACK, on the CPU."""
+
+import importlib.util
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+from ssept.artifacts import Artifact
+from ssept.errors import FallbackError, ProviderError
+from ssept.providers.options import NoOptions
+from ssept.providers.session import Ids, Scores, Session
+
+XNNPACK, REST = "XNNPACK", "LiteRT"
+DELEGATE = "DELEGATE"
+KEPT = 8  # interpreters, each of one batch size
+
+
+class LiteRt:
+    """LiteRT as a provider of .tflite files."""
+
+    options = NoOptions()
+
+    def unavailable(self) -> str | None:
+        """Why it cannot run here, or None."""
+        if not importlib.util.find_spec("ai_edge_litert"):
+            return "LiteRT is not installed: install the litert extra"
+        return None
+
+    def load(self, artifact: Artifact, threads: int, options: Any) -> Session:
+        """Start a session."""
+        del options
+        return LiteRtSession(artifact, threads)
+
+
+class LiteRtSession(Session):
+    """A .tflite file with int32 inputs `user` and `sequence` of the longest length.
+
+    An interpreter is made for one batch size, and some of them are kept.
+    """
+
+    compiles_shapes = True
+    takes_any_id = False
+
+    def __init__(self, artifact: Artifact, threads: int) -> None:
+        super().__init__(artifact, threads)
+        self._interpreters: OrderedDict[int, Any] = OrderedDict()
+        self._interpreter(1)
+
+    def _scores(self, user: Ids, sequence: Ids) -> Scores:
+        batch, length = sequence.shape
+        interpreter = self._interpreter(batch)
+        if length < self.artifact.model.max_length:
+            more = self.artifact.model.max_length - length
+            sequence = np.pad(sequence, ((0, 0), (more, 0)))
+        for place, ids in zip(self._inputs, (user, sequence), strict=True):
+            interpreter.set_tensor(place, ids.astype(np.int32))
+        interpreter.invoke()
+        scores: Scores = interpreter.get_tensor(self._output)
+        return scores[:, : self.artifact.model.items + 1]  # behind it are the rows of no item
+
+    def _interpreter(self, batch: int) -> Any:
+        """Return the interpreter of a batch size, the last ones being kept."""
+        if batch in self._interpreters:
+            self._interpreters.move_to_end(batch)
+            return self._interpreters[batch]
+        from ai_edge_litert.interpreter import Interpreter
+
+        path = str(self.artifact.path)
+        try:
+            made = Interpreter(path, num_threads=self.threads)
+            places = {each["name"]: each["index"] for each in made.get_input_details()}
+            self._inputs = places["user"], places["sequence"]
+            for place, shape in zip(
+                self._inputs, ([batch], [batch, self.artifact.model.max_length]), strict=True
+            ):
+                made.resize_tensor_input(place, shape)
+            made.allocate_tensors()
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise ProviderError(f"{path}: LiteRT cannot run it: {error}") from error
+        (output,) = made.get_output_details()
+        self._output = output["index"]
+        self._interpreters[batch] = made
+        if len(self._interpreters) > KEPT:
+            self._interpreters.popitem(last=False)
+        return made
+
+    def placement(self) -> dict[str, int]:
+        """Count the operators that XNNPACK took over, and those that LiteRT runs itself.
+
+        Raises:
+            FallbackError: XNNPACK took over none of the products.
+        """
+        details = self._interpreter(1)._get_ops_details()  # there is no other way
+        operators = [each for each in details if each["op_name"] != DELEGATE]
+        delegates = [each for each in details if each["op_name"] == DELEGATE]
+        maker = {int(place): each for each in operators for place in each["outputs"]}
+        taken: dict[int, str] = {}
+        for delegate in delegates:
+            outside = {int(place) for place in delegate["inputs"]}
+            waiting = [int(place) for place in delegate["outputs"]]
+            while waiting:
+                place = waiting.pop()
+                if place in outside or place not in maker:
+                    continue
+                operator = maker[place]
+                if operator["index"] not in taken:
+                    taken[operator["index"]] = operator["op_name"]
+                    waiting += [int(each) for each in operator["inputs"]]
+        products = [each for each in operators if each["op_name"] == "FULLY_CONNECTED"]
+        left = [each for each in products if each["index"] not in taken]
+        if left:
+            raise FallbackError(
+                f"XNNPACK took over {len(products) - len(left)} of the {len(products)} layers of "
+                f"{self.artifact.path.name}; LiteRT's own kernels would run the others"
+            )
+        return {XNNPACK: len(taken), REST: len(operators) - len(taken)}
+
+
+cpu = LiteRt()
