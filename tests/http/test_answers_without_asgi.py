@@ -9,7 +9,7 @@ import pytest
 
 from ssept.serving.app import FAILED, LATE
 from ssept.serving.core.batcher import Job
-from ssept.serving.http_api.asgi import Headers, RefusedError
+from ssept.serving.http_api.asgi import CLOSE, Headers, RefusedError
 from ssept.serving.http_api.direct import Answer, Pending, Route
 from tests.http.test_serving_protocol import Toy, answer, go, head
 
@@ -64,6 +64,22 @@ def test_a_whole_request_needs_no_asgi_and_one_in_parts_does() -> None:
             _, body = await answer(reader)
             assert body == (b"3" if others else b"3*")
         assert (app.asked, app.counted) == (2, [200, 200])
+
+    run(main)
+
+
+def test_an_answer_has_the_headers_that_all_answers_have() -> None:
+    async def main(app: Direct, reader: Reader, writer: Writer) -> None:
+        app.state.default_headers.append((b"date", b"today"))
+        writer.write(head(0))
+        told, _ = await answer(reader)
+        assert told.count(b"\r\ndate: today\r\n") == 1
+        app.state.default_headers.append(CLOSE)  # as when the server shuts down
+        writer.write(head(0))
+        told, _ = await answer(reader)
+        assert told.count(b"\r\nconnection: close\r\n") == 1
+        assert await reader.read() == b""
+        assert app.asked == 0
 
     run(main)
 

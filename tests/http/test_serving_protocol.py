@@ -21,6 +21,7 @@ class Toy:
 
     busy = False
     asked = 0
+    state: Any = None  # of the server
 
     def without_asgi(self, url: bytes, _: Any) -> bytes | None:
         return BUSY if self.busy and url == b"/predict" else None
@@ -41,7 +42,7 @@ def go(
     async def run() -> None:
         config = uvicorn.Config(made, lifespan="off", ws="none", log_config=None, access_log=False)
         config.load()
-        state = ServerState()
+        state = made.state = ServerState()
         server = await asyncio.get_running_loop().create_server(
             lambda: LimitedProtocol(made, 10, config=config, server_state=state, app_state={}),
             "127.0.0.1",

@@ -40,9 +40,11 @@ class Outcome:
 class Echo:
     """An application that answers with what it has understood; some paths without ASGI too."""
 
-    registry = SimpleNamespace(draining=False)
     telemetry = SimpleNamespace(answered=lambda *_: None)
     deadline = 60.0
+
+    def __init__(self) -> None:
+        self.registry = SimpleNamespace(draining=False)
 
     def without_asgi(self, url: bytes, _: Any) -> Route | None:
         if len(url) % 2:

@@ -109,11 +109,13 @@ class DirectCycle:
         self._app.telemetry.answered(self._route.name, status, time.perf_counter() - self._start)
         if self.disconnected:
             return
+        # The date; CLOSE too once the server shuts down.
+        first: list[tuple[bytes, bytes]] = self._connection.server_state.default_headers
+        closes = not self.keep_alive or CLOSE in first
+        more = [CLOSE] if closes and CLOSE not in first else []
         transport = self._connection.transport
-        if self.keep_alive:
-            transport.write(whole(status, body, headers))
-        else:
-            transport.write(whole(status, body, [*headers, CLOSE]))
+        transport.write(whole(status, body, [*first, *headers, *more]))
+        if closes:
             transport.close()
         self._connection.on_response_complete()
 
