@@ -116,8 +116,8 @@ async function showUser(id, signal) {
 }
 
 async function showAnother(signal) {
-  const { answer } = await call("users", { signal });
-  const [id] = answer.user_ids;
+  const { answer } = await call("users?limit=2", { signal });
+  const id = answer.user_ids.find((one) => one !== userId) ?? userId;
   byId("user").value = id;
   await showUser(id, signal);
 }
