@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from ssept.artifacts import Artifact
-from ssept.errors import FallbackError, ProviderError
+from ssept.errors import FallbackError, ProviderError, one_line
 from ssept.providers.options import NoOptions
 from ssept.providers.session import Ids, Scores, Session
 
 XNNPACK, REST = "XNNPACK", "LiteRT"
 DELEGATE = "DELEGATE"
+LONGEST = 200  # characters of what LiteRT says, in an error
 KEPT = 8  # interpreters, each of one batch size
 
 
@@ -77,7 +78,9 @@ class LiteRtSession(Session):
                 made.resize_tensor_input(place, shape)
             made.allocate_tensors()
         except (ValueError, RuntimeError, KeyError) as error:
-            raise ProviderError(f"{path}: LiteRT cannot run it: {error}") from error
+            raise ProviderError(
+                f"{path}: LiteRT cannot run it: {one_line(str(error), LONGEST)}"
+            ) from error
         (output,) = made.get_output_details()
         self._output = output["index"]
         self._interpreters[batch] = made
@@ -89,13 +92,13 @@ class LiteRtSession(Session):
         """Count the operators that XNNPACK took over, and those that LiteRT runs itself.
 
         Raises:
-            FallbackError: XNNPACK took over none of the products.
+            FallbackError: XNNPACK left a layer to LiteRT.
         """
         details = self._interpreter(1)._get_ops_details()  # there is no other way
         operators = [each for each in details if each["op_name"] != DELEGATE]
         delegates = [each for each in details if each["op_name"] == DELEGATE]
         maker = {int(place): each for each in operators for place in each["outputs"]}
-        taken: dict[int, str] = {}
+        taken: set[int] = set()
         for delegate in delegates:
             outside = {int(place) for place in delegate["inputs"]}
             waiting = [int(place) for place in delegate["outputs"]]
@@ -105,7 +108,7 @@ class LiteRtSession(Session):
                     continue
                 operator = maker[place]
                 if operator["index"] not in taken:
-                    taken[operator["index"]] = operator["op_name"]
+                    taken.add(operator["index"])
                     waiting += [int(each) for each in operator["inputs"]]
         products = [each for each in operators if each["op_name"] == "FULLY_CONNECTED"]
         left = [each for each in products if each["index"] not in taken]

@@ -54,6 +54,11 @@ class Comparison:
         """Return the turns of a server."""
         return [turn for turn in self.turns if turn.server == server]
 
+    def left_s(self) -> float:
+        """Return how many of the seconds for all rounds are left."""
+        begun = time.monotonic() if self._begun is None else self._begun
+        return max(0.0, self._seconds - (time.monotonic() - begun))
+
     def fastest(self) -> str:
         """Return the name of the server that carries most so far; empty if none does any."""
         rates = {name: rate for name in self._models if (rate := carried(self.of(name)))}
