@@ -19,6 +19,9 @@ PACKAGES = (
     "onnxruntime-openvino",
     "openvino",
     "torch",
+    "torchao",
+    "ai-edge-litert",
+    "faiss-cpu",
     "onnx",
 )
 # Instruction sets that decide how fast a matrix product runs, as Linux names them.

@@ -2,11 +2,12 @@
 
 import importlib.util
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ssept.artifacts import Artifact
+from ssept.artifacts import TOPK_IDS, TOPK_SCORES, Artifact, K, Signature
 from ssept.errors import FallbackError, ProviderError, one_line
 from ssept.providers.options import NoOptions
 from ssept.providers.session import Ids, Scores, Session
@@ -14,6 +15,7 @@ from ssept.providers.session import Ids, Scores, Session
 XNNPACK, REST = "XNNPACK", "LiteRT"
 DELEGATE = "DELEGATE"
 LONGEST = 200  # characters of what LiteRT says, in an error
+USER, SEQUENCE, SCORES = Signature().user, Signature().sequence, Signature().scores
 KEPT = 8  # interpreters, each of one batch size
 
 
@@ -40,28 +42,46 @@ class LiteRtSession(Session):
     An interpreter is made for one batch size, and some of them are kept.
     """
 
+    ties_by_id = True
     compiles_shapes = True
     takes_any_id = False
 
     def __init__(self, artifact: Artifact, threads: int) -> None:
         super().__init__(artifact, threads)
-        self._interpreters: OrderedDict[int, Any] = OrderedDict()
+        self._interpreters: OrderedDict[int, tuple[Any, dict[str, int], dict[str, int]]]
+        self._interpreters = OrderedDict()
         self._interpreter(1)
 
     def _scores(self, user: Ids, sequence: Ids) -> Scores:
+        # Behind those of the items are scores of rows that are no item's.
+        scores: Scores = self._run(user, sequence, [SCORES])[0]
+        return scores[:, : self.artifact.model.items + 1]
+
+    def _head(self, user: Ids, sequence: Ids, k: int, exclude: Ids) -> tuple[Ids, Scores]:
+        more = min(k + exclude.shape[1], self.artifact.model.items)
+        ids, scores = self._run(user, sequence, [TOPK_IDS, TOPK_SCORES], more)
+        ids = ids.astype(np.int64)
+        if not exclude.size:
+            return ids, scores
+        left_out = (ids[:, :, None] == exclude[:, None, :]).any(axis=2)
+        kept = np.argsort(left_out, axis=1, kind="stable")[:, :k]
+        scores = np.where(left_out, -np.inf, scores).astype(np.float32)
+        return np.take_along_axis(ids, kept, axis=1), np.take_along_axis(scores, kept, axis=1)
+
+    def _run(self, user: Ids, sequence: Ids, outputs: Sequence[str], k: int = 1) -> list[Any]:
         batch, length = sequence.shape
-        interpreter = self._interpreter(batch)
+        interpreter, inputs, places = self._interpreter(batch)
         if length < self.artifact.model.max_length:
             more = self.artifact.model.max_length - length
             sequence = np.pad(sequence, ((0, 0), (more, 0)))
-        for place, ids in zip(self._inputs, (user, sequence), strict=True):
-            interpreter.set_tensor(place, ids.astype(np.int32))
+        given = {USER: user, SEQUENCE: sequence, K: np.array([k])}
+        for name, place in inputs.items():
+            interpreter.set_tensor(place, given[name].astype(np.int32))
         interpreter.invoke()
-        scores: Scores = interpreter.get_tensor(self._output)
-        return scores[:, : self.artifact.model.items + 1]  # behind it are the rows of no item
+        return [interpreter.get_tensor(places[name]) for name in outputs]
 
-    def _interpreter(self, batch: int) -> Any:
-        """Return the interpreter of a batch size, the last ones being kept."""
+    def _interpreter(self, batch: int) -> tuple[Any, dict[str, int], dict[str, int]]:
+        """Return that of a batch size, with the places of its inputs and outputs by their names."""
         if batch in self._interpreters:
             self._interpreters.move_to_end(batch)
             return self._interpreters[batch]
@@ -70,23 +90,20 @@ class LiteRtSession(Session):
         path = str(self.artifact.path)
         try:
             made = Interpreter(path, num_threads=self.threads)
-            places = {each["name"]: each["index"] for each in made.get_input_details()}
-            self._inputs = places["user"], places["sequence"]
-            for place, shape in zip(
-                self._inputs, ([batch], [batch, self.artifact.model.max_length]), strict=True
-            ):
-                made.resize_tensor_input(place, shape)
+            inputs = {each["name"]: each["index"] for each in made.get_input_details()}
+            made.resize_tensor_input(inputs[USER], [batch])
+            length = self.artifact.model.max_length
+            made.resize_tensor_input(inputs[SEQUENCE], [batch, length])
             made.allocate_tensors()
         except (ValueError, RuntimeError, KeyError) as error:
             raise ProviderError(
                 f"{path}: LiteRT cannot run it: {one_line(str(error), LONGEST)}"
             ) from error
-        (output,) = made.get_output_details()
-        self._output = output["index"]
-        self._interpreters[batch] = made
+        outputs = {each["name"]: each["index"] for each in made.get_output_details()}
+        self._interpreters[batch] = made, inputs, outputs
         if len(self._interpreters) > KEPT:
             self._interpreters.popitem(last=False)
-        return made
+        return self._interpreters[batch]
 
     def placement(self) -> dict[str, int]:
         """Count the operators that XNNPACK took over, and those that LiteRT runs itself.
@@ -94,11 +111,11 @@ class LiteRtSession(Session):
         Raises:
             FallbackError: XNNPACK left a layer to LiteRT.
         """
-        details = self._interpreter(1)._get_ops_details()  # there is no other way
+        details = self._interpreter(1)[0]._get_ops_details()  # there is no other way
         operators = [each for each in details if each["op_name"] != DELEGATE]
         delegates = [each for each in details if each["op_name"] == DELEGATE]
         maker = {int(place): each for each in operators for place in each["outputs"]}
-        taken: set[int] = set()
+        taken: dict[int, str] = {}
         for delegate in delegates:
             outside = {int(place) for place in delegate["inputs"]}
             waiting = [int(place) for place in delegate["outputs"]]
@@ -108,7 +125,7 @@ class LiteRtSession(Session):
                     continue
                 operator = maker[place]
                 if operator["index"] not in taken:
-                    taken.add(operator["index"])
+                    taken[operator["index"]] = operator["op_name"]
                     waiting += [int(each) for each in operator["inputs"]]
         products = [each for each in operators if each["op_name"] == "FULLY_CONNECTED"]
         left = [each for each in products if each["index"] not in taken]

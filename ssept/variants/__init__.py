@@ -138,6 +138,12 @@ VARIANTS = {
     # How it was made is unknown, so it has the widest budget of all.
     CUSTOM: replace(QUANTIZED, base=None, min_overlap=0.85, max_ndcg_loss=0.03),
 }
+VARIANTS |= {
+    f"{name}_topk": replace(
+        VARIANTS[name], build=f"{VARIANTS[name].build}_topk", signature=Signature(topk=True)
+    )
+    for name in ("litert", "litert_int8")
+}
 VARIANTS |= {  # each of them with the top-k head, within the budgets of its own
     f"{name}_topk": replace(
         variant,

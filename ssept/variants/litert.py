@@ -25,12 +25,24 @@ def export_int8(checkpoint: Path, destination: Path) -> None:
     _write(checkpoint, destination, None)
 
 
-def _write(checkpoint: Path, destination: Path, int8: Collection[str] | None) -> None:
+def export_topk(checkpoint: Path, destination: Path) -> None:
+    """Write it in FP32, with the best items found in the graph."""
+    _write(checkpoint, destination, (), topk=True)
+
+
+def export_int8_topk(checkpoint: Path, destination: Path) -> None:
+    """Write it in INT8, with the best items found in the graph."""
+    _write(checkpoint, destination, None, topk=True)
+
+
+def _write(
+    checkpoint: Path, destination: Path, int8: Collection[str] | None, *, topk: bool = False
+) -> None:
     model = load_checkpoint(checkpoint).model
     weights = {
         name: tensor.numpy().astype(np.float64) for name, tensor in model.state_dict().items()
     }
-    graph = LiteRtBuilder(int8, model.config.max_length)
+    graph = LiteRtBuilder(int8, model.config.max_length, topk=topk)
     file = scores_graph(graph, model.config, weights)
     with written_file(destination) as temporary:
         temporary.write_bytes(file)

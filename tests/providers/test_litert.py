@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import ssept
 from ssept.data.dataset import Dataset
 from ssept.errors import ProviderError
+from ssept.model.checkpoint import load_checkpoint, save_checkpoint
 from ssept.providers import PROVIDERS
 from ssept.providers.litert import KEPT, REST, XNNPACK
 from ssept.variants import build
@@ -57,6 +59,35 @@ def test_no_id_is_taken_for_another(small: Dataset, checkpoint: Path, variant: s
     for wild in (-1, -2, behind, behind + 1, 2**31 - 1, 2**31, 2**32 + 5, 2**62 + 5, -(2**63)):
         given = session.scores([wild], [[wild, 5, wild, 7]])
         np.testing.assert_array_equal(given, wanted)
+
+
+@pytest.mark.parametrize("variant", ["litert", "litert_int8"])
+def test_the_best_are_found_in_the_graph(small: Dataset, checkpoint: Path, variant: str) -> None:
+    user, sequence = batch(np.random.default_rng(0), small.users, small.items, 8, 50)
+    head = ssept.load(checkpoint, f"{variant}_topk", "litert")
+    alone = ssept.load(checkpoint, variant, "litert")
+    scores = head.scores(user, sequence)[:, 1:]
+    np.testing.assert_array_equal(scores, alone.scores(user, sequence)[:, 1:])
+    for k in (1, 10, small.items - 60):
+        for exclude in (None, sequence, np.full((8, 3), 7), np.array([[-1, 0, 2**40]] * 8)):
+            ids, scores = head.recommend(user, sequence, k, exclude)
+            wanted, expected = alone.recommend(user, sequence, k, exclude)
+            np.testing.assert_array_equal(ids, wanted)
+            np.testing.assert_array_equal(scores, expected)
+
+
+def test_equal_scores_are_in_the_order_of_their_ids(small: Dataset, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(untrained(small, tmp_path / "x.safetensors"))
+    with torch.no_grad():
+        table = checkpoint.model.item.weight
+        table[1:] = table[1 + torch.arange(small.items) % 3]
+    save_checkpoint(checkpoint, tmp_path / "x.safetensors")
+    user, sequence = batch(np.random.default_rng(0), small.users, small.items, 4, 9)
+    exact = ssept.load(tmp_path / "x.safetensors", "litert", "litert")
+    head = ssept.load(tmp_path / "x.safetensors", "litert_topk", "litert")
+    for k in (1, 5, 70, small.items):
+        wanted, _ = exact.recommend(user, sequence, k)
+        np.testing.assert_array_equal(head.recommend(user, sequence, k)[0], wanted)
 
 
 def test_each_table_is_stored_once(checkpoint: Path) -> None:

@@ -48,6 +48,7 @@ EXTRAS = {
     "onnxruntime-openvino": "openvino",
     "onnxruntime-gpu": "gpu",
     "torch": "train",
+    "ai-edge-litert": "litert",
 }
 
 

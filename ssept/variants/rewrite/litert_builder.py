@@ -1,46 +1,27 @@
 """The rewritten network in LiteRT's file format, operator by operator, for one length."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from ssept.variants.rewrite.folding import Array
+from ssept.variants.rewrite.litert_best import BLOCK, find_best
+from ssept.variants.rewrite.litert_file import INT, LiteRtFile, Tensor
 
-IDENTIFIER = b"TFL3"
-VERSION = 3  # of the format
-LEVELS = 127  # of INT8 on each side of 0
-FLOAT, INT = schema.TensorType.FLOAT32, schema.TensorType.INT32
-TYPES = {"float32": FLOAT, "int32": INT, "int8": schema.TensorType.INT8}
 # The first versions of the operators that take several batches, and INT8 weights.
 PRODUCT_VERSION, INT8_PRODUCT_VERSION = 5, 9
+LEVELS = 127  # of INT8 on each side of 0
 
 Static = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A value of the graph.
-
-    Attributes:
-        index: of the tensor.
-        shape: with a batch of 1.
-        turned: whether its last two axes are swapped, which a product does on its way.
-    """
-
-    index: int
-    shape: tuple[int, ...]
-    turned: bool = False
 
 
 Value = Tensor | Static
 
 
-class LiteRtBuilder:
+class LiteRtBuilder(LiteRtFile):
     """A graph that grows by an operator at a time; what is known of its shapes is computed here.
 
     Its operators are called as in ONNX, so that `rewrite.graphs` writes both. Of its inputs, int32,
@@ -52,33 +33,29 @@ class LiteRtBuilder:
         names: of all linear layers and tables written so far.
     """
 
-    def __init__(self, int8: Collection[str] | None, length: int) -> None:
+    def __init__(self, int8: Collection[str] | None, length: int, *, topk: bool = False) -> None:
         """Start with nothing.
 
         Args:
             int8: names of linear layers and tables to store and multiply in INT8, None for all.
             length: of the sequences.
+            topk: whether to find the best items too.
         """
+        super().__init__()
         self.names: list[str] = []
         self._int8 = int8
         self._length = length
-        self._buffers = [schema.BufferT()]  # the first is empty by the format
-        self._tensors: list[Any] = []
-        self._operators: list[Any] = []
-        self._codes: list[Any] = []
-        self._inputs: list[Tensor] = []
-        self._constants: dict[str, Tensor] = {}
-        self._arrays: dict[int, npt.NDArray[np.float32]] = {}
+        self._topk = topk
 
     def input(self, name: str, *shape: str) -> Tensor:
         """Add an input of the model, int32."""
         sizes = [1, self._length][: len(shape)]
-        self._inputs.append(self._tensor(name, sizes, INT, signature=[-1, *sizes[1:]]))
-        return self._inputs[-1]
+        self.inputs.append(self.tensor(name, sizes, INT, signature=[-1, *sizes[1:]]))
+        return self.inputs[-1]
 
     def constant(self, name: str, array: Array) -> Tensor:
         """Add a float32 constant."""
-        return self._constant(name, array.astype(np.float32))
+        return self.stored(name, array.astype(np.float32))
 
     def scalar(self, number: int) -> Static:
         """Return a number for an operator."""
@@ -120,39 +97,44 @@ class LiteRtBuilder:
         if plus is None:
             return y
         y = self._add(y, plus)
-        return self._emit("RELU", [y], y.shape) if relu else y
+        return self.emit("RELU", [y], y.shape) if relu else y
 
     def rows(self, name: str, table: Array, ids: Tensor) -> Tensor:
         """Look up rows of a table, float32[..., columns]; arguments as of `GraphBuilder.rows`."""
         self.names.append(name)
-        stored = self._weight(f"{name}.table", table, None, int8=self._is_int8(name))
+        stored = self._table(name, table)
         if not self._is_int8(name):
             return self._gather(stored, ids)
-        flat = self._reshaped(ids, (int(np.prod(ids.shape)),))
-        found = self._emit("EMBEDDING_LOOKUP", [flat, stored], (*flat.shape, table.shape[1]))
-        return self._reshaped(found, (*ids.shape, table.shape[1]))
+        flat = self.reshaped(ids, (int(np.prod(ids.shape)),))
+        found = self.emit("EMBEDDING_LOOKUP", [flat, stored], (*flat.shape, table.shape[1]))
+        return self.reshaped(found, (*ids.shape, table.shape[1]))
 
     def products(self, name: str, x: Tensor, table_name: str, table: Array, rows: int) -> Tensor:
-        """Multiply with all rows of a table, which is stored once; those behind `rows` too."""
-        del rows
+        """Multiply with all rows of a table, which is stored once.
+
+        The first row, of the padding, and those behind `rows` are no item's. Where the best are
+        found, their scores are the least that there are.
+        """
         self.names.append(name)
         int8 = self._is_int8(table_name)
-        stored = self._weight(f"{table_name}.table", table, None, int8=int8)
-        return self._product(x, stored, None, int8=int8)
+        stored = self._table(table_name, table)
+        least = None
+        if self._topk:
+            places = np.arange(stored.shape[0])
+            bias = np.where((places > 0) & (places < rows), 0.0, np.finfo(np.float32).min)
+            least = self.constant(f"{name}.bias", bias)
+        return self._product(x, stored, least, int8=int8)
 
     def model(self, output: Tensor, name: str, *shape: int | str) -> bytes:
-        """All of it as a file, with one float32 output of this name."""
+        """All of it as a file, with one float32 output of this name.
+
+        With the best items: also with an input `k` int32[1], and outputs `topk_scores`
+        float32[batch, k] and `topk_ids` int32[batch, k].
+        """
         del shape
-        self._tensors[output.index].name = name.encode()
-        graph = schema.SubGraphT()
-        graph.name, graph.tensors, graph.operators = b"main", self._tensors, self._operators
-        graph.inputs, graph.outputs = [each.index for each in self._inputs], [output.index]
-        model = schema.ModelT()
-        model.version, model.description, model.subgraphs = VERSION, b"ssept", [graph]
-        model.operatorCodes, model.buffers = self._codes, self._buffers
-        builder = flatbuffers.Builder()
-        builder.Finish(model.Pack(builder), IDENTIFIER)
-        return bytes(builder.Output())
+        self.tensors[output.index].name = name.encode()
+        outputs = [output, *(find_best(self, output) if self._topk else ())]
+        return self.packed(outputs)
 
     # The operators of ONNX
 
@@ -164,35 +146,37 @@ class LiteRtBuilder:
 
     def _clip(self, x: Tensor, low: Static, high: Static) -> Tensor:
         """Clip ids from -1 on; that one becomes the last row, which it means in ONNX."""
-        y = self._emit("MINIMUM", [x, self._int(high)], x.shape, "MaximumMinimumOptions", kind=INT)
-        y = self._emit("MAXIMUM", [y, self._int(low)], x.shape, "MaximumMinimumOptions", kind=INT)
-        return self._emit("FLOOR_MOD", [y, self._int(high + 1)], x.shape, "FloorModOptions", INT)
+        y = self.emit(
+            "MINIMUM", [x, self.integer(high)], x.shape, "MaximumMinimumOptions", kind=INT
+        )
+        y = self.emit("MAXIMUM", [y, self.integer(low)], x.shape, "MaximumMinimumOptions", kind=INT)
+        return self.emit("FLOOR_MOD", [y, self.integer(high + 1)], x.shape, "FloorModOptions", INT)
 
     def _slice(self, x: Tensor, starts: Static, ends: Static, axes: Static | None = None) -> Tensor:
         axes = np.arange(len(starts)) if axes is None else axes
-        if x.index not in self._arrays:
+        if x.index not in self.arrays:
             ((start,), (end,), (axis,)) = starts, ends, axes
             return self._part(x, int(axis), int(start), int(end - start))
-        array = self._arrays[x.index]
+        array = self.arrays[x.index]
         for start, axis in zip(starts.tolist(), axes.tolist(), strict=True):
             array = np.take(array, np.arange(array.shape[axis])[start:], axis)
-        return self._constant(f"{self._tensors[x.index].name.decode()}.{starts.tolist()}", array)
+        return self.stored(f"{self.tensors[x.index].name.decode()}.{starts.tolist()}", array)
 
     def _gather(self, x: Tensor, at: Value, axis: int = 0) -> Tensor:
         if not isinstance(at, Tensor):
             place = int(at) % x.shape[axis]
             part = self._part(x, axis, place, 1)
-            return self._reshaped(part, (*x.shape[:axis], *x.shape[axis + 1 :]))
-        return self._emit("GATHER", [x, at], (*at.shape, *x.shape[1:]), "GatherOptions")
+            return self.reshaped(part, (*x.shape[:axis], *x.shape[axis + 1 :]))
+        return self.emit("GATHER", [x, at], (*at.shape, *x.shape[1:]), "GatherOptions")
 
     def _unsqueeze(self, x: Tensor, axes: Static) -> Tensor:
         (axis,) = axes.tolist()
-        return self._reshaped(x, (*x.shape[:axis], 1, *x.shape[axis:]))
+        return self.reshaped(x, (*x.shape[:axis], 1, *x.shape[axis:]))
 
     def _reshape(self, x: Tensor, shape: Static) -> Tensor:
         wanted = [x.shape[axis] if size == 0 else size for axis, size in enumerate(shape.tolist())]
         rest = int(np.prod(x.shape)) // -int(np.prod(wanted))
-        return self._reshaped(x, tuple(rest if size == -1 else size for size in wanted))
+        return self.reshaped(x, tuple(rest if size == -1 else size for size in wanted))
 
     def _transpose(self, x: Tensor, perm: Sequence[int]) -> Tensor:
         *others, row, column = x.shape
@@ -202,24 +186,24 @@ class LiteRtBuilder:
     def _matmul(self, x: Tensor, y: Tensor) -> Tensor:
         turned = {"adjX": x.turned, "adjY": y.turned}
         shape = (*x.shape[:-1], y.shape[-1])
-        return self._emit("BATCH_MATMUL", [x, y], shape, "BatchMatMulOptions", **turned)
+        return self.emit("BATCH_MATMUL", [x, y], shape, "BatchMatMulOptions", **turned)
 
     def _add(self, x: Tensor, y: Tensor) -> Tensor:
-        return self._emit("ADD", [x, y], np.broadcast_shapes(x.shape, y.shape), "AddOptions")
+        return self.emit("ADD", [x, y], np.broadcast_shapes(x.shape, y.shape), "AddOptions")
 
     def _mul(self, x: Any, y: Any) -> Any:
         if not isinstance(x, Tensor):
             return x * y
-        return self._emit("MUL", [x, y], np.broadcast_shapes(x.shape, y.shape), "MulOptions")
+        return self.emit("MUL", [x, y], np.broadcast_shapes(x.shape, y.shape), "MulOptions")
 
     def _softmax(self, x: Tensor, axis: int) -> Tensor:
         del axis  # the last
-        return self._emit("SOFTMAX", [x], x.shape, "SoftmaxOptions", beta=1.0)
+        return self.emit("SOFTMAX", [x], x.shape, "SoftmaxOptions", beta=1.0)
 
     def _concat(self, *parts: Tensor, axis: int) -> Tensor:
         first = parts[0].shape
         shape = (*first[:-1], sum(part.shape[-1] for part in parts))
-        return self._emit(
+        return self.emit(
             "CONCATENATION", parts, shape, "ConcatenationOptions", axis=axis % len(first)
         )
 
@@ -229,10 +213,10 @@ class LiteRtBuilder:
         """Rows of mean 0 and variance 1."""
         del ones, zeros
         mean = self._mean(x)
-        distance = self._emit("SUB", [x, mean], x.shape, "SubOptions")
-        square = self._emit("SQUARED_DIFFERENCE", [x, mean], x.shape, "SquaredDifferenceOptions")
+        distance = self.emit("SUB", [x, mean], x.shape, "SubOptions")
+        square = self.emit("SQUARED_DIFFERENCE", [x, mean], x.shape, "SquaredDifferenceOptions")
         variance = self._add(self._mean(square), self.constant("epsilon", np.array([epsilon])))
-        normal: Tensor = self._mul(distance, self._emit("RSQRT", [variance], variance.shape))
+        normal: Tensor = self._mul(distance, self.emit("RSQRT", [variance], variance.shape))
         return normal
 
     def _layernormalization(
@@ -244,42 +228,6 @@ class LiteRtBuilder:
 
     # Those of LiteRT
 
-    def _emit(
-        self,
-        code: str,
-        inputs: Sequence[Tensor | None],
-        shape: Sequence[int],
-        options: str = "",
-        kind: int = FLOAT,
-        version: int = 1,
-        **values: Any,
-    ) -> Tensor:
-        """Add an operator with the values of its options."""
-        name = f"value_{len(self._tensors)}"
-        output = self._tensor(name, shape, kind, signature=[-1, *shape[1:]])
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self._code(getattr(schema.BuiltinOperator, code), version)
-        operator.inputs = [-1 if each is None else each.index for each in inputs]
-        operator.outputs = [output.index]
-        if options:
-            made = getattr(schema, f"{options}T")()
-            for name, value in values.items():
-                setattr(made, name, value)
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, options)
-            operator.builtinOptions = made
-        self._operators.append(operator)
-        return output
-
-    def _code(self, code: int, version: int) -> int:
-        for index, known in enumerate(self._codes):
-            if (known.builtinCode, known.version) == (code, version):
-                return index
-        made = schema.OperatorCodeT()
-        made.builtinCode, made.version = code, version
-        made.deprecatedBuiltinCode = min(code, 127)  # a byte, which older readers look at
-        self._codes.append(made)
-        return len(self._codes) - 1
-
     def _product(
         self,
         x: Tensor,
@@ -290,7 +238,7 @@ class LiteRtBuilder:
         relu: bool = False,
     ) -> Tensor:
         activation = schema.ActivationFunctionType
-        return self._emit(
+        return self.emit(
             "FULLY_CONNECTED",
             [x, weight, bias],
             (*x.shape[:-1], weight.shape[0]),
@@ -302,24 +250,25 @@ class LiteRtBuilder:
         )
 
     def _mean(self, x: Tensor) -> Tensor:
-        axis = self._ints(len(x.shape) - 1)
-        return self._emit("MEAN", [x, axis], (*x.shape[:-1], 1), "ReducerOptions", keepDims=True)
+        axis = self.ints(len(x.shape) - 1)
+        return self.emit("MEAN", [x, axis], (*x.shape[:-1], 1), "ReducerOptions", keepDims=True)
 
     def _part(self, x: Tensor, axis: int, start: int, size: int) -> Tensor:
         """Take a range of one axis; of the batch, all."""
         begin, sizes = [0] * len(x.shape), [-1, *x.shape[1:]]
         begin[axis], sizes[axis] = start, size
         shape = (x.shape[0], *sizes[1:])
-        kind = self._tensors[x.index].type
-        inputs = [x, self._ints(*begin), self._ints(*sizes)]
-        return self._emit("SLICE", inputs, shape, "SliceOptions", kind=kind)
-
-    def _reshaped(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-        sizes, kind = [-1, *shape[1:]], self._tensors[x.index].type
-        inputs = [x, self._ints(*sizes)]
-        return self._emit("RESHAPE", inputs, shape, "ReshapeOptions", kind=kind, newShape=sizes)
+        kind = self.tensors[x.index].type
+        inputs = [x, self.ints(*begin), self.ints(*sizes)]
+        return self.emit("SLICE", inputs, shape, "SliceOptions", kind=kind)
 
     # What is stored
+
+    def _table(self, name: str, table: Array) -> Tensor:
+        """Store a table, whose rows fill whole blocks where the best are found."""
+        more = -len(table) % BLOCK if self._topk else 0
+        padded = np.pad(table, ((0, more), (0, 0)))
+        return self._weight(f"{name}.table", padded, None, int8=self._is_int8(name))
 
     def _is_int8(self, name: str) -> bool:
         return self._int8 is None or name in self._int8
@@ -333,37 +282,4 @@ class LiteRtBuilder:
         quantization = schema.QuantizationParametersT()
         quantization.scale = scale.ravel().tolist()
         quantization.zeroPoint = [0] * scale.size
-        return self._constant(name, np.round(array / scale).astype(np.int8), quantization)
-
-    def _int(self, number: Static) -> Tensor:
-        return self._constant(f"int_{number}", number.astype(np.int32))
-
-    def _ints(self, *numbers: int) -> Tensor:
-        return self._constant("_".join(map(str, ("ints", *numbers))), np.array(numbers, np.int32))
-
-    def _constant(self, name: str, array: npt.NDArray[Any], quantization: Any = None) -> Tensor:
-        if name not in self._constants:
-            buffer = schema.BufferT()
-            buffer.data = np.frombuffer(array.tobytes(), np.uint8)
-            self._buffers.append(buffer)
-            kind, place = TYPES[array.dtype.name], len(self._buffers) - 1
-            made = self._tensor(name, array.shape, kind, place, quantization=quantization)
-            self._constants[name] = made
-            if kind == FLOAT:
-                self._arrays[made.index] = array
-        return self._constants[name]
-
-    def _tensor(
-        self,
-        name: str,
-        shape: Sequence[int],
-        kind: int,
-        buffer: int = 0,
-        signature: Sequence[int] | None = None,
-        quantization: Any = None,
-    ) -> Tensor:
-        made = schema.TensorT()
-        made.name, made.shape, made.type, made.buffer = name.encode(), [*shape], kind, buffer
-        made.shapeSignature, made.quantization = signature, quantization
-        self._tensors.append(made)
-        return Tensor(len(self._tensors) - 1, tuple(shape))
+        return self.stored(name, np.round(array / scale).astype(np.int8), quantization)
