@@ -80,6 +80,7 @@ class Signature:
         topk: whether it has the top-k head: also inputs `k` int64[1] and `exclude`
             int64[batch, any], the padding among it; outputs `topk_ids` int64[batch, k] and
             `topk_scores` float32[batch, k]; see `ssept.variants.topk`.
+        scores_of_zero: whether it gives scores only where `k` is 0.
     """
 
     user: str = "user"
@@ -89,6 +90,7 @@ class Signature:
     user_is_column: bool = False
     length: int | None = None
     topk: bool = False
+    scores_of_zero: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
+from ssept.data import LARGEST_ID
 from ssept.data.text import records
 from ssept.errors import DataError, quoted
 
 BLOCK_ROWS = 1_000_000
-LARGEST_ID = int(np.iinfo(np.int32).max)
 LARGEST_TIME = int(np.iinfo(np.int64).max)
 LARGEST_RATING = float(np.finfo(np.float32).max)
 

@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from ssept.errors import SseptError
 from ssept.files.owned import MARK, mark, open_plain
 
@@ -31,6 +29,8 @@ def cache_folder() -> Path:
     Raises:
         SseptError: there is none, as without a home, or models in it could not be opened.
     """
+    import platformdirs
+
     own = os.environ.get(CACHE_VARIABLE)
     try:
         folder = own or platformdirs.user_cache_dir("ssept")

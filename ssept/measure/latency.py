@@ -260,15 +260,21 @@ def session_times(
     return times
 
 
-def summarize(sessions: Sequence[tuple[Nanoseconds, Nanoseconds]], batch_size: int) -> Latency:
+def summarize(
+    sessions: Sequence[tuple[Nanoseconds, Nanoseconds]],
+    batch_size: int,
+    percents: Sequence[int] = PERCENTILES,
+) -> Latency:
     """Summarize the times of the baseline and of the cell in each pair of sessions.
 
     Args:
         sessions: float64[n] each, in the order of measuring.
         batch_size: sequences in a call.
+        percents: of the percentiles of one call, which need SciPy; of several sessions the median
+            needs none.
     """
     baseline_ns, cell_ns = (np.concatenate(side) for side in zip(*sessions, strict=True))
-    percentiles = {q: percentile(cell_ns / 1e6, q) for q in PERCENTILES}
+    percentiles = {q: percentile(cell_ns / 1e6, q) for q in percents}
     fps = None
     if len(sessions) == 1:
         speedup = one_session_ratio(baseline_ns, cell_ns)

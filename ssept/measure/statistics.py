@@ -6,11 +6,11 @@ them for normal. Independence is still assumed. Calls close in time are not inde
 """
 
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from ssept.estimate import Estimate
 
@@ -64,6 +64,8 @@ def percentile(samples: FloatArray, q: int, confidence: float = 0.99) -> Estimat
         raise ValueError("a sample is NaN or infinite: no percentile can be read from such timings")
     if len(samples) < MINIMUM_SAMPLES[q]:
         return None
+    from scipy import stats  # which a GPU machine may lack, and whose import takes a second
+
     # The hypothesised value 0 changes the p-value of the test only, not the interval.
     test = stats.quantile_test(samples, q=0, p=q / 100)
     low, high = test.confidence_interval(confidence)
@@ -246,7 +248,7 @@ def _rejected_walsh_averages(n: int, confidence: float) -> int:
     mean = n * (n + 1) / 4
     deviation = np.sqrt(n * (n + 1) * (2 * n + 1) / 24)
     # 0.5 is the continuity correction: P(T <= c - 1) is the normal mass below c - 1/2.
-    return max(0, int(np.floor(mean + 0.5 + stats.norm.ppf(tail) * deviation)))
+    return max(0, int(np.floor(mean + 0.5 + NormalDist().inv_cdf(tail) * deviation)))
 
 
 def _signed_rank_distribution(n: int) -> FloatArray:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ssept.data.tables import LARGEST_ID
+from ssept.data import LARGEST_ID
 from ssept.model.dropout import Dropout
 
 # Large enough for a softmax weight of exactly zero in float32, small enough not to stretch the
@@ -161,18 +161,24 @@ class SSEPT(nn.Module):
         states: Tensor = self.norm(x)
         return states
 
-    def forward(self, user: Tensor, sequence: Tensor) -> Tensor:
-        """Scores of the next item: int64[B] and int64[B, L] to float32[B, items + 1].
+    def state(self, user: Tensor, sequence: Tensor) -> Tensor:
+        """Item half of the last state: int64[B] and int64[B, L] to float32[B, item_dim].
 
-        The user's half of the candidate, the same for every item, is left out: it changes no
-        ranking. An item id outside the catalog counts as padding, an unknown user as user 0.
+        An item id outside the catalog counts as padding, an unknown user as user 0.
         """
         known_user = (user >= 0) & (user <= self.config.users)
         known_item = (sequence >= 0) & (sequence <= self.config.items)
         user = torch.where(known_user, user, 0)
         sequence = torch.where(known_item, sequence, 0)
-        last = self.encode(user, sequence)[:, -1, : self.config.item_dim]
-        return last @ self.item.weight.T
+        return self.encode(user, sequence)[:, -1, : self.config.item_dim]
+
+    def forward(self, user: Tensor, sequence: Tensor) -> Tensor:
+        """Scores of the next item: int64[B] and int64[B, L] to float32[B, items + 1].
+
+        The user's half of the candidate, the same for every item, is left out: it changes no
+        ranking. Ids as for `state`.
+        """
+        return self.state(user, sequence) @ self.item.weight.T
 
     @torch.no_grad()
     def set_unknown_user(self) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ssept.data import LARGEST_ID
 from ssept.data.dataset import Ids, load_dataset
-from ssept.data.tables import LARGEST_ID
 from ssept.errors import SHOWN, CheckpointError, one_line
 from ssept.files import cache_folder
 from ssept.files.kinds import ONNX, STATE_DICT, kind_of

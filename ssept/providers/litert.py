@@ -115,7 +115,7 @@ class LiteRtSession(Session):
         operators = [each for each in details if each["op_name"] != DELEGATE]
         delegates = [each for each in details if each["op_name"] == DELEGATE]
         maker = {int(place): each for each in operators for place in each["outputs"]}
-        taken: dict[int, str] = {}
+        taken: set[int] = set()
         for delegate in delegates:
             outside = {int(place) for place in delegate["inputs"]}
             waiting = [int(place) for place in delegate["outputs"]]
@@ -125,7 +125,7 @@ class LiteRtSession(Session):
                     continue
                 operator = maker[place]
                 if operator["index"] not in taken:
-                    taken[operator["index"]] = operator["op_name"]
+                    taken.add(operator["index"])
                     waiting += [int(each) for each in operator["inputs"]]
         products = [each for each in operators if each["op_name"] == "FULLY_CONNECTED"]
         left = [each for each in products if each["index"] not in taken]

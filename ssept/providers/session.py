@@ -159,6 +159,8 @@ class Session(ABC):
                 f"{self.artifact.path.name} gave ids {list(ids.shape)} and scores "
                 f"{list(scores.shape)} for {len(user)} users; expected [{len(user)}, {asked}]"
             )
+        if not ids[:, 0].all():  # a file that cannot decide says the padding is the best
+            return None
         self._check_first(scores)
         return (ids, scores) if self.ties_by_id else first_k(ids, scores, k)
 

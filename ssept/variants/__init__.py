@@ -157,6 +157,11 @@ VARIANTS |= {  # each of them with the top-k head, within the budgets of its own
     for name, variant in VARIANTS.items()
     if variant.format == "onnx" and name != CUSTOM
 }
+VARIANTS["fused_exact_topk"] = replace(
+    VARIANTS["fused"],
+    build="ssept.variants.fused:export_exact_topk",
+    signature=Signature(topk=True, scores_of_zero=True),
+)
 ONNXRUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
 

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from ssept.files import written_file
 from ssept.model.checkpoint import load_checkpoint
 from ssept.variants.rewrite.builder import GraphBuilder
+from ssept.variants.rewrite.exact_best import ExactBestBuilder
 from ssept.variants.rewrite.graphs import scores_graph
 
 
@@ -26,11 +27,17 @@ def export_int8(checkpoint: Path, destination: Path) -> None:
     write(checkpoint, destination, None)
 
 
+def export_exact_topk(checkpoint: Path, destination: Path) -> None:
+    """Write the graph in FP32 with its best k, found by INT8 scores and what these may miss."""
+    write(checkpoint, destination, (), builder=ExactBestBuilder)
+
+
 def write(
     checkpoint: Path,
     destination: Path,
     int8: Collection[str] | None,
     graph_of: Callable[..., ir.Model] = scores_graph,
+    builder: type[GraphBuilder] = GraphBuilder,
 ) -> list[str]:
     """Write the rewritten network with the named layers in INT8.
 
@@ -39,6 +46,7 @@ def write(
         destination: the path to write.
         int8: names of linear layers and tables, or None for all of them.
         graph_of: `scores_graph`, or `state_graph` for the network without the scores.
+        builder: the kind of graph.
 
     Returns:
         The names of all linear layers and tables.
@@ -51,7 +59,7 @@ def write(
     weights = {
         name: tensor.numpy().astype(np.float64) for name, tensor in model.state_dict().items()
     }
-    graph = GraphBuilder(int8)
+    graph = builder(int8)
     rewritten = graph_of(graph, model.config, weights)
     for name in int8 or ():
         if name not in graph.names:

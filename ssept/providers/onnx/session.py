@@ -48,7 +48,9 @@ class OnnxRuntimeSession(Session):
         self._session = self._start()
 
     def _scores(self, user: Ids, sequence: Ids) -> Scores:
-        return self._refusing(self._run, feeds(self.artifact.signature, user, sequence))
+        signature = self.artifact.signature
+        k = 0 if signature.scores_of_zero else 1
+        return self._refusing(self._run, feeds(signature, user, sequence, k))
 
     def _head(self, user: Ids, sequence: Ids, k: int, exclude: Ids) -> tuple[Ids, Scores]:
         inputs = feeds(self.artifact.signature, user, sequence, k, exclude)

@@ -1,6 +1,6 @@
 """ONNX operators written down one by one, with chosen linear layers and tables in INT8."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,9 @@ class GraphBuilder:
         self._tape = Tape()
         self._constants: dict[str, ir.Value] = {}
         self._inputs: list[ir.Value] = []
+        self._outputs: list[ir.Value] = []
 
-    def input(self, name: str, *shape: str) -> ir.Value:
+    def input(self, name: str, *shape: str | int) -> ir.Value:
         """Add an input of the model, int64."""
         value = ir.val(name, dtype=ir.DataType.INT64, shape=shape)
         self._inputs.append(value)
@@ -54,6 +55,37 @@ class GraphBuilder:
         """Split the columns of a value."""
         inputs = [x, self.integers(*widths)]
         return self._tape.op_multi_out("Split", inputs, {"axis": -1}, num_outputs=len(widths))
+
+    def top(self, x: ir.Value, k: ir.Value, **attributes: Any) -> Sequence[ir.Value]:
+        """Find the k largest numbers of each row of [B, n], and their columns."""
+        return self._tape.op_multi_out("TopK", [x, k], {"axis": 1, **attributes}, num_outputs=2)
+
+    def either(
+        self, condition: ir.Value, then: Callable[[], ir.Value], other: Callable[[], ir.Value]
+    ) -> ir.Value:
+        """Compute one of two values, as a boolean says; their operators are not run else.
+
+        Args:
+            condition: bool, without dimensions.
+            then, other: add the operators. Constants that they use must be there before.
+        """
+        branches = {}
+        outside = self._tape
+        for name, add in (("then_branch", then), ("else_branch", other)):
+            self._tape = Tape()
+            value = add()
+            for number, node in enumerate(self._tape.nodes):  # else numbered anew in each graph
+                node.outputs[0].name = f"{name}_{number}"
+            branches[name] = ir.Graph(
+                [], [value], nodes=self._tape.nodes, name=name, opset_imports={"": OPSET}
+            )
+        self._tape = outside
+        return self.op("If", condition, **branches)
+
+    def output(self, value: ir.Value, name: str, dtype: ir.DataType, *shape: int | str) -> None:
+        """Add an output of the model behind the one that `model` names."""
+        value.name, value.shape, value.dtype = name, ir.Shape(shape), dtype
+        self._outputs.append(value)
 
     def constant(self, name: str, array: Array) -> ir.Value:
         """Add a float32 constant."""
@@ -153,7 +185,7 @@ class GraphBuilder:
         output.name, output.shape, output.dtype = name, ir.Shape(shape), ir.DataType.FLOAT
         graph = ir.Graph(
             self._inputs,
-            [output],
+            [output, *self._outputs],
             nodes=self._tape.nodes,
             initializers=self._tape.initializers,
             opset_imports={"": OPSET},
@@ -192,12 +224,22 @@ class GraphBuilder:
 
     def _scaled(self, x: ir.Value, weight: ir.Value, scale: ir.Value) -> ir.Value:
         """Multiply x with an INT8 weight, in FP32."""
-        x_int8, x_scale, x_zero = self._tape.op_multi_out(
-            "DynamicQuantizeLinear", [x], num_outputs=3
-        )
+        return self.int8_product(self.int8_input(x), weight, scale)
+
+    def int8_input(self, x: ir.Value) -> Sequence[ir.Value]:
+        """Quantize a value by its range: bytes, their scale and their zero point."""
+        return self._tape.op_multi_out("DynamicQuantizeLinear", [x], num_outputs=3)
+
+    def int8_product(self, x: Sequence[ir.Value], weight: ir.Value, scale: ir.Value) -> ir.Value:
+        """Multiply what `int8_input` gave with bytes around ZERO_POINT and their scale, in FP32."""
+        x_int8, x_scale, x_zero = x
         product = self.op("MatMulInteger", x_int8, weight, x_zero, self._zero_point())
         product = self.op("Cast", product, to=ir.DataType.FLOAT)
         return self.op("Mul", product, self.op("Mul", x_scale, scale))
+
+    def int8_constant(self, name: str, array: npt.NDArray[np.uint8]) -> ir.Value:
+        """Add a constant of bytes."""
+        return self._constant(name, array)
 
 
 def _quantized(array: Array, axis: int | None) -> tuple[npt.NDArray[np.uint8], Array]:

@@ -1,0 +1,1 @@
+"""The network on an NVIDIA GPU: precisions, CUDA graphs, the rewrite and a kernel for the best."""

@@ -1,0 +1,156 @@
+"""Energy that the machine itself counts: of CPU packages (RAPL), or of a Jetson's board.
+
+Nothing is estimated: where there is no counter, or it may not be read, there is no figure. That of
+an NVIDIA GPU is in `ssept.measure.gpu`.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from ssept.measure.machine import read_text
+
+POWERCAP = Path("/sys/class/powercap")
+HWMON = Path("/sys/class/hwmon")
+PACKAGE = "package-"
+# The rail that feeds a Jetson as a whole, by its label on Orin and on earlier boards.
+BOARD_RAILS = ("VDD_IN", "POM_5V_IN")
+INTERVAL_S = 0.05  # between two readings
+JOULES_PER_MICROJOULE = 1e-6
+WATTS_PER_MICROWATT = 1e-6  # millivolts times milliamperes
+
+
+class Source(Protocol):
+    """Something that counts energy or measures power."""
+
+    name: str
+
+    def joules(self, passed_s: float) -> float:
+        """Return the energy since the last reading, `passed_s` seconds ago."""
+
+
+class Packages:
+    """The counters of an Intel or AMD CPU's packages: cores and caches, not the memory."""
+
+    name = "CPU packages (RAPL)"
+
+    def __init__(self, folders: list[Path]) -> None:
+        self._folders = folders
+        self._last = self._read()
+
+    def joules(self, passed_s: float) -> float:
+        """Return the energy since the last reading; a counter starts again after its range."""
+        del passed_s
+        now, last = self._read(), self._last
+        self._last = now
+        passed = 0
+        for folder, before, after in zip(self._folders, last, now, strict=True):
+            passed += after - before
+            if after < before:
+                passed += int((folder / "max_energy_range_uj").read_text())
+        return passed * JOULES_PER_MICROJOULE
+
+    def _read(self) -> list[int]:
+        return [int((folder / "energy_uj").read_text()) for folder in self._folders]
+
+
+class Board:
+    """The power monitor of a Jetson's board: the rail that feeds all of it."""
+
+    name = "board (INA3221)"
+
+    def __init__(self, voltage: Path, current: Path) -> None:
+        self._files = voltage, current
+        self._last = self._watts()
+
+    def joules(self, passed_s: float) -> float:
+        """Return the mean power of two readings times the time between them."""
+        now, last = self._watts(), self._last
+        self._last = now
+        return (now + last) / 2 * passed_s
+
+    def _watts(self) -> float:
+        millivolts, milliamperes = (int(file.read_text()) for file in self._files)
+        return millivolts * milliamperes * WATTS_PER_MICROWATT
+
+
+class Meter:
+    """Adds up a source's energy in a thread of its own, until it is stopped.
+
+    A counter's range is minutes of full load, and a power changes: both are read often.
+
+    Attributes:
+        source: what is counted.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source.name
+        self._of = source
+        self._joules, self._last_s = 0.0, time.perf_counter()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="energy", daemon=True)
+        self._thread.start()
+
+    def joules(self) -> float:
+        """Return the energy since the start."""
+        with self._lock:
+            now_s = time.perf_counter()
+            self._joules += self._of.joules(now_s - self._last_s)
+            self._last_s = now_s
+            return self._joules
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._stopped.wait(INTERVAL_S):
+            self.joules()
+
+
+@contextlib.contextmanager
+def energy_meter(powercap: Path = POWERCAP, hwmon: Path = HWMON) -> Iterator[Meter | str]:
+    """Count energy inside the block; yields why not, where no counter can be read.
+
+    Args:
+        powercap, hwmon: where Linux shows counters and monitors.
+    """
+    source = _source(powercap, hwmon)
+    if isinstance(source, str):
+        yield source
+        return
+    meter = Meter(source)
+    try:
+        yield meter
+    finally:
+        meter.stop()
+
+
+def _source(powercap: Path, hwmon: Path) -> Source | str:
+    if rail := _board_rail(hwmon):
+        return Board(*rail)
+    zones = sorted(powercap.glob("*"))
+    packages = [zone for zone in zones if (read_text(zone / "name") or "").startswith(PACKAGE)]
+    if not packages:
+        return "the machine counts no energy: neither RAPL in /sys/class/powercap nor a board's"
+    try:
+        return Packages(packages)
+    except PermissionError as error:
+        return f"{error.filename}: may be read by root alone: sudo chmod a+r it"
+    except (OSError, ValueError) as error:
+        return f"the CPU's energy counters cannot be read: {error}"
+
+
+def _board_rail(hwmon: Path) -> tuple[Path, Path] | None:
+    for label in sorted(hwmon.glob("*/in*_label")):
+        if read_text(label) in BOARD_RAILS:
+            number = label.name.removeprefix("in").removesuffix("_label")
+            voltage, current = (label.parent / f"{kind}{number}_input" for kind in ("in", "curr"))
+            if voltage.exists() and current.exists():
+                return voltage, current
+    return None
