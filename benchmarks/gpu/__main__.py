@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="run a few cells on the CPU instead, and check the kernel in its interpreter if triton "
-        "is installed; with --out it is saved, as of provider torch",
+        help="run a few cells on the CPU instead; the kernel is checked in Triton's interpreter, "
+        "if that is installed; with --out it is saved, as of provider torch",
     )
     chosen = parser.parse_args(arguments)
     if chosen.out is None and not chosen.dry_run:

@@ -1,4 +1,4 @@
-"""The best by all scores in FP32, found by INT8 scores: the same ids, or all scores are computed."""
+"""The best by all scores in FP32, found by INT8 scores; where these cannot tell, by all scores."""
 
 from pathlib import Path
 
@@ -78,9 +78,7 @@ def test_the_scores_are_those_of_fused(small_checkpoint: Path, small: Dataset) -
     session, exact = (ssept.load(small_checkpoint, name) for name in ("fused_exact_topk", "fused"))
     for size in (1, 5):
         user, sequence = batch(np.random.default_rng(2), small.users, small.items, size, 20)
-        np.testing.assert_array_equal(
-            session.scores(user, sequence), exact.scores(user, sequence)
-        )
+        np.testing.assert_array_equal(session.scores(user, sequence), exact.scores(user, sequence))
 
 
 def test_of_a_large_catalog_blocks_of_scores_are_looked_at() -> None:
