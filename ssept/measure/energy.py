@@ -1,16 +1,17 @@
-"""Energy that the machine itself counts: of CPU packages (RAPL), or of a Jetson's board.
+"""Energy that the machine itself counts: of CPU packages, a Jetson's board or an NVIDIA GPU.
 
-Nothing is estimated: where there is no counter, or it may not be read, there is no figure. That of
-an NVIDIA GPU is in `ssept.measure.gpu`.
+Nothing is estimated: where there is no counter, or it may not be read, there is no figure.
 """
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from ssept.measure.gpu import GpuSampler
 from ssept.measure.machine import read_text
 
 POWERCAP = Path("/sys/class/powercap")
@@ -77,6 +78,22 @@ class Board:
         return millivolts * milliamperes * WATTS_PER_MICROWATT
 
 
+class GpuBoard:
+    """The counter of an NVIDIA GPU's board, of all processes."""
+
+    name = "GPU board (NVML)"
+
+    def __init__(self, gpu: GpuSampler) -> None:
+        self._gpu, self._last = gpu, gpu.joules()
+
+    def joules(self, passed_s: float) -> float:
+        """Return the energy since the last reading."""
+        del passed_s
+        now, last = self._gpu.joules(), self._last
+        self._last = now
+        return now - last
+
+
 class Meter:
     """Adds up a source's energy in a thread of its own, until it is stopped.
 
@@ -114,13 +131,16 @@ class Meter:
 
 
 @contextlib.contextmanager
-def energy_meter(powercap: Path = POWERCAP, hwmon: Path = HWMON) -> Iterator[Meter | str]:
+def energy_meter(
+    gpu: GpuSampler | None = None, *, powercap: Path = POWERCAP, hwmon: Path = HWMON
+) -> Iterator[Meter | str]:
     """Count energy inside the block; yields why not, where no counter can be read.
 
     Args:
+        gpu: count that of this GPU's board instead.
         powercap, hwmon: where Linux shows counters and monitors.
     """
-    source = _source(powercap, hwmon)
+    source = _of_gpu(gpu) if gpu else _source(powercap, hwmon)
     if isinstance(source, str):
         yield source
         return
@@ -129,6 +149,10 @@ def energy_meter(powercap: Path = POWERCAP, hwmon: Path = HWMON) -> Iterator[Met
         yield meter
     finally:
         meter.stop()
+
+
+def _of_gpu(gpu: GpuSampler) -> Source | str:
+    return "this GPU counts no energy" if math.isnan(gpu.joules()) else GpuBoard(gpu)
 
 
 def _source(powercap: Path, hwmon: Path) -> Source | str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 INTERVAL_S = 0.1
-WATTS_PER_MILLIWATT = 1e-3
+WATTS_PER_MILLIWATT = JOULES_PER_MILLIJOULE = 1e-3
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
@@ -63,6 +63,11 @@ class GpuSampler:
             power_w=_known(power.mean()),
             peak_power_w=_known(power.max()),
         )
+
+    def joules(self) -> float:
+        """Return the board's energy since the driver was loaded; NaN where it is not counted."""
+        read = self._nvml.nvmlDeviceGetTotalEnergyConsumption
+        return self._number(lambda: read(self._handle) * JOULES_PER_MILLIJOULE)
 
     def stop(self) -> None:
         """End the thread."""

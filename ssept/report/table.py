@@ -13,6 +13,7 @@ from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING, UNTOLD, mark
 from ssept.results.cells import Combination, MatrixRun, MeasureKey, measure_key
 from ssept.results.schema import (
     ACCURACY,
+    ENERGY,
     LATENCY,
     ONE_CORE,
     REAL_LENGTHS,
@@ -22,6 +23,7 @@ from ssept.results.schema import (
     Agreement,
     Budget,
     Concurrency,
+    Energy,
     Facts,
     Footprint,
     ServedLoad,
@@ -112,11 +114,30 @@ def _times(cells: Cells) -> str:
             MeasureKey("footprint"),
             lambda own: _number(own.peak_rss_bytes / BYTES_PER_MEGABYTE, 0),
         ),
+        **{f"J b{key.batch}": _energy(key) for key in _energies(cells)},
         "ran on": lambda cell: _placement(_first(cell).placement),
     }
     table = _tabulated([*map(str, cells)], cells, columns)
     legend = f"\np50 p95 p99: ms a call at batch {batches[0]}" if batches else ""
+    if sources := _energy_sources(cells):
+        legend += f"\nJ bN: joules of 1,000 recommendations at batch N, of: {sources}"
     return table and table + legend
+
+
+def _energies(cells: Cells) -> list[MeasureKey]:
+    """Return the keys of measured energy, smallest batch first."""
+    measured = {measure for cell in cells.values() for measure in cell}
+    return sorted(key for key in measured if key.kind == ENERGY)
+
+
+def _energy(key: MeasureKey) -> Column:
+    return _column(Energy, key, lambda own: _number(own.joules_per_thousand, 3))
+
+
+def _energy_sources(cells: Cells) -> str:
+    """Return the names of the counters."""
+    facts = (each for cell in cells.values() for each in cell.values())
+    return ", ".join(sorted({each.source for each in facts if isinstance(each, Energy)}))
 
 
 def _batches(cells: Mapping[Combination, CellFacts]) -> list[int]:

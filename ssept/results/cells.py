@@ -15,6 +15,7 @@ from ssept.results.schema import (
     Accuracy,
     Benchmark,
     Content,
+    Energy,
     Facts,
     PlainBenchmark,
     PlainContent,
@@ -51,7 +52,9 @@ def measure_key(facts: Facts) -> MeasureKey:
     """Name what facts describe: latencies by their batch, accuracies by their split."""
     if isinstance(facts, Accuracy):
         return MeasureKey(facts.measure, split=facts.split)
-    if isinstance(facts, Timed) and facts.measure in (LATENCY, REAL_LENGTHS):
+    if isinstance(facts, Energy) or (
+        isinstance(facts, Timed) and facts.measure in (LATENCY, REAL_LENGTHS)
+    ):
         return MeasureKey(facts.measure, facts.batch)
     return MeasureKey(facts.measure)
 

@@ -22,6 +22,7 @@ from ssept.results.typed import (
 SCHEMA = 1
 ACCURACY, LATENCY, REAL_LENGTHS = "accuracy", "latency", "real_lengths"
 ONE_CORE = "edge"  # always one thread on one core, the baseline's calls too
+ENERGY = "energy"
 SERVED = "served"  # begins the measures of a model behind a server
 EMPTY = "empty"  # among compared servers, the one without a model
 
@@ -148,6 +149,15 @@ class Sustained(Facts):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Energy(Facts):
+    """What the machine counted while a cell ran alone; `source` names the counter."""
+
+    batch: Count
+    joules_per_thousand: NotNegative
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoadFigures:
     """Sequences a second, and parts of the time of a request in µs."""
 
@@ -253,6 +263,7 @@ MEASURES: dict[str, type[Facts]] = {
     "footprint": Footprint,
     "concurrency": Concurrency,
     "sustained": Sustained,
+    ENERGY: Energy,
     f"{SERVED} load": ServedLoad,
     f"{SERVED} requests": ServedRequests,
     f"{SERVED} ratio": ServedRatio,

@@ -17,6 +17,7 @@ class FakeNvml:
     Attributes:
         driver: whether there is one.
         power: whether the GPU tells its power.
+        energy_mj: what its board has used; half a joule more with each reading.
         busy_percent: what the next samples of the utilisation say.
         asked_for: the GPUs whose handles were taken, by index or UUID.
         open: how many times it was opened and not closed.
@@ -25,6 +26,7 @@ class FakeNvml:
     driver: bool = True
     power: bool = True
     busy_percent: int = 0
+    energy_mj: int = 0
     asked_for: list[int | str] = field(default_factory=list)
     open: int = 0
     NVMLError: type[Exception] = NVMLError
@@ -45,6 +47,7 @@ class FakeNvml:
             "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=self.busy_percent),
             "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(used=3 << 20),
             "nvmlDeviceGetPowerUsage": self._power_mw,
+            "nvmlDeviceGetTotalEnergyConsumption": self._energy_mj,
         }
         if name not in answers:
             raise AttributeError(name)
@@ -55,6 +58,12 @@ class FakeNvml:
         if name == 7:
             raise NVMLError("no such GPU")
         return "handle"
+
+    def _energy_mj(self, handle: str) -> int:
+        if not self.power:
+            raise NVMLError("not supported")
+        self.energy_mj += 500
+        return self.energy_mj
 
     def _power_mw(self, handle: str) -> int:
         if not self.power:
