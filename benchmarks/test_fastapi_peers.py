@@ -83,8 +83,9 @@ def test_against_baseline(
     benchmark.extra_info["results"] = {
         name: [result.facts() for result in found] for name, found in results.items()
     }
-    for result in (*results[NAME], *results["baseline"]):
-        check(result)
+    for name, found in results.items():
+        for result in found:
+            check(result, may_be_slow=name == "baseline")
 
 
 @by_concurrency([8, 16])

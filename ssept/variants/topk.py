@@ -127,10 +127,10 @@ class _Blocks:
         any_of = node("ReduceMax", same, number("last", [2]), keepdims=0)
         return node("Cast", any_of, to=TensorProto.BOOL)
 
-    def _top(self, x: str, k: str, names: tuple[str, ...] = (), **attributes: int) -> list[str]:
+    def _top(self, x: str, k: str, names: tuple[str, ...] = (), largest: int = 1) -> list[str]:
         at = len(self._graph.node)
         outputs = [*names] or [f"{PREFIX}{at}_{part}" for part in ("values", "places")]
-        made = helper.make_node("TopK", [x, k], outputs, f"{PREFIX}{at}", axis=1, **attributes)
+        made = helper.make_node("TopK", [x, k], outputs, f"{PREFIX}{at}", axis=1, largest=largest)
         self._graph.node.append(made)
         return outputs
 

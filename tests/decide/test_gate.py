@@ -14,6 +14,7 @@ import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from ssept.artifacts.manifests import copy_artifacts, read_artifacts
 from ssept.cli import main
 from ssept.data.dataset import Dataset
 from ssept.data.synthetic import prepare_synthetic
@@ -90,6 +91,35 @@ def test_accuracy_of_real_files(
     assert found.change
     assert found.change.value == pytest.approx((1 - missed) / 0.9 - 1, abs=0.03)
     assert found.details["users"] == len(small.cases("test"))
+
+
+def test_another_cell_in_place_of_each(
+    small_checkpoint: Path, small_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A variant against another one of the same folder: each side loads and ranks with its own."""
+    artifacts, saved = tmp_path / "artifacts", tmp_path / "gate.json"
+    copy_artifacts([build(small_checkpoint, name) for name in ("onnx", "fused")], artifacts)
+    code = main(
+        ["gate", str(artifacts), str(artifacts), "--base-cell=onnx-cpu", "--variants=fused",
+         "--providers=cpu", "--batch-sizes=1", f"--data-dir={small_folder}", "--seconds=0.1",
+         "--tolerance=900%", "--size-tolerance=50%", f"--json={saved}"]
+    )  # fmt: skip
+    assert code == 0, capsys.readouterr()
+    value = json.loads(saved.read_text())
+    assert value["sides"]["base"]["name"].endswith(", onnx-cpu")
+    findings = {each["measure"]: each for each in value["findings"]}
+    sizes = findings["size"]["details"]
+    files = {each.variant: each.size_bytes for each in read_artifacts(artifacts).values()}
+    assert (sizes["base"], sizes["head"]) == (files["onnx"], files["fused"])
+    assert findings["ndcg"]["change"]["value"] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("text", ["onnx", "onnx-", "none-cpu", "onnx-none", ""])
+def test_a_cell_that_there_is_not_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["gate", "a", "b", f"--base-cell={text}"])
+    assert ended.value.code == 3
+    assert "as onnx-cpu" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -23,7 +24,9 @@ from ssept.expressions import chosen
 from ssept.files import save_text, write_json
 from ssept.files.kinds import is_onnx
 from ssept.model.store import checkpoint_for
+from ssept.providers import PROVIDERS
 from ssept.variants import CUSTOM
+from ssept.variants import VARIANTS as KNOWN_VARIANTS
 
 if TYPE_CHECKING:
     from ssept.decide.gate.budgets import Budgets
@@ -94,6 +97,12 @@ def _add_cells(parser: argparse.ArgumentParser) -> None:
         f"(default: those of {','.join(PROVIDERS_TRIED)} that run here)",
     )
     parser.add_argument(
+        "--base-cell",
+        type=_cell,
+        metavar="VARIANT-PROVIDER",
+        help="what BASE runs in place of each cell, as onnx-cpu: to compare cells, not sides",
+    )
+    parser.add_argument(
         "--batch-sizes",
         type=positives,
         default=list(BATCH_SIZES),
@@ -112,6 +121,16 @@ def _add_cells(parser: argparse.ArgumentParser) -> None:
     add_onnx_names(parser)
     add_onnx_names(parser, "--head-onnx-names", "the same of HEAD, where it differs")
     add_data_dir(parser, "data for the accuracy")
+
+
+def _cell(text: str) -> tuple[str, str]:
+    """Read a variant and a provider."""
+    variant, _, provider = text.partition("-")
+    if variant not in KNOWN_VARIANTS or provider not in PROVIDERS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.60}: expected a variant and a provider, as onnx-cpu"
+        )
+    return variant, provider
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
@@ -177,6 +196,8 @@ def _gate(arguments: argparse.Namespace) -> int:
                 (arguments.head, arguments.head_onnx_names or arguments.onnx_names or ""),
             )
         )
+        if instead := arguments.base_cell:
+            base = replace(base, instead=instead, name=f"{base.name}, {'-'.join(instead)}")
         suite = _suite(arguments, base, head)
         with tqdm(desc="gate", unit="pass", file=sys.stderr, disable=None) as bar:
             result = run_suite(base, head, suite, partial(_show, bar))

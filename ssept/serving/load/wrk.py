@@ -17,12 +17,13 @@ from ssept.serving.load.result import Percentiles, Result
 
 SCRIPT = Path(__file__).with_name("predict.lua")
 PATIENCE_SECONDS = 30  # beyond the load's own time
+UNANSWERED = "unanswered"  # within 2 s
 ERRORS = {
     "status": "a status of 400 or more",
     "connect": "not connected",
     "read": "closed",
     "write": "not sent",
-    "timeout": "unanswered",
+    "timeout": UNANSWERED,
 }
 
 

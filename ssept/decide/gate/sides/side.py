@@ -34,6 +34,7 @@ class Side:
             checkpoint.
         packages: the installed versions of ssept.measure.machine.PACKAGES.
         onnx_names: what the user says of an ONNX file, see `ssept.providers.onnx.names`.
+        instead: the variant and the provider that it runs in place of those of each cell.
     """
 
     name: str
@@ -42,6 +43,11 @@ class Side:
     model: Path | None
     packages: dict[str, str]
     onnx_names: str = ""
+    instead: tuple[str, str] | None = None
+
+    def runs(self, variant: str, provider: str) -> tuple[str, str]:
+        """Return the variant and the provider that it runs for a cell of these."""
+        return self.instead or (variant, provider)
 
     def environment(self) -> dict[str, str]:
         """Return all environment variables of the worker, so that it imports this side's ssept.

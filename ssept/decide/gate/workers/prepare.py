@@ -57,7 +57,7 @@ class Prepared:
     def request(self, role: str, variant: str, provider: str) -> dict[str, Any]:
         """Return the request with which a worker of a side loads a variant on a provider."""
         source = self.models[variant, provider][role].source
-        return _request(source, variant, provider, self.threads)
+        return _request(source, *self.sides[role].runs(variant, provider), self.threads)
 
 
 def prepare(
@@ -90,7 +90,8 @@ def prepare(
         with WorkerPair(prepared.sides) as pair:
             while todo:
                 requests = {
-                    role: _request(source, *todo[0], threads) for role, source in sources.items()
+                    role: _request(source, *prepared.sides[role].runs(*todo[0]), threads)
+                    for role, source in sources.items()
                 }
                 answers = pair.ask_both("prepare", plan.prepare_limit_s, requests)
                 if not _keep(prepared, todo.pop(0), answers):
@@ -108,7 +109,11 @@ def _possible(
     """Return what both sides can build; the reasons against the others go into `prepared`."""
     with WorkerPair(prepared.sides) as pair:
         _check_code(pair, plan)
-        answers = _both(pair, "support", plan.start_limit_s, {"wanted": wanted})
+        asked = {
+            role: {"wanted": [side.runs(*each) for each in wanted]}
+            for role, side in prepared.sides.items()
+        }
+        answers = _both(pair, "support", plan.start_limit_s, asked)
     possible = []
     for number, each in enumerate(wanted):
         support = {role: answers[role]["support"][number] for role in ROLES}
@@ -126,16 +131,18 @@ def _possible(
 
 def _check_code(pair: WorkerPair, plan: GatePlan) -> None:
     """Check that each side imports its code from its own tree."""
-    answers = _both(pair, "facts", plan.start_limit_s, {})
+    answers = _both(pair, "facts", plan.start_limit_s, {role: {} for role in ROLES})
     for role, worker in pair.workers.items():
         tree, imported = worker.side.tree, Path(answers[role]["ssept"])
         if tree and not imported.resolve().is_relative_to(tree.resolve()):
             raise GateError(f"{role}: its worker imports {imported}, not the ssept of {tree}")
 
 
-def _both(pair: WorkerPair, do: str, seconds: float, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the answers of both sides to the same request; raises the first error."""
-    answers = pair.ask_both(do, seconds, dict.fromkeys(ROLES, request))
+def _both(
+    pair: WorkerPair, do: str, seconds: float, requests: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the answers of both sides; raises the first error."""
+    answers = pair.ask_both(do, seconds, requests)
     for answer in answers.values():
         if isinstance(answer, WorkerError):
             raise answer
