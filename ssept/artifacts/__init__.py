@@ -19,7 +19,9 @@ K, EXCLUDE, TOPK_IDS, TOPK_SCORES = "k", "exclude", "topk_ids", "topk_scores"
 # of, and an index of the item table that finds the largest of them.
 ENCODER_AND_INDEX = "onnx+faiss"
 TFLITE = "tflite"
-FILE_TYPES = {"onnx": "onnx", ENCODER_AND_INDEX: "zip", TFLITE: "tflite"}  # of what is built
+# An ONNX file that gives the best k where it can tell them, else ids of 0; all scores where k is 0.
+EXACT_BEST = "onnx+exact"
+FILE_TYPES = {"onnx": "onnx", EXACT_BEST: "onnx", ENCODER_AND_INDEX: "zip", TFLITE: "tflite"}
 ENCODER, INDEX, STATE = "encoder.onnx", "items.faiss", "state"
 
 
@@ -80,7 +82,6 @@ class Signature:
         topk: whether it has the top-k head: also inputs `k` int64[1] and `exclude`
             int64[batch, any], the padding among it; outputs `topk_ids` int64[batch, k] and
             `topk_scores` float32[batch, k]; see `ssept.variants.topk`.
-        scores_of_zero: whether it gives scores only where `k` is 0.
     """
 
     user: str = "user"
@@ -90,7 +91,6 @@ class Signature:
     user_is_column: bool = False
     length: int | None = None
     topk: bool = False
-    scores_of_zero: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +157,7 @@ def model_files(path: Path, format: str = "onnx") -> list[Path]:
     Raises:
         ArtifactError: it has tensors elsewhere than in regular files beside it, or is no ONNX file.
     """
-    if format != "onnx":
+    if format not in ("onnx", EXACT_BEST):
         return [path]
     try:
         kind = kind_of(path)

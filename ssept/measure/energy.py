@@ -5,6 +5,7 @@ Nothing is estimated: where there is no counter, or it may not be read, there is
 
 import contextlib
 import math
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ from ssept.measure.machine import read_text
 
 POWERCAP = Path("/sys/class/powercap")
 HWMON = Path("/sys/class/hwmon")
-PACKAGE = "package-"
-# The rail that feeds a Jetson as a whole, by its label on Orin and on earlier boards.
-BOARD_RAILS = ("VDD_IN", "POM_5V_IN")
+# Not intel-rapl-mmio, which shows the same counters again.
+ZONES = "intel-rapl:[0-9]*"
+PACKAGE = re.compile(r"package-\d+")
+DIE = re.compile(r"package-\d+-die-\d+")
+BOARD_RAIL = "VDD_IN"  # of a Jetson, which feeds all of it
 INTERVAL_S = 0.05  # between two readings
 JOULES_PER_MICROJOULE = 1e-6
 WATTS_PER_MICROWATT = 1e-6  # millivolts times milliamperes
@@ -107,14 +110,21 @@ class Meter:
         self.source = source.name
         self._of = source
         self._joules, self._last_s = 0.0, time.perf_counter()
+        self._failed: OSError | None = None
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="energy", daemon=True)
         self._thread.start()
 
     def joules(self) -> float:
-        """Return the energy since the start."""
+        """Return the energy since the start.
+
+        Raises:
+            OSError: the counter could not be read, now or before.
+        """
         with self._lock:
+            if self._failed:
+                raise self._failed
             now_s = time.perf_counter()
             self._joules += self._of.joules(now_s - self._last_s)
             self._last_s = now_s
@@ -127,7 +137,11 @@ class Meter:
 
     def _sample(self) -> None:
         while not self._stopped.wait(INTERVAL_S):
-            self.joules()
+            try:
+                self.joules()
+            except OSError as error:  # for whoever reads the meter
+                self._failed = error
+                return
 
 
 @contextlib.contextmanager
@@ -158,8 +172,10 @@ def _of_gpu(gpu: GpuSampler) -> Source | str:
 def _source(powercap: Path, hwmon: Path) -> Source | str:
     if rail := _board_rail(hwmon):
         return Board(*rail)
-    zones = sorted(powercap.glob("*"))
-    packages = [zone for zone in zones if (read_text(zone / "name") or "").startswith(PACKAGE)]
+    zones = {zone: read_text(zone / "name") or "" for zone in sorted(powercap.glob(ZONES))}
+    packages = [zone for zone, name in zones.items() if PACKAGE.fullmatch(name)]
+    if any(DIE.fullmatch(name) for name in zones.values()):
+        return "this CPU counts energy by die, and some such CPUs show one counter twice: not read"
     if not packages:
         return "the machine counts no energy: neither RAPL in /sys/class/powercap nor a board's"
     try:
@@ -172,7 +188,7 @@ def _source(powercap: Path, hwmon: Path) -> Source | str:
 
 def _board_rail(hwmon: Path) -> tuple[Path, Path] | None:
     for label in sorted(hwmon.glob("*/in*_label")):
-        if read_text(label) in BOARD_RAILS:
+        if read_text(label) == BOARD_RAIL:
             number = label.name.removeprefix("in").removesuffix("_label")
             voltage, current = (label.parent / f"{kind}{number}_input" for kind in ("in", "curr"))
             if voltage.exists() and current.exists():

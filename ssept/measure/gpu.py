@@ -1,6 +1,7 @@
 """Utilisation, memory and power of an NVIDIA GPU while a cell runs, from its driver."""
 
 import contextlib
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -66,7 +67,9 @@ class GpuSampler:
 
     def joules(self) -> float:
         """Return the board's energy since the driver was loaded; NaN where it is not counted."""
-        read = self._nvml.nvmlDeviceGetTotalEnergyConsumption
+        read = getattr(self._nvml, "nvmlDeviceGetTotalEnergyConsumption", None)
+        if read is None:
+            return math.nan
         return self._number(lambda: read(self._handle) * JOULES_PER_MILLIJOULE)
 
     def stop(self) -> None:

@@ -270,8 +270,8 @@ def summarize(
     Args:
         sessions: float64[n] each, in the order of measuring.
         batch_size: sequences in a call.
-        percents: of the percentiles of one call, which need SciPy; of several sessions the median
-            needs none.
+        percents: which percentiles of single calls to give; they need SciPy. The median over
+            several sessions is given in any case, and does not.
     """
     baseline_ns, cell_ns = (np.concatenate(side) for side in zip(*sessions, strict=True))
     percentiles = {q: percentile(cell_ns / 1e6, q) for q in percents}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ssept.artifacts import ENCODER_AND_INDEX, TFLITE, Artifact
+from ssept.artifacts import ENCODER_AND_INDEX, EXACT_BEST, TFLITE, Artifact
 from ssept.artifacts.manifests import read_artifacts
 from ssept.errors import ArtifactError, ProviderError, SseptError
 from ssept.files.kinds import is_onnx
@@ -140,7 +140,7 @@ PROVIDERS = {
         min_overlap=0.95,
         max_ndcg_loss=0.01,
     ),
-    "cpu": Provider("ssept.providers.onnxruntime:cpu", ("onnx",)),
+    "cpu": Provider("ssept.providers.onnxruntime:cpu", ("onnx", EXACT_BEST)),
     "litert": Provider("ssept.providers.litert:cpu", (TFLITE,)),
     "faiss": Provider("ssept.providers.faiss_index:cpu", (ENCODER_AND_INDEX,)),
     "openvino": Provider("ssept.providers.onnxruntime:openvino", ("onnx",)),

@@ -5,13 +5,16 @@ from abc import ABC, abstractmethod
 import numpy as np
 import numpy.typing as npt
 
-from ssept.artifacts import Artifact
+from ssept.artifacts import EXACT_BEST, Artifact
 from ssept.errors import ProviderError
 
 Ids = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
 
 HALF = 2**31
+# Heads of large catalogs compare each candidate with each id that is left out; beyond this, all
+# scores are computed: that takes less memory.
+MOST_COMPARED = 1 << 28
 SPARE = 8  # scores that are looked at behind the k-th one, for ties
 
 
@@ -41,6 +44,7 @@ class Session(ABC):
         self.threads = threads
         self.finds_best = artifact.signature.topk
         self._answered = False
+        self._tells_all = artifact.format != EXACT_BEST
 
     def scores(self, user: npt.ArrayLike, sequence: npt.ArrayLike) -> Scores:
         """Scores of the whole catalog.
@@ -86,9 +90,12 @@ class Session(ABC):
         self._check_k(k, left_out)
         if self.finds_best and (best := self._in_graph(users, items, k, left_out)):
             return best
-        scores = self._all_scores(users, items)
+        return self._by_all_scores(users, items, left_out, k)
+
+    def _by_all_scores(self, user: Ids, sequence: Ids, left_out: Ids, k: int) -> tuple[Ids, Scores]:
+        scores = self._all_scores(user, sequence)
         if left_out.size:
-            scores[np.arange(len(users))[:, None], left_out] = -np.inf
+            scores[np.arange(len(user))[:, None], left_out] = -np.inf
         return top_k(scores, k)
 
     def _checked(self, user: npt.ArrayLike, sequence: npt.ArrayLike) -> tuple[Ids, Ids]:
@@ -152,6 +159,8 @@ class Session(ABC):
         OpenVINO can also keep the order, but its TopK then took 6 times as long at
         k = 10, and over 100 times at k = 100 (10,000 items, batch 1).
         """
+        if len(user) * exclude.shape[1] * (k + exclude.shape[1]) > MOST_COMPARED:
+            return None
         asked = k if self.ties_by_id else min(k + SPARE, self.artifact.model.items + 1)
         ids, scores = self._head(user, sequence, asked, exclude)
         if not ids.shape == scores.shape == (len(user), asked):
@@ -159,10 +168,15 @@ class Session(ABC):
                 f"{self.artifact.path.name} gave ids {list(ids.shape)} and scores "
                 f"{list(scores.shape)} for {len(user)} users; expected [{len(user)}, {asked}]"
             )
-        if not ids[:, 0].all():  # a file that cannot decide says the padding is the best
-            return None
         self._check_first(scores)
-        return (ids, scores) if self.ties_by_id else first_k(ids, scores, k)
+        if not self.ties_by_id:
+            return first_k(ids, scores, k)
+        if self._tells_all or ids[:, 0].all():
+            return ids, scores
+        undecided = ids[:, 0] == 0
+        rows = (each[undecided] for each in (user, sequence, exclude))
+        ids[undecided], scores[undecided] = self._by_all_scores(*rows, k)
+        return ids, scores
 
     def _head(self, user: Ids, sequence: Ids, k: int, exclude: Ids) -> tuple[Ids, Scores]:
         """Run the file's head on checked inputs: int64[B, k] and float32[B, k]."""

@@ -114,13 +114,17 @@ def _times(cells: Cells) -> str:
             MeasureKey("footprint"),
             lambda own: _number(own.peak_rss_bytes / BYTES_PER_MEGABYTE, 0),
         ),
-        **{f"J b{key.batch}": _energy(key) for key in _energies(cells)},
+        **{
+            f"{source.split()[0]} J b{key.batch}": _energy(key, source)
+            for source in _energy_sources(cells)
+            for key in _energies(cells)
+        },
         "ran on": lambda cell: _placement(_first(cell).placement),
     }
     table = _tabulated([*map(str, cells)], cells, columns)
     legend = f"\np50 p95 p99: ms a call at batch {batches[0]}" if batches else ""
     if sources := _energy_sources(cells):
-        legend += f"\nJ bN: joules of 1,000 recommendations at batch N, of: {sources}"
+        legend += f"\nJ bN: joules of 1,000 recommendations at batch N: {', '.join(sources)}"
     return table and table + legend
 
 
@@ -130,14 +134,17 @@ def _energies(cells: Cells) -> list[MeasureKey]:
     return sorted(key for key in measured if key.kind == ENERGY)
 
 
-def _energy(key: MeasureKey) -> Column:
-    return _column(Energy, key, lambda own: _number(own.joules_per_thousand, 3))
+def _energy(key: MeasureKey, source: str) -> Column:
+    def shown(own: Energy) -> str:
+        return _number(own.joules_per_thousand, 3) if own.source == source else NOTHING
+
+    return _column(Energy, key, shown)
 
 
-def _energy_sources(cells: Cells) -> str:
+def _energy_sources(cells: Cells) -> list[str]:
     """Return the names of the counters."""
     facts = (each for cell in cells.values() for each in cell.values())
-    return ", ".join(sorted({each.source for each in facts if isinstance(each, Energy)}))
+    return sorted({each.source for each in facts if isinstance(each, Energy)})
 
 
 def _batches(cells: Mapping[Combination, CellFacts]) -> list[int]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ssept.artifacts import (
     ENCODER_AND_INDEX,
+    EXACT_BEST,
     FILE_TYPES,
     TFLITE,
     Artifact,
@@ -138,7 +139,7 @@ VARIANTS = {
     # How it was made is unknown, so it has the widest budget of all.
     CUSTOM: replace(QUANTIZED, base=None, min_overlap=0.85, max_ndcg_loss=0.03),
 }
-VARIANTS |= {
+VARIANTS |= {  # which find the best k by themselves
     f"{name}_topk": replace(
         VARIANTS[name], build=f"{VARIANTS[name].build}_topk", signature=Signature(topk=True)
     )
@@ -160,7 +161,8 @@ VARIANTS |= {  # each of them with the top-k head, within the budgets of its own
 VARIANTS["fused_exact_topk"] = replace(
     VARIANTS["fused"],
     build="ssept.variants.fused:export_exact_topk",
-    signature=Signature(topk=True, scores_of_zero=True),
+    format=EXACT_BEST,
+    signature=Signature(topk=True),
 )
 ONNXRUNTIME_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 

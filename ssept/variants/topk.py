@@ -123,7 +123,7 @@ class _Blocks:
             node("Unsqueeze", ids, number("last", [2])),
             node("Unsqueeze", EXCLUDE, number("axis", [1])),
         )
-        same = node("Cast", same, to=TensorProto.INT32)
+        same = node("Cast", same, to=TensorProto.UINT8)  # of booleans there is no largest
         any_of = node("ReduceMax", same, number("last", [2]), keepdims=0)
         return node("Cast", any_of, to=TensorProto.BOOL)
 

@@ -29,6 +29,7 @@ def test_packages_are_added_and_their_parts_are_not_counted_again(tmp_path: Path
     first = zone(tmp_path, "intel-rapl:0", "package-0", 1_000_000)
     second = zone(tmp_path, "intel-rapl:1", "package-1", 5_000_000)
     zone(tmp_path, "intel-rapl:0:0", "core", 1)
+    zone(tmp_path, "intel-rapl-mmio:0", "package-0", 1_000_000)  # the first one again
     with energy_meter(powercap=tmp_path, hwmon=tmp_path) as meter:
         assert not isinstance(meter, str)
         first.write_text("3000000")
@@ -36,6 +37,24 @@ def test_packages_are_added_and_their_parts_are_not_counted_again(tmp_path: Path
         assert meter.joules() == pytest.approx(2.5)
         assert meter.joules() == pytest.approx(2.5)
         assert "RAPL" in meter.source
+
+
+def test_dies_that_may_mirror_one_another_are_not_read(tmp_path: Path) -> None:
+    for die in range(2):
+        zone(tmp_path, f"intel-rapl:{die}", f"package-0-die-{die}", 1_000_000)
+    with energy_meter(powercap=tmp_path, hwmon=tmp_path) as meter:
+        assert isinstance(meter, str)
+        assert "by die" in meter
+
+
+def test_a_counter_that_goes_is_no_figure(tmp_path: Path) -> None:
+    counter = zone(tmp_path, "intel-rapl:0", "package-0", 1)
+    with energy_meter(powercap=tmp_path, hwmon=tmp_path) as meter:
+        assert not isinstance(meter, str)
+        counter.unlink()
+        time.sleep(0.2)
+        with pytest.raises(OSError, match="energy_uj"):
+            meter.joules()
 
 
 def test_a_counter_that_starts_again_goes_on(tmp_path: Path) -> None:
@@ -102,7 +121,7 @@ def test_a_counter_for_root_alone_says_so(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_report_has_a_column_where_it_was_counted(tmp_path: Path) -> None:
     def count(run: dict[str, Any]) -> None:
         latency = next(each for each in run["benchmarks"] if "latency" in each["name"])
-        facts = latency["extra_info"] | {"measure": "energy", "batch": 64, "source": "a counter"}
+        facts = latency["extra_info"] | {"measure": "energy", "batch": 64, "source": "CPU packages"}
         facts |= {"joules_per_thousand": 1.25}
         more = {"name": "test_energy[x]", "fullname": "test_energy[x]", "extra_info": facts}
         run["benchmarks"].append(latency | more)
@@ -110,6 +129,6 @@ def test_the_report_has_a_column_where_it_was_counted(tmp_path: Path) -> None:
     plain = read_matrix_run(RUNS[0])
     assert "J b64" not in matrix_report(plain)
     counted = matrix_report(read_matrix_run(altered(RUNS[0], tmp_path, count)))
-    assert "J b64" in counted
+    assert "CPU J b64" in counted
     assert "1.250" in counted
-    assert "of: a counter" in counted
+    assert "at batch N: CPU packages" in counted

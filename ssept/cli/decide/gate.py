@@ -126,7 +126,7 @@ def _add_cells(parser: argparse.ArgumentParser) -> None:
 def _cell(text: str) -> tuple[str, str]:
     """Read a variant and a provider."""
     variant, _, provider = text.partition("-")
-    if variant not in KNOWN_VARIANTS or provider not in PROVIDERS:
+    if variant not in KNOWN_VARIANTS.keys() - {CUSTOM} or provider not in PROVIDERS:
         raise argparse.ArgumentTypeError(
             f"{text!r:.60}: expected a variant and a provider, as onnx-cpu"
         )
@@ -197,6 +197,11 @@ def _gate(arguments: argparse.Namespace) -> int:
             )
         )
         if instead := arguments.base_cell:
+            if base.model and is_onnx(base.model):
+                raise GateError(
+                    f"--base-cell: {base.name} is an ONNX file, which is no variant; expected a "
+                    "folder of `ssept build --out`, a revision or a source tree"
+                )
             base = replace(base, instead=instead, name=f"{base.name}, {'-'.join(instead)}")
         suite = _suite(arguments, base, head)
         with tqdm(desc="gate", unit="pass", file=sys.stderr, disable=None) as bar:

@@ -127,6 +127,11 @@ class _Trial:
                 f"does not run {batch} sequences of {sequence.shape[1]}: {first_line(error)}; "
                 "export it with a dynamic batch axis"
             ) from error
+        if self._signature.topk and not len(scores):
+            raise ArtifactError(
+                f"gives {name} only where k is 0, as a fused_exact_topk of `ssept build` does: "
+                "name the folder that it was built into, not the file"
+            )
         if scores.ndim != 2 or len(scores) != batch or scores.shape[1] < 2:
             raise ArtifactError(
                 f"{name} is {list(scores.shape)} for {batch} sequences; expected float32[{batch}, "

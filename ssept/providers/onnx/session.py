@@ -10,7 +10,16 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ssept.artifacts import EXCLUDE, TOPK_IDS, TOPK_SCORES, Artifact, K, Signature, model_files
+from ssept.artifacts import (
+    EXACT_BEST,
+    EXCLUDE,
+    TOPK_IDS,
+    TOPK_SCORES,
+    Artifact,
+    K,
+    Signature,
+    model_files,
+)
 from ssept.errors import FallbackError, ProviderError, one_line
 from ssept.providers.onnx.proof import PROOF_BATCH, Event, fallen_off, nodes_by_provider
 from ssept.providers.onnx.session_options import SessionOptions
@@ -48,9 +57,8 @@ class OnnxRuntimeSession(Session):
         self._session = self._start()
 
     def _scores(self, user: Ids, sequence: Ids) -> Scores:
-        signature = self.artifact.signature
-        k = 0 if signature.scores_of_zero else 1
-        return self._refusing(self._run, feeds(signature, user, sequence, k))
+        k = 0 if self.artifact.format == EXACT_BEST else 1
+        return self._refusing(self._run, feeds(self.artifact.signature, user, sequence, k))
 
     def _head(self, user: Ids, sequence: Ids, k: int, exclude: Ids) -> tuple[Ids, Scores]:
         inputs = feeds(self.artifact.signature, user, sequence, k, exclude)

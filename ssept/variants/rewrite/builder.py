@@ -63,7 +63,7 @@ class GraphBuilder:
     def either(
         self, condition: ir.Value, then: Callable[[], ir.Value], other: Callable[[], ir.Value]
     ) -> ir.Value:
-        """Compute one of two values, as a boolean says; their operators are not run else.
+        """Compute one of two values, as a boolean says; only the chosen one's operators run.
 
         Args:
             condition: bool, without dimensions.

@@ -22,7 +22,8 @@ from ssept.variants.rewrite.folding import Array
 
 BLOCK = 32  # scores, of which the largest is looked at first
 ROOM = 118  # items that are scored exactly beside the k best and those that are left out
-ROUNDING = 1e-5  # of the largest score: what float32 sums may differ by
+LEAST_SUM = 168  # products, for which it is reckoned with at least
+ROUNDING = 2.0**-24  # of float32, for each product in a sum, as a share of |s|·|x|
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Table:
 def quantized(table: Array, items: int) -> Table:
     """Quantize rows 0…N of a table, float64[any, w], by one scale."""
     rows = table[: items + 1]
-    scale = float(np.abs(rows).max() / LEVELS) or 1.0
+    scale = float(np.float32(np.abs(rows).max() / LEVELS)) or 1.0  # as it is stored
     steps = np.round(rows / scale)
     distances = np.linalg.norm(rows - steps * scale, axis=1)
     lengths = np.linalg.norm(steps * scale, axis=1)
@@ -136,7 +137,8 @@ def _approximate(graph: GraphBuilder, state: ir.Value, table: Table) -> tuple[ir
     axis = graph.integers(1)
     lost = op("ReduceL2", op("Sub", state, again), axis, keepdims=1)
     length = op("ReduceL2", state, axis, keepdims=1)
-    of_table = np.array([[table.error + ROUNDING * (table.length + table.error)]])
+    rounding = max(len(table.columns), LEAST_SUM) * ROUNDING * (table.length + table.error)
+    of_table = np.array([[table.error + rounding]])
     margin = op(
         "Add",
         op("Mul", length, graph.constant("items.error", of_table)),
@@ -156,9 +158,12 @@ def _unwanted(graph: GraphBuilder, ids: ir.Value, exclude: ir.Value, table: Tabl
     """Which ids are left out, or are behind the items: bool[B, n]."""
     op, axis = graph.op, graph.integers(2)
     same = op("Equal", op("Unsqueeze", ids, axis), op("Unsqueeze", exclude, graph.integers(1)))
-    left_out = op("ReduceMax", op("Cast", same, to=ir.DataType.INT32), axis, keepdims=0)
-    behind = op("Greater", ids, graph.integers(table.items))
-    return op("Or", op("Cast", left_out, to=ir.DataType.BOOL), behind)
+    # As bytes: of booleans there is no largest before opset 20.
+    left_out = op("ReduceMax", op("Cast", same, to=ir.DataType.UINT8), axis, keepdims=0)
+    no_item = op(
+        "Or", op("Greater", ids, graph.integers(table.items)), op("Less", ids, graph.integers(1))
+    )
+    return op("Or", op("Cast", left_out, to=ir.DataType.BOOL), no_item)
 
 
 def _last(graph: GraphBuilder, x: ir.Value) -> ir.Value:

@@ -109,18 +109,22 @@ def _possible(
     """Return what both sides can build; the reasons against the others go into `prepared`."""
     with WorkerPair(prepared.sides) as pair:
         _check_code(pair, plan)
-        asked = {
+        wishes = {
             role: {"wanted": [side.runs(*each) for each in wanted]}
             for role, side in prepared.sides.items()
         }
-        answers = _both(pair, "support", plan.start_limit_s, asked)
+        answers = _both(pair, "support", plan.start_limit_s, wishes)
     possible = []
     for number, each in enumerate(wanted):
         support = {role: answers[role]["support"][number] for role in ROLES}
+        # A side that runs another cell in place of each decides nothing about this one.
+        asked = {role: of for role, of in support.items() if not prepared.sides[role].instead}
         reasons = {role: of["reason"] for role, of in support.items() if of["reason"]}
-        if not any(of["applicable"] for of in support.values()):
+        if not all(support[role]["applicable"] for role in support.keys() - asked.keys()):
+            prepared.problems[each] = "--base-cell: that provider does not run that variant"
+        elif not any(of["applicable"] for of in asked.values()):
             prepared.left_out[each] = f"{each[1]} does not run files of {each[0]}"
-        elif len(reasons) == len(ROLES) and each[1] in optional:
+        elif reasons.keys() >= asked.keys() and each[1] in optional:
             prepared.left_out[each] = reasons[HEAD]
         elif reasons:
             prepared.problems[each] = "; ".join(f"{role}: {why}" for role, why in reasons.items())
