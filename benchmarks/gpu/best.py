@@ -37,7 +37,7 @@ def by_scores(state: Tensor, items: Tensor, k: int) -> tuple[Tensor, Tensor]:
         ids int64[B, k] and scores float32[B, k], best first; equal ones in any order.
     """
     scores = scores_of(state, items)
-    scores[:, 0] = -torch.inf
+    scores[:, 0].fill_(-torch.inf)
     best, ids = torch.topk(scores, k)
     return ids, best
 
@@ -55,6 +55,6 @@ def by_blocks(state: Tensor, items: Tensor, k: int, *, tf32: bool = False) -> tu
     ids = (blocks[:, :, None] * BLOCK + inside).flatten(1)
     beyond = (ids == 0) | (ids >= len(items))
     rows = items[ids.clamp(max=len(items) - 1)].float()  # [B, k·BLOCK, w]
-    scores = torch.bmm(rows, state.float()[:, :, None]).squeeze(2)
+    scores = (rows * state.float()[:, None, :]).sum(2)  # no matrix product: that may be in TF32
     best, places = torch.topk(scores.masked_fill(beyond, -torch.inf), k)
     return ids.gather(1, places), best

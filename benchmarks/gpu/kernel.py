@@ -12,25 +12,26 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 32  # items, of which the largest score is looked at first
-ROWS, COLUMNS = 16, 256  # of the tile of scores that one program computes
+FEW_ROWS, MANY_ROWS, COLUMNS = 16, 64, 128  # of the tile of scores that one program computes
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _largest_of_blocks(
-    state: Any,
-    items: Any,
-    largest: Any,
-    batch: Any,
-    rows: Any,
-    width: Any,
-    blocks: Any,
+def _largest_of_blocks(  # type: ignore[no-untyped-def]
+    # Without types: Triton's compiler looks up what stands there, and knows its own only.
+    state,
+    items,
+    largest,
+    batch,
+    rows,
+    width,
+    blocks,
     WIDTH: tl.constexpr,  # of a tile, a power of 2 of at least `width`
     TILE_ROWS: tl.constexpr,
     TILE_COLUMNS: tl.constexpr,
     IN_BLOCK: tl.constexpr,
     PRECISION: tl.constexpr,
     WIDENED: tl.constexpr,
-) -> None:
+):
     users = tl.program_id(0) * TILE_ROWS + tl.arange(0, TILE_ROWS)
     columns = tl.program_id(1) * TILE_COLUMNS + tl.arange(0, TILE_COLUMNS)
     inner = tl.arange(0, WIDTH)
@@ -59,6 +60,27 @@ def _largest_of_blocks(
     )
 
 
+def constants(batch: int, width: int, *, tf32: bool, on_gpu: bool) -> dict[str, Any]:
+    """Return what the kernel is compiled for.
+
+    Args:
+        batch, width: of the state.
+        tf32: whether float32 products may round their inputs to TF32; else three of these products
+            make one that is as exact as float32. Its own products in float32 are no matter for the
+            matrix units.
+        on_gpu: or in Triton's interpreter, which multiplies the bytes of bfloat16 as if they were
+            integers.
+    """
+    return {
+        "WIDTH": max(16, triton.next_power_of_2(width)),
+        "TILE_ROWS": FEW_ROWS if batch <= FEW_ROWS else MANY_ROWS,
+        "TILE_COLUMNS": COLUMNS,
+        "IN_BLOCK": BLOCK,
+        "PRECISION": "tf32" if tf32 else "tf32x3",
+        "WIDENED": not on_gpu,
+    }
+
+
 def largest_of_blocks(state: Tensor, items: Tensor, *, tf32: bool = False) -> Tensor:
     """Compute the largest score of each block of `BLOCK` rows of the item table, but for row 0.
 
@@ -73,21 +95,7 @@ def largest_of_blocks(state: Tensor, items: Tensor, *, tf32: bool = False) -> Te
     batch, width = state.shape
     blocks = -(-len(items) // BLOCK)
     largest = torch.empty((batch, blocks), dtype=torch.float32, device=state.device)
-    grid = (triton.cdiv(batch, ROWS), triton.cdiv(len(items), COLUMNS))
-    _largest_of_blocks[grid](
-        state,
-        items,
-        largest,
-        batch,
-        len(items),
-        width,
-        blocks,
-        WIDTH=max(16, triton.next_power_of_2(width)),
-        TILE_ROWS=ROWS,
-        TILE_COLUMNS=COLUMNS,
-        IN_BLOCK=BLOCK,
-        PRECISION="tf32" if tf32 else "ieee",
-        # Triton's interpreter multiplies the bytes of bfloat16 as if they were integers.
-        WIDENED=not state.is_cuda,
-    )
+    chosen = constants(batch, width, tf32=tf32, on_gpu=state.is_cuda)
+    grid = (triton.cdiv(batch, chosen["TILE_ROWS"]), triton.cdiv(len(items), COLUMNS))
+    _largest_of_blocks[grid](state, items, largest, batch, len(items), width, blocks, **chosen)
     return largest

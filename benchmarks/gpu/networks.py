@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.gpu.chip import operations
 from benchmarks.gpu.rewritten import Rewritten, TorchBuilder
 from benchmarks.gpu.session import GpuSession, Way
 from ssept.artifacts import SEED, Artifact, Model
@@ -16,6 +17,7 @@ from ssept.files import sha256, sha256_json
 from ssept.installation import shipped_folder
 from ssept.measure.golden import golden_path
 from ssept.model.network import SSEPT, SSEPTConfig
+from ssept.providers.session import Ids, Scores
 from ssept.variants.rewrite.graphs import scores_graph
 
 SHIPPED = "SSE_PT10kemb"
@@ -56,6 +58,7 @@ class Catalog:
     golden: Path | None = None
     why_random: str | None = None
     _copies: dict[Any, nn.Module] = field(default_factory=dict)
+    _exact: dict[tuple[int, int], tuple[Scores, tuple[Ids, Scores]]] = field(default_factory=dict)
 
     @property
     def items(self) -> int:
@@ -68,6 +71,33 @@ class Catalog:
         weights = {name: each.double().numpy() for name, each in self.network.state_dict().items()}
         made: Rewritten = scores_graph(TorchBuilder(), self.network.config, weights)
         return made.eval()
+
+    @cached_property
+    def on_cpu(self) -> GpuSession:
+        """The network as it was trained, on the CPU in float32."""
+        return self.session(PLAIN, "cpu", torch.float32, Way())
+
+    def exact(self, batch: int, k: int) -> tuple[Scores, tuple[Ids, Scores]]:
+        """Return the CPU's scores of random inputs, and its best k; computed once."""
+        if (batch, k) not in self._exact:
+            user, sequence = self.model.random_inputs(batch)
+            self._exact[batch, k] = (
+                self.on_cpu.scores(user, sequence),
+                self.on_cpu.recommend(user, sequence, k),
+            )
+        return self._exact[batch, k]
+
+    @cached_property
+    def operations(self) -> int:
+        """Additions and multiplications in the products that one sequence takes, rewritten."""
+        user, sequence = (torch.from_numpy(each) for each in self.model.random_inputs(1))
+        with torch.inference_mode():
+            return operations(lambda: self.rewritten(user, sequence) @ self.rewritten.items.T)
+
+    @property
+    def read_parameters(self) -> int:
+        """How many numbers of the network each call reads: all but the users' table."""
+        return self.network.config.parameters - self.network.user.weight.numel()
 
     def session(self, name: str, device: str, dtype: torch.dtype, way: Way) -> GpuSession:
         """Start a session of a copy of its own.
@@ -96,10 +126,6 @@ class Catalog:
             size_bytes=size,
             tools={},
         )
-
-    def forget(self) -> None:
-        """Drop the copies on devices."""
-        self._copies.clear()
 
 
 def shipped() -> Catalog:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ssept.variants.rewrite.folding import Array
 
+WIDTH_OF = 16  # a multiple of which rows have: matrix units and vector loads are slow with others
 Place = int  # of a value among those of a call
 
 
@@ -31,7 +32,10 @@ class Rewritten(nn.Module):
         constants: tensors and integers by their places.
         inputs: the places of user and sequence.
         output: the place of the state.
-        items: the item table that the state is to be multiplied with, float64[N + 1, w].
+        items, rows: the place of the table whose first rows the state is to be multiplied with.
+
+    Attributes:
+        items: those rows, [N + 1, w], padded with zeros as the state is.
     """
 
     def __init__(
@@ -55,23 +59,19 @@ class Rewritten(nn.Module):
                 self._tables[place] = f"constant_{place}"
             else:
                 self._static[place] = value
-        self._items, self._rows = items, rows
-
-    @property
-    def items(self) -> Tensor:
-        """The rows that the state is multiplied with, [N + 1, w]."""
-        table: Tensor = getattr(self, self._tables[self._items])
-        return table[: self._rows]
+        table = getattr(self, self._tables[items])[:rows]
+        self._behind = -table.shape[1] % WIDTH_OF
+        self.items: Tensor
+        self.register_buffer("items", functional.pad(table, (0, self._behind)), persistent=False)
 
     def forward(self, user: Tensor, sequence: Tensor) -> Tensor:
-        """State of the last position: int64[B] and int64[B, L] to [B, w]."""
+        """State of the last position: int64[B] and int64[B, L] to [B, w], w as of `items`."""
         values: dict[Place, Any] = dict(self._static)
         values |= {place: getattr(self, name) for place, name in self._tables.items()}
         values |= dict(zip(self._inputs, (user, sequence), strict=True))
         for step in self._steps:
             values[step.output] = step.function(*(values[place] for place in step.inputs))
-        state: Tensor = values[self._output]
-        return state
+        return functional.pad(values[self._output], (0, self._behind))
 
 
 class TorchBuilder:

@@ -42,6 +42,7 @@ class CatalogRun:
         """
         self._catalog, self._device, self._chip = catalog, device, chip
         self._saved = saved
+        self._machine = _fingerprint() | chip.facts()
         self._benchmarks: list[dict[str, Any]] = []
         self._outcomes: list[dict[str, str]] = []
         self._started = datetime.now(timezone.utc)
@@ -91,13 +92,16 @@ class CatalogRun:
         facts = {"measure": "agreement"} | asdict(found)
         self.add(cell, "test_agreement", facts, [seconds])
 
-    def note(self, cell: GpuCell, test: str, outcome: str, reason: str = "") -> None:
+    def note(
+        self, cell: GpuCell, test: str, outcome: str, reason: str = "", *, save: bool = True
+    ) -> None:
         """Note how a test of a cell ended, and save the run."""
         self._outcomes.append(
             {"test": f"{test}[{cell.name(self._device)}]", "variant": cell.variant}
             | {"provider": cell.provider(self._device), "outcome": outcome, "reason": reason}
         )
-        self.save()
+        if save:
+            self.save()
 
     @property
     def measured(self) -> bool:
@@ -116,7 +120,7 @@ class CatalogRun:
                 "node": platform.node(),
                 "machine": platform.machine(),
                 "python_version": platform.python_version(),
-                "ssept": _fingerprint() | self._chip.facts(),
+                "ssept": self._machine,
             },
             "commit_info": self._commit,
             "datetime": self._started.isoformat(),

@@ -174,8 +174,9 @@ class Session(ABC):
         if self._tells_all or ids[:, 0].all():
             return ids, scores
         undecided = ids[:, 0] == 0
-        rows = (each[undecided] for each in (user, sequence, exclude))
-        ids[undecided], scores[undecided] = self._by_all_scores(*rows, k)
+        ids[undecided], scores[undecided] = self._by_all_scores(
+            user[undecided], sequence[undecided], exclude[undecided], k
+        )
         return ids, scores
 
     def _head(self, user: Ids, sequence: Ids, k: int, exclude: Ids) -> tuple[Ids, Scores]:

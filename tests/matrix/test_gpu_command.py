@@ -92,6 +92,41 @@ def test_the_kernel_finds_the_best() -> None:
     assert done.returncode == 0, done.stderr
 
 
+COMPILE = """
+import sys
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from benchmarks.gpu.kernel import _largest_of_blocks, constants
+
+dtype, batch, tf32 = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "tf32"
+fixed = constants(batch, 64, tf32=tf32, on_gpu=True)
+types = {name: f"*{dtype}" for name in ("state", "items")} | {"largest": "*fp32"}
+types |= dict.fromkeys(("batch", "rows", "width", "blocks"), "i32")
+types |= dict.fromkeys(fixed, "constexpr")
+made = compile(ASTSource(_largest_of_blocks, types, fixed), target=GPUTarget("cuda", 90, 32))
+print(len(made.asm["cubin"]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 4096])
+@pytest.mark.parametrize(("dtype", "precision"), [("fp32", "fp32"), ("fp32", "tf32"), ("bf16", "")])
+def test_the_kernel_compiles_for_a_gpu(dtype: str, precision: str, batch: int) -> None:
+    """By Triton's own compiler and NVIDIA's assembler, which need no GPU."""
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("triton is not installed")
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE, dtype, str(batch), precision],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 1000
+
+
 def compare_best() -> None:
     """The kernel beside all scores: sizes that fill no tile, widths of no power of 2, ties."""
     generator = torch.Generator().manual_seed(0)

@@ -36,6 +36,10 @@ def versions(python: Path) -> dict[str, str]:
     return {name: version for name, version in found.items() if version}
 
 
+# Extras that an older revision has not, nor the providers that need them.
+LATER = ("litert",)
+
+
 def python_for(name: str, tree: Path, extras: Sequence[str], folder: Path) -> Path:
     """Return an interpreter with the requirements of a source tree.
 
@@ -82,7 +86,8 @@ def _requirements(name: str, tree: Path, extras: Sequence[str]) -> list[Requirem
     try:
         project = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         optional = project.get("optional-dependencies", {})
-        texts = [*project.get("dependencies", []), *(t for e in extras for t in optional[e])]
+        wanted = [extra for extra in extras if extra in optional or extra not in LATER]
+        texts = [*project.get("dependencies", []), *(t for e in wanted for t in optional[e])]
         found = [Requirement(text) for text in texts]
         pythons = SpecifierSet(project.get("requires-python", ""))
     except KeyError as error:
