@@ -99,7 +99,7 @@ class Measuring:
         for batch, items, cell in steps:
             self._run(items).note(cell, f"latency_b{batch}", "skipped", why, save=False)
         for run in self._runs.values():
-            run.save()
+            run.flush()
 
     def _step(self, batch: int, items: int, cell: GpuCell, seconds: float, left: float) -> None:
         run, test = self._run(items), f"latency_b{batch}"

@@ -101,14 +101,14 @@ class CatalogRun:
             | {"provider": cell.provider(self._device), "outcome": outcome, "reason": reason}
         )
         if save:
-            self.save()
+            self.flush()
 
     @property
     def measured(self) -> bool:
         """Whether there is a measurement."""
         return bool(self._benchmarks)
 
-    def save(self) -> None:
+    def flush(self) -> None:
         """Write the file, if there is a measurement."""
         if self._saved and self.measured:
             write_run(self.path, self.content())
