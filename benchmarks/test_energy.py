@@ -18,7 +18,7 @@ pytestmark = pytest.mark.full
 
 SECONDS = 5.0
 PER = 1000  # recommendations
-CHECKED = 100  # of so many calls one answer is compared, outside of what is counted
+CHECKED = 100  # after this many calls one more is made, uncounted, and its answer compared
 
 
 def test_energy(

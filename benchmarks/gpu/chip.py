@@ -1,8 +1,7 @@
 """What the device can do at most, measured: bytes copied and operations a second."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +14,6 @@ COPIED_BYTES = 1 << 30
 SIDE = 8192  # of the square matrices
 SMALL = 64  # by which both are smaller without a GPU
 CALLS = 10
-LEAST_INTERVAL_S = 0.02  # between two readings of the power
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +91,3 @@ def _best_s(call: Callable[[], Any], device: str) -> float:
         synchronize(device)
         times.append(time.perf_counter() - start)
     return float(np.min(times))
-
-
-@contextlib.contextmanager
-def power(device: str) -> Iterator[Any]:
-    """Sample the power of the GPU inside the block; yields None where it cannot be read."""
-    if device == "cpu":
-        yield None
-        return
-    from ssept.measure.gpu import gpu_sampler
-
-    with gpu_sampler(interval_s=LEAST_INTERVAL_S) as sampler:
-        yield sampler

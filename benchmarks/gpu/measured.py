@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.gpu.chip import Chip, power, synchronize
+from benchmarks.gpu.chip import Chip, synchronize
 from benchmarks.gpu.networks import Catalog
 from benchmarks.gpu.plan import BASELINE, BUDGETS, GpuCell
 from benchmarks.gpu.session import GpuSession
@@ -17,6 +17,7 @@ from ssept.errors import AnswerError
 from ssept.measure.answers import difference, overlap
 from ssept.measure.calls import INPUTS, CheckedCall
 from ssept.measure.golden import drift
+from ssept.measure.gpu import gpu_sampler
 from ssept.measure.latency import PERCENTILES, session_times, summarize
 
 TOP_K = 10
@@ -175,7 +176,7 @@ def energy(catalog: Catalog, cell: GpuCell, batch: int, device: str) -> dict[str
     user, sequence = inputs[0]
     session.recommend(user, sequence, TOP_K)
     synchronize(device)
-    with power(device) as sampler:
+    with gpu_sampler() as sampler:
         if sampler is None or math.isnan(before := sampler.joules()):
             return {}
         start, calls = time.perf_counter(), 0

@@ -5,7 +5,7 @@ from typing import Any
 
 from ssept.serving.app import app as served
 
-LOST = 10_000  # of so many requests one gets no answer
+LOST = 10_000  # one request in this many gets no answer
 MANY = 4  # requests at a time, beyond which answers are wrong
 SEEDED = os.environ.get("SEEDED", "")
 under_way = requests = 0
