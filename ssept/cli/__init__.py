@@ -22,7 +22,9 @@ from ssept.signals import Interrupted, ended_by_signals
 ERROR, USAGE_ERROR = 1, 2  # as argparse has it
 BY_SIGNAL = 128  # added to the signal's number, as a shell does
 # Of commands for which 1 or 2 are results: the code of all that is no result.
-ERROR_STATUS = {"choose": 3, "gate": 3, "doctor": 3, "promise": 3, "self-test": 3}
+ERROR_STATUS = dict.fromkeys(
+    ("choose", "gate", "doctor", "fleet", "history", "promise", "self-test", "verify"), 3
+)
 LONGEST = 2000  # characters of an error
 PACKAGE = Path(__file__).parents[1]
 
@@ -76,7 +78,7 @@ def _line(error: BaseException) -> str:
     if isinstance(error, SseptError):
         return f"error: {error}"
     if is_closed_output(error):
-        return "error: standard output was closed before all was written"
+        return "error: standard output was closed before all output was written"
     if isinstance(error, OSError) and error.filename and error.strerror:
         from ssept.files import explained
 

@@ -24,7 +24,7 @@ def add_runs(parser: argparse.ArgumentParser, what: str) -> None:
         type=Path,
         nargs="+",
         metavar="RUN",
-        help=f"{what}; a folder means all runs in it, by their numbers",
+        help=f"{what}; a folder means all runs in it, in the order of their numbers",
     )
 
 

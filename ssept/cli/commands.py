@@ -8,12 +8,24 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ssept.cli import data, doctor, findings, report, serve, triton
+from ssept.cli import (
+    completion,
+    data,
+    doctor,
+    export,
+    findings,
+    fleet,
+    report,
+    serve,
+    triton,
+    verify,
+)
 from ssept.cli.decide import (
     capacity,
     choose,
     compare,
     gate,
+    history,
     promise,
     scale,
     self_test,
@@ -21,6 +33,7 @@ from ssept.cli.decide import (
     tune,
 )
 from ssept.cli.model import build, evaluate, golden, train
+from ssept.cli.parsers import Help, add_module, with_examples
 from ssept.cli.process import TRACEBACK_OPTION, TRACEBACK_VARIABLE, ArgumentsExit
 from ssept.providers.onnxruntime import check_one_onnxruntime
 
@@ -31,10 +44,14 @@ COMMANDS = {
     "build": build,
     "golden": golden,
     "choose": choose,
+    "fleet": fleet,
     "report": report,
     "findings": findings,
     "compare": compare,
+    "verify": verify,
+    "export": export,
     "gate": gate,
+    "history": history,
     "doctor": doctor,
     "tune": tune,
     "scale": scale,
@@ -44,6 +61,12 @@ COMMANDS = {
     "capacity": capacity,
     "serve": serve,
     "triton": triton,
+    "completion": completion,
+}
+EXAMPLES = {
+    "check this machine": "ssept doctor",
+    "choose what to deploy on it": "ssept choose --max-minutes=6",
+    "compare the working tree with the branch main": "ssept gate main .",
 }
 
 
@@ -62,16 +85,6 @@ def run(arguments: Sequence[str]) -> int:
     return status or 0
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """A help formatter that adds a default where there is one and the help does not name it."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        named = action.default in (None, False, "", []) or "(default" in (action.help or "")
-        if not named and isinstance(action.default, list):  # as it is written on the command line
-            return f"{action.help} (default: {','.join(map(str, action.default))})"
-        return action.help if named else super()._get_help_string(action)
-
-
 class _Parser(argparse.ArgumentParser):
     """A parser with the options of all commands."""
 
@@ -81,7 +94,7 @@ class _Parser(argparse.ArgumentParser):
             TRACEBACK_OPTION,
             action="store_true",
             default=argparse.SUPPRESS,
-            help=f"show where in the code an error was met (or set {TRACEBACK_VARIABLE}=1)",
+            help=f"print the traceback of an error (or set {TRACEBACK_VARIABLE}=1)",
         )
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
@@ -94,17 +107,31 @@ class _Parser(argparse.ArgumentParser):
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="ssept",
-        description="Benchmark SSE-PT, a sequential recommender, in the ways it can be served.",
+        description="Measure, compare, choose and serve variants of SSE-PT, a sequential "
+        "recommender.",
+        epilog=with_examples("`ssept COMMAND --help` explains a command.", EXAMPLES),
+        formatter_class=Help,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
-        subparser = commands.add_parser(
-            name,
-            help=command.HELP,
-            description=command.HELP,
-            formatter_class=_Help,
-        )
-        subparser.set_defaults(command=command, parser=subparser)
+        subparser = add_module(commands, name, command)
+        subparser.set_defaults(command=command)
         if name in arguments:  # to declare the options of all would import torch for `train`
             command.add_arguments(subparser)
+    return parser
+
+
+def parser_of_all() -> argparse.ArgumentParser:
+    """Return the parser of all commands with all their options."""
+    return _parser(list(COMMANDS))
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """Return the parser of a command with all its options."""
+    (commands,) = (
+        action
+        for action in _parser([name])._actions  # argparse has no other way
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    parser: argparse.ArgumentParser = commands.choices[name]
     return parser

@@ -7,18 +7,22 @@ import json
 from ssept.cli.arguments import seconds
 
 HELP = "check this machine: available providers, measurement noise, recommended fixes"
+EXAMPLES = {
+    "print the checks and the recommended fixes": "ssept doctor",
+    "print them as JSON, after a longer search for noise": "ssept doctor --json --seconds=10",
+}
 SECONDS = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
         "--seconds",
         type=seconds,
         default=SECONDS,
         metavar="S",
-        help="length of the timed loop that looks for noise",
+        help="duration of the timed loop that measures noise",
     )
     parser.set_defaults(run=_doctor)
 

@@ -9,14 +9,18 @@ from ssept.files import save_text
 from ssept.report.findings import findings_markdown
 from ssept.results.files import read_matrix_runs
 
-HELP = "say what saved runs confirm or refute about quantization and providers"
+HELP = "check common claims about quantization and providers against saved runs"
+EXAMPLES = {
+    "print the findings of a run": "ssept findings run.json",
+    "write those of several runs to a page": "ssept findings results --out=findings.md",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_runs(parser, "results files of the matrix, each of one data set and machine")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="write the page, in Markdown, instead of printing"
+        "--out", type=Path, metavar="FILE", help="write Markdown to FILE instead of printing it"
     )
     parser.set_defaults(run=_findings)
 

@@ -1,6 +1,5 @@
 """Parts of the commands that measure: the data, a progress bar and noise warnings."""
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ssept.cli.parsers import Options
 from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
 from ssept.errors import CheckpointError
@@ -19,7 +19,7 @@ EMBEDDED = "synthetic"
 NOISE_CHECK_SECONDS = 0.3
 
 
-def add_data_dir(parser: argparse.ArgumentParser, purpose: str) -> None:
+def add_data_dir(parser: Options, purpose: str) -> None:
     """Declare --data-dir; `purpose` begins its help."""
     parser.add_argument(
         "--data-dir",
@@ -42,8 +42,8 @@ def data_folder(checkpoints: Sequence[Path], data: Path | None) -> Path:
         name = read_about(checkpoint)["data"]["name"]
         if not name.startswith(EMBEDDED):
             raise CheckpointError(
-                f"{checkpoint}: trained on {name or 'data that it does not name'}: name their "
-                "folder with --data-dir"
+                f"{checkpoint}: trained on {name or 'data without a name'}: give the folder of "
+                "these data with --data-dir"
             )
     return prepared_synthetic()
 

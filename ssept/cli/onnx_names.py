@@ -6,22 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ssept.artifacts import Artifact
+from ssept.cli.parsers import Options
 from ssept.errors import ArtifactError
 from ssept.files.kinds import is_onnx
-from ssept.providers.onnx.names import FORM, OPTION, VARIABLE, read_names
+from ssept.providers.onnx.names import OPTION, VARIABLE, read_names
 
 HELP = (
-    "what an ONNX file calls its inputs and output, where that cannot be found; its longest "
-    "sequence, where it runs any; padding=0 where column 0 of its scores is the padding and that "
-    f"cannot be found (default: what {VARIABLE} says)"
+    "what cannot be detected in an ONNX file, separated by commas: the names of its inputs and "
+    "output as user=NAME,sequence=NAME,scores=NAME; length=N, its longest sequence, if it accepts "
+    f"any length; padding=0, if column 0 of its scores is the padding (default: ${VARIABLE})"
 )
 
 
-def add_onnx_names(
-    parser: argparse.ArgumentParser, option: str = OPTION, purpose: str = HELP
-) -> None:
+def add_onnx_names(parser: Options, option: str = OPTION, purpose: str = HELP) -> None:
     """Declare --onnx-names, or another option of its form."""
-    parser.add_argument(option, type=checked_names, metavar=FORM, help=purpose)
+    parser.add_argument(option, type=checked_names, metavar="NAMES", help=purpose)
 
 
 def checked_names(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ssept.cli.arguments import add_runs, positive
 from ssept.cli.decide.choose import GOALS, add_promises, promises_of
+from ssept.cli.parsers import Options
 from ssept.errors import SseptError
 from ssept.report.table import matrix_report
 from ssept.results.files import read_matrix_runs
@@ -16,46 +17,60 @@ if TYPE_CHECKING:
     from ssept.decide.journal import Record
     from ssept.results.cells import MatrixRun
 
-HELP = "show saved runs: a table on the terminal, or a page with what to deploy and why"
+HELP = "show saved runs as a table, or write a page that recommends what to deploy and says why"
 EPILOG = (
-    "Without --output and --format, the table of each run is printed. A page is one HTML file "
-    "without a reference to any other: the recommendation, accuracy against speed, latency, "
+    "Without --output and --format, the table of each run is printed. The page is a single HTML "
+    "file that needs no other file. It shows the recommendation, accuracy against speed, latency, "
     "throughput, size and memory, servers, scale, what was not measured, the machine, and the "
     "command of each figure. It needs the extra report. Times of several machines are never "
     "compared, only their ratios to the baseline of the same run."
 )
+EXAMPLES = {
+    "print the table of a run": "ssept report run.json",
+    "write a page with a recommendation": "ssept report run.json -o report.html",
+    "recommend for throughput, under promises": (
+        "ssept report run.json -o report.html --goal=throughput --p99-ms=10 --max-mb=2"
+    ),
+}
 FORMS = ("html", "markdown", "csv", "json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.epilog = EPILOG
     add_runs(parser, "results files of the matrix")
+    _add_output(parser.add_argument_group("output"))
+    _add_recommendation(parser.add_argument_group("recommendation of a report"))
+    parser.set_defaults(run=_report)
+
+
+def _add_output(parser: Options) -> None:
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="FILE",
-        help="write a report; the name's ending (.html, .md, .csv, .json) is its form",
+        help="write a report; the extension of FILE (.html, .md, .csv, .json) sets its format",
     )
     parser.add_argument(
-        "--format", choices=FORMS, help="form of the report; without --output it is printed"
+        "--format", choices=FORMS, help="format of the report; without --output it is printed"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace a FILE that is no report of ssept"
+        "--overwrite", action="store_true", help="replace FILE even if it is not a report of ssept"
     )
     parser.add_argument(
-        "--scale", type=Path, metavar="DIR", help="folder of `ssept scale`, for a report with it"
+        "--scale", type=Path, metavar="DIR", help="also report the results of `ssept scale` in DIR"
+    )
+    parser.add_argument("--full", action="store_true", help="also show times and memory")
+
+
+def _add_recommendation(parser: Options) -> None:
+    parser.add_argument(
+        "--goal", choices=GOALS, default=GOALS[0], help="what the recommendation optimizes"
     )
     parser.add_argument(
-        "--goal", choices=GOALS, default=GOALS[0], help="what the recommendation is best for"
-    )
-    parser.add_argument(
-        "--batch-size", type=positive, default=1, metavar="N", help="sequences in a call"
+        "--batch-size", type=positive, default=1, metavar="N", help="sequences per call"
     )
     add_promises(parser)
-    parser.add_argument("--full", action="store_true", help="also show times and memory")
-    parser.set_defaults(run=_report)
 
 
 def _report(arguments: argparse.Namespace) -> None:

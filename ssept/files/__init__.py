@@ -100,7 +100,7 @@ def written_file(path: Path) -> Iterator[Path]:
         SseptError: `path` is a folder or a device, or the disk is full.
     """
     if path.exists() and not path.is_file():
-        raise SseptError(f"{path}: is no plain file; expected the name of a file to write")
+        raise SseptError(f"{path}: is not a regular file; expected the name of a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -222,9 +222,14 @@ def save_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def json_text(value: Any) -> str:
+    """Return the text of a JSON file."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, whole or not at all."""
-    save_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    save_text(path, json_text(value))
 
 
 @contextlib.contextmanager

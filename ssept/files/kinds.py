@@ -55,7 +55,7 @@ def _not_a_model(head: bytes) -> str:
     if head.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer and not the file itself; run `git lfs pull`"
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        return "it is a web page, which a download gave in its place; download it again"
+        return "it is a web page that was downloaded instead of the file; download it again"
     if head.startswith(PACKED) or head[257:262] == b"ustar":
         return "it is a packed archive; unpack it and give the file inside"
     if not CONTROLS & set(head):
@@ -76,5 +76,5 @@ def _kind_of_zip(path: Path) -> str:
         raise ValueError("it is a TorchScript program; save `model.state_dict()`")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         # A few bytes may unpack to many, and torch packs nothing.
-        raise ValueError("its members are packed; save it with `torch.save`")
+        raise ValueError("its members are compressed; save it with `torch.save`")
     return STATE_DICT

@@ -30,10 +30,10 @@ def open_plain(path: Path, flags: int) -> int:
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.EISDIR):
             raise
-        raise SseptError(f"{path}: is a link or a folder; expected a plain file") from error
+        raise SseptError(f"{path}: is a link or a folder; expected a regular file") from error
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise SseptError(f"{path}: is a device or a pipe; expected a plain file")
+        raise SseptError(f"{path}: is a device or a pipe; expected a regular file")
     return handle
 
 

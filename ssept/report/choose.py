@@ -43,8 +43,8 @@ def sentence(found: Recommendation) -> str:
         parts.append(_tie(found))
     if not found.settled:
         parts.append(
-            f"Not settled: the time was over with {found.tied} cells still in the race; "
-            "give it more --max-minutes."
+            f"Not settled: the time limit was reached with {found.tied} cells still in the race; "
+            "increase --max-minutes."
         )
     parts += [f"Not shown to be kept: {one}." for one in found.unshown]
     return " ".join(parts)
@@ -151,7 +151,7 @@ def _none(found: Recommendation) -> str:
     missed = "; ".join(found.broken.get(nearest.name, []))
     if not missed:
         return "No cell was measured for this goal."
-    return f"No cell keeps all promises. {_named(nearest)} comes nearest: {missed}."
+    return f"No cell keeps all promises. {_named(nearest)} is nearest: {missed}."
 
 
 def _named(candidate: Candidate) -> str:
@@ -182,7 +182,7 @@ def _figures(candidate: Candidate) -> list[str]:
 def _tie(found: Recommendation) -> str:
     others = ", ".join(str(each.name) for each in found.ranked[1 : found.tied][:3])
     more = f" and {found.tied - 4} more" if found.tied > 4 else ""
-    how = f"the {found.decided_by.value} decided" if found.decided_by else "the order of names did"
+    how = f"the {found.decided_by.value} decided" if found.decided_by else "their names decided"
     return f"It ties with {others}{more}: {how}."
 
 

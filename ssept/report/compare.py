@@ -32,19 +32,19 @@ SAID_OF = {
     MS: "ms: one run after the other, so the machine may have drifted; hence no verdict.",
 }
 CHANGE = (
-    f"change: the later run / {{first}}; {UNTOLD_MARK}: {UNTOLD}, the interval holds no change."
+    f"change: the later run / {{first}}; {UNTOLD_MARK}: {UNTOLD}, the interval includes no change."
 )
 INTERVALS = (
-    "Intervals of 99 % hold the noise inside a run, not what differs from process to process; by "
-    "chance one in a hundred unchanged cells gets a verdict."
+    "Intervals of 99 % include the noise inside a run, but not the differences between processes; "
+    "by chance, one in a hundred unchanged cells gets a verdict."
 )
 QUARTILES = (
     "median: of plain results, quartiles in brackets; one run after the other, so the machine may "
     "have drifted; hence no interval and no verdict."
 )
 NO_BASELINE = (
-    f"Of plain pytest-benchmark results nothing can be said on speed: {SEQUENTIAL}, so a change of "
-    "the machine looks like a change of the code. --absolute shows their medians and quartiles, if "
+    f"Plain pytest-benchmark results allow no verdict on speed: {SEQUENTIAL}, so a change of the "
+    "machine looks like a change of the code. --absolute shows their medians and quartiles, if "
     "the machine is the same."
 )
 

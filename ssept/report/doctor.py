@@ -68,7 +68,7 @@ def _onnxruntime_rows(state: OnnxRuntimeState) -> list[str]:
         rows += [_row("broken", state.problem), _row("why", WHY_ONE_ONNXRUNTIME)]
         rows += [
             " \\\n".join(_wrapped(command, "  ", "    ", WIDTH - len(" \\")))
-            for command in state.mending
+            for command in state.repair
         ]
     return rows
 

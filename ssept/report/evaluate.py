@@ -29,7 +29,7 @@ LEGEND = (
     "does not compare with the full ranking. User unknown: the full ranking with every user "
     "scored as unknown."
 )
-TOO_FEW = f"{NOTHING}: no interval, for there are fewer than {FEWEST} targets."
+TOO_FEW = f"{NOTHING}: no interval, because there are fewer than {FEWEST} targets."
 LONGEST_NAME = 60  # characters of a file's name
 HASH_DIGITS = 8  # of a file whose name others have too
 

@@ -237,4 +237,4 @@ def _interval(ratio: Estimate) -> str:
 
 
 def _missing(question: str, what: str) -> Claim:
-    return Claim(question, "Not answered.", [f"The run has nothing of {what}."])
+    return Claim(question, "Not answered.", [f"The run contains no measurement of {what}."])

@@ -110,5 +110,7 @@ def _notes(records: Sequence[Record]) -> list[str]:
         f"{NOTHING}: {', '.join(names)}: {reason}." for reason, names in cells.items() if names
     ]
     if largest := max(spreads, default=0.0):
-        notes.insert(0, f"Two looks at the same peak differed by up to {percent(largest, '.0f')}.")
+        notes.insert(
+            0, f"Two measurements of the same peak differed by up to {percent(largest, '.0f')}."
+        )
     return notes

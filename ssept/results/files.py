@@ -12,11 +12,11 @@ from ssept.results.cells import MatrixRun, Run
 from ssept.results.schema import SCHEMA, Content, PlainContent
 from ssept.results.typed import refusal, typed
 
-_NUMBERED = re.compile(r"(\d+)_.*\.json")
+NUMBERED = re.compile(r"(\d+)_.*\.json")
 
 
 def run_files(paths: Iterable[Path]) -> list[Path]:
-    """List the results files of paths: a folder stands for all runs in it and below.
+    """List the results files of paths: a folder means all runs in it and below.
 
     Args:
         paths: results files, and folders of files named `<number>_….json` as they are saved.
@@ -32,7 +32,7 @@ def run_files(paths: Iterable[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        found = [file for file in path.rglob("*.json") if _NUMBERED.fullmatch(file.name)]
+        found = [file for file in path.rglob("*.json") if NUMBERED.fullmatch(file.name)]
         if not found:
             raise RunError(f"{path}: no saved runs in it: expected files named <number>_….json")
         files += sorted(found, key=lambda file: (file.parent, int(file.name.split("_")[0])))

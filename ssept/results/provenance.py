@@ -1,9 +1,14 @@
-"""What a saved run was measured on: the machine, its software, the commit of the code."""
+"""What a saved run was measured on: the machine, its software, the commit and hash of the code."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypedDict
 
+from ssept.files import sha256, sha256_json
 from ssept.results.typed import Natural, NotNegative
+
+COMMIT_VARIABLE = "SSEPT_COMMIT"  # of code in a folder without its repository: JSON
+MATRIX_CODE = ("ssept", "fixtures", "benchmarks")
 
 
 class Fingerprint(TypedDict, total=False):
@@ -40,7 +45,19 @@ class MachineInfo:
 
 @dataclass(frozen=True)
 class CommitInfo:
-    """The measured code."""
+    """The measured code; `time` is when it was committed, in ISO 8601."""
 
     id: str | None = None
     dirty: bool | None = None
+    time: str | None = None
+
+
+def code_sha256(folder: Path) -> str:
+    """Hash the Python modules in a folder and below, with their names."""
+    files = sorted(folder.rglob("*.py"))
+    return sha256_json({file.relative_to(folder).as_posix(): sha256(file) for file in files})
+
+
+def matrix_code_sha256(clone: Path) -> str:
+    """Hash the code of the matrix in a clone."""
+    return sha256_json({name: code_sha256(clone / name) for name in MATRIX_CODE})

@@ -24,6 +24,7 @@ ACCURACY, LATENCY, REAL_LENGTHS = "accuracy", "latency", "real_lengths"
 ONE_CORE = "edge"  # always one thread on one core, the baseline's calls too
 ENERGY = "energy"
 SERVED = "served"  # begins the measures of a model behind a server
+TURNS, RATE = f"{SERVED} turns", f"{SERVED} rate"  # of compared servers
 EMPTY = "empty"  # among compared servers, the one without a model
 
 
@@ -267,8 +268,8 @@ MEASURES: dict[str, type[Facts]] = {
     f"{SERVED} load": ServedLoad,
     f"{SERVED} requests": ServedRequests,
     f"{SERVED} ratio": ServedRatio,
-    f"{SERVED} turns": ServedTurns,
-    f"{SERVED} rate": ServedRate,
+    TURNS: ServedTurns,
+    RATE: ServedRate,
 }
 
 
@@ -317,13 +318,38 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Hashes:
+    """SHA-256 of each part of the file, and of all these hashes; see `ssept.results.hashes`."""
+
+    parts: dict[str, str]
+    whole: str
+
+
+@dataclass(frozen=True)
 class About:
-    """The matrix's own part of a run; a cell is named `variant-provider`."""
+    """The matrix's own part of a run; a cell is named `variant-provider`.
+
+    Attributes:
+        schema: of the file.
+        baseline: that the ratios are relative to.
+        outcomes: of the tests of cells.
+        not_applicable: cells whose provider cannot run the variant's kind of file.
+        settings: options of the matrix on which the figures depend, by name.
+        code_sha256: of the modules that measured, committed or not.
+        installed: versions of all packages of the environment.
+        resumed: how many times the run was interrupted and went on.
+        hashes: None in runs of earlier versions, as the four before it are empty there.
+    """
 
     schema: Count
     baseline: str
     outcomes: tuple[Outcome, ...]
     not_applicable: tuple[str, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    code_sha256: str = ""
+    installed: dict[str, str] = field(default_factory=dict)
+    resumed: Natural = 0
+    hashes: Hashes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

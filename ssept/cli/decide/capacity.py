@@ -12,55 +12,71 @@ HELP = "compute from saved runs how many replicas of a server a peak rate needs,
 EPILOG = (
     "The runs are those of `tox -e fastapi`, which search for the largest rate that a server "
     "answers within a limit of p99, with one worker and with a worker for each CPU. Each step of "
-    "the arithmetic is printed, and what it takes for granted. Where several runs measured the "
-    "same, the smallest rate counts."
+    "the computation and its assumptions are printed. If several runs measured the same "
+    "configuration, the smallest rate counts."
 )
+EXAMPLES = {
+    "compute the replicas for a peak": ("ssept capacity run.json --peak-rate=2000 --p99-ms=10"),
+    "compute their cost too, with 30 % headroom": (
+        "ssept capacity run.json --peak-rate=2000 --p99-ms=10 --headroom=30%"
+        " --cost-per-replica-hour=0.1"
+    ),
+}
 STDOUT = Path("-")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.epilog = EPILOG
     add_runs(parser, "results files of the matrix, of one machine")
-    parser.add_argument(
-        "--peak-rate", type=amount, required=True, metavar="R", help="requests a second, at most"
+    demand = parser.add_argument_group("demand")
+    demand.add_argument(
+        "--peak-rate",
+        type=amount,
+        required=True,
+        metavar="R",
+        help="highest expected rate, in requests per second",
     )
-    parser.add_argument(
+    demand.add_argument(
         "--p99-ms",
         type=milliseconds,
         required=True,
         metavar="MS",
-        help="the limit of the 99th percentile, as in the runs",
+        help="latency limit of the 99th percentile, as in the runs",
     )
-    parser.add_argument(
-        "--headroom", type=share, default="20%", metavar="SHARE", help="what must be to spare"
+    demand.add_argument(
+        "--headroom",
+        type=share,
+        default="20%",
+        metavar="SHARE",
+        help="spare capacity above the peak",
     )
-    parser.add_argument(
+    replica = parser.add_argument_group("replica")
+    replica.add_argument(
         "--workers",
         type=positive,
         metavar="N",
-        help="server processes of a replica (default: the most that were measured); the rate of "
-        "another number than was measured is predicted",
+        help="server processes of a replica (default: the largest measured number); for a number "
+        "that was not measured, the rate is predicted",
     )
-    parser.add_argument(
+    replica.add_argument(
         "--cpus", type=amount, metavar="N", help="CPUs of a replica (default: those of the run)"
     )
-    parser.add_argument(
+    replica.add_argument(
         "--client-elsewhere",
         action="store_true",
-        help="where a rate is predicted, leave the CPU time of the client out",
+        help="leave the CPU time of the client out of predicted rates",
+    )
+    replica.add_argument(
+        "--cost-per-replica-hour", type=price, metavar="PRICE", help="price, in any currency"
     )
     parser.add_argument(
-        "--cost-per-replica-hour", type=price, metavar="PRICE", help="in any currency"
-    )
-    parser.add_argument(
-        "--variant", metavar="NAME", help="the served variant, where runs have several"
+        "--variant", metavar="NAME", help="the served variant, if the runs contain several"
     )
     parser.add_argument(
         "--json",
         type=Path,
         metavar="FILE",
-        help="write all of it as JSON; - for standard output, instead of the text",
+        help="write the result as JSON; - prints JSON instead of the text",
     )
     parser.set_defaults(run=_capacity)
 

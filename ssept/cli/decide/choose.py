@@ -15,6 +15,7 @@ from ssept.cli.arguments import (
     share_below_one,
 )
 from ssept.cli.measuring import add_data_dir, progress_bar, warn_of_noise
+from ssept.cli.parsers import Options
 from ssept.decide.choose.candidates import DEFAULT_LOSS
 from ssept.errors import SseptError
 from ssept.files import write_json
@@ -27,17 +28,27 @@ if TYPE_CHECKING:
     from ssept.decide.choose import Promises, Recommendation
     from ssept.decide.choose.run import ChoicePlan
 
-HELP = "choose what to deploy: the best variant and provider here that keep your promises"
+HELP = "choose what to deploy: the best variant and provider that keep your promises (limits)"
 EPILOG = (
-    "Without RUN, everything that runs here is measured: accuracy first, then a race, in which "
-    "cells are timed in turn with the baseline in fresh processes, and leave as soon as they are "
-    "surely slower than the leader. Cells that are equal within 2 % tie, and the next goal "
-    "decides. The first time, model files are built, which takes minutes, and some need a tool "
-    "of 600 MB that is installed once: --variants=NAMES leaves them out. What is measured is "
-    "kept in FILE of --journal; an interrupted choice goes on from there. Exit codes: 0 a cell "
-    "was chosen; 1 no cell keeps all promises; 2 the time was over before the race was settled, "
-    "or a promise is not shown to be kept; 3 something could not be measured."
+    "Without RUN, every cell that this machine can run is measured: first its accuracy, then its "
+    "speed in a race. In the race, cells and the baseline are timed alternately in fresh "
+    "processes, and a cell is dropped when it is certainly slower than the leader. Cells that "
+    "differ by less than 2 % tie, and the next goal decides. The first time, model files are "
+    "built, which takes minutes; some need a tool of 600 MB that is installed once (to avoid it, "
+    "choose other variants with --variants=NAMES). Measurements are stored in the file of "
+    "--journal, and an interrupted choice continues from it. Exit codes: 0 a cell was chosen; 1 no "
+    "cell keeps all promises; 2 the time limit was reached before the race was settled, or the "
+    "data do not show that a promise is kept; 3 something could not be measured."
 )
+EXAMPLES = {
+    "measure what runs here, and choose the fastest": "ssept choose --max-minutes=6",
+    "choose from a saved run, under promises": (
+        "ssept choose run.json --goal=throughput --max-accuracy-loss=0.5% --p99-ms=10"
+    ),
+    "choose the cheapest of several machines": (
+        "ssept choose machine1.json machine2.json --goal=cost --prices=prices.toml"
+    ),
+}
 GOALS = ("latency", "throughput", "size", "memory", "cost")
 OF_SERVERS = "requests"  # a goal of saved runs alone
 THROUGHPUT_BATCHES = (1, 8, 64)
@@ -49,66 +60,94 @@ NONE_STATUS, OPEN_STATUS = 1, 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.epilog = EPILOG
     parser.add_argument(
         "run_files",
         type=Path,
         nargs="*",
         metavar="RUN",
-        help="a results file of the matrix to choose from; without it, cells are measured. For the "
-        f"goal {OF_SERVERS}, one of servers, and others that have the accuracy of what they serve",
+        help="a results file of the matrix to choose from; without it, cells are measured. "
+        "With one file per machine, choose the best cell of each machine, and one that is good on "
+        f"all. For the goal {OF_SERVERS}: a file of `tox -e servers`, then files with the accuracy "
+        "of the served variants",
     )
     parser.add_argument(
         "--goal",
         choices=(*GOALS, OF_SERVERS),
         default=GOALS[0],
-        help=f"what is best; {OF_SERVERS}: the most requests a second that a server of RUN answers "
-        "within its promise",
+        help=f"what to optimize; {OF_SERVERS}: the highest rate of requests that a server of RUN "
+        "answers within its promise",
     )
     parser.add_argument(
         "--batch-size",
         type=positives,
         metavar="NUMBERS",
-        help="sequences in a call; for throughput and cost several compete (default: 1, or "
+        help="sequences per call; for throughput and cost, several sizes compete (default: 1, or "
         f"{','.join(map(str, THROUGHPUT_BATCHES))})",
     )
     parser.add_argument(
         "--threads", type=positives, default="1", metavar="NUMBERS", help="threads of a call"
     )
-    add_promises(parser)
-    known = ", ".join(PROVIDERS)
+    add_promises(parser.add_argument_group("promises"))
+    _add_measured(parser.add_argument_group("measurement, without RUN"))
     parser.add_argument(
-        "--variants", metavar="NAMES", help="variants, separated by commas (default: all)"
+        "--prices",
+        type=Path,
+        metavar="FILE",
+        help="TOML file with the price of an hour on each machine of several RUNs; a line is a "
+        'pattern of a CPU or host name, and the price: "*EPYC*" = 0.085',
     )
     parser.add_argument(
+        "--full", action="store_true", help="show all cells, and why cells were left out"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result as JSON")
+    parser.set_defaults(run=_choose)
+
+
+def _add_measured(measured: Options) -> None:
+    known = ", ".join(PROVIDERS)
+    measured.add_argument(
+        "--variants", metavar="NAMES", help="variants, separated by commas (default: all)"
+    )
+    measured.add_argument(
         "--providers",
         metavar="NAMES",
         help=f"providers, separated by commas (default: all: {known})",
     )
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="the model")
-    add_data_dir(parser, "the ratings that the model was trained on")
-    parser.add_argument(
-        "--users", type=positive, default=USERS, metavar="N", help="rank for N of the users"
+    measured.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="the checkpoint to measure"
     )
-    parser.add_argument(
-        "--max-minutes", type=minutes, default=MINUTES, metavar="M", help="time without building"
+    add_data_dir(measured, "the ratings that the model was trained on")
+    measured.add_argument(
+        "--users",
+        type=positive,
+        default=USERS,
+        metavar="N",
+        help="measure the accuracy for N users",
     )
-    parser.add_argument(
-        "--journal", type=Path, default=JOURNAL, metavar="FILE", help="what is measured, kept"
+    measured.add_argument(
+        "--max-minutes",
+        type=minutes,
+        default=MINUTES,
+        metavar="M",
+        help="time limit, not counting the building of model files",
     )
-    parser.add_argument("--full", action="store_true", help="show all cells and reasons")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the answer as JSON too")
-    parser.set_defaults(run=_choose)
+    measured.add_argument(
+        "--journal",
+        type=Path,
+        default=JOURNAL,
+        metavar="FILE",
+        help="file that stores the measurements",
+    )
 
 
-def add_promises(parser: argparse.ArgumentParser) -> None:
+def add_promises(parser: Options) -> None:
     """Declare the options of promises."""
     parser.add_argument(
         "--max-accuracy-loss",
         type=share_below_one,
         default=DEFAULT_LOSS,
         metavar="SHARE",
-        help="promise: at most this share of the baseline's NDCG@10 is lost, as 0.5% "
+        help="promise: largest loss of NDCG@10, relative to the baseline, for example 0.5% "
         f"(default: {DEFAULT_LOSS:.0%}".replace("%", "%%")
         + ")",
     )
@@ -122,14 +161,21 @@ def add_promises(parser: argparse.ArgumentParser) -> None:
         "--max-memory-mb",
         type=number_above_zero,
         metavar="MB",
-        help="promise: peak memory of a process that loads the model and answers once; of a "
-        "server, what its processes have under load",
+        help="promise: peak memory of a process that loads the model and makes one call; for a "
+        "server, the memory of its processes under load",
     )
 
 
 def _choose(arguments: argparse.Namespace) -> int:
     from ssept.report.choose import choice_json, choice_text
 
+    several = len(arguments.run_files) > 1 and arguments.goal != OF_SERVERS
+    if arguments.prices and not several:
+        raise SseptError(
+            f"--prices: expected saved runs of several machines, and a goal other than {OF_SERVERS}"
+        )
+    if several:
+        return _everywhere(arguments)
     found, left_out = _saved(arguments) if arguments.run_files else _measured(arguments)
     if arguments.json:
         write_json(arguments.json, choice_json(found, left_out))
@@ -143,14 +189,33 @@ def _saved(arguments: argparse.Namespace) -> "tuple[Recommendation, Mapping[str,
     from ssept.decide.choose import Goal, recommend
     from ssept.results.files import read_matrix_run
 
-    goal, batch = Goal(arguments.goal), (arguments.batch_size or [1])[0]
-    if len(arguments.run_files) > 1 and goal is not Goal.REQUESTS:
-        raise SseptError(
-            f"{arguments.run_files[1]}: expected one saved run for the goal {goal.value}; only "
-            f"{OF_SERVERS} reads several"
-        )
     run, *others = map(read_matrix_run, arguments.run_files)
-    return recommend(run, goal, promises_of(arguments), batch, others), {}
+    goal, promises = Goal(arguments.goal), promises_of(arguments)
+    return recommend(run, goal, promises, _batch(arguments), others), {}
+
+
+def _everywhere(arguments: argparse.Namespace) -> int:
+    from ssept.decide.choose import Goal
+    from ssept.decide.choose.everywhere import everywhere, read_prices
+    from ssept.report.everywhere import everywhere_json, everywhere_text
+    from ssept.results.files import read_matrix_runs
+
+    found = everywhere(
+        read_matrix_runs(arguments.run_files),
+        Goal(arguments.goal),
+        promises_of(arguments),
+        _batch(arguments),
+        read_prices(arguments.prices) if arguments.prices else None,
+    )
+    if arguments.json:
+        write_json(arguments.json, everywhere_json(found))
+    print(everywhere_text(found, full=arguments.full))
+    return 0 if found.chosen else NONE_STATUS
+
+
+def _batch(arguments: argparse.Namespace) -> int:
+    sizes: list[int] = arguments.batch_size or [1]
+    return sizes[0]
 
 
 def _measured(arguments: argparse.Namespace) -> "tuple[Recommendation, Mapping[str, str]]":
@@ -163,8 +228,8 @@ def _measured(arguments: argparse.Namespace) -> "tuple[Recommendation, Mapping[s
             choice = run_choice(plan, show)
     except KeyboardInterrupt:
         print(
-            f"ssept: interrupted: what was measured is kept in {arguments.journal}; the same "
-            "command goes on",
+            f"ssept: interrupted: the measurements are stored in {arguments.journal}; repeat the "
+            "command to continue",
             file=sys.stderr,
         )
         raise
@@ -190,7 +255,7 @@ def _plan(arguments: argparse.Namespace) -> "ChoicePlan":
     if len(batches) > 1 and not several:
         raise SseptError(
             f"--batch-size {','.join(map(str, batches))}: expected one size for the goal "
-            f"{goal.value}: only the throughput and the cost compare several"
+            f"{goal.value}; only throughput and cost accept several"
         )
     data = prepared(arguments.data_dir) if arguments.data_dir else prepared_synthetic()
     own = [name for name in VARIANTS if name != CUSTOM]

@@ -12,37 +12,43 @@ from ssept.report.compare import comparison_markdown, comparison_table
 from ssept.results.files import read_run, run_files
 
 HELP = "compare saved runs cell by cell, by their ratios to the baseline inside each run"
+EXAMPLES = {
+    "compare two runs": "ssept compare old.json new.json",
+    "compare the cells of a provider only": "ssept compare old.json new.json -k openvino",
+    "compare all runs of a folder, and write Markdown": (
+        "ssept compare results --markdown=changes.md"
+    ),
+}
 STDOUT = Path("-")
 EPILOG = (
-    "The first run is compared with each other one. Speed is what test_latency, test_real_lengths, "
-    "test_edge and test_throughput measured, as a ratio to the baseline of the same loop; NDCG@10 "
-    "and size are beside it. Milliseconds of two runs also differ because the machine does, so "
-    "they are shown only with --absolute. If the baselines differ, ratios are shown and "
-    "not compared. Results of other pytest-benchmark projects are matched by full name."
+    "The first run is compared with each of the others. Speed is the ratio to the baseline of the "
+    "same loop, as test_latency, test_real_lengths, test_edge and test_throughput measured it; "
+    "NDCG@10 and size are compared too. Times in milliseconds also depend on the state of the "
+    "machine, so they are shown only with --absolute. If the baselines differ, ratios are shown "
+    "but not compared. Results of other pytest-benchmark projects are matched by full name."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.epilog = EPILOG
     add_runs(parser, "two or more results files")
     parser.add_argument(
         "-k",
         dest="select",
         default="",
         metavar="EXPRESSION",
-        help="only cells whose test id matches, as 'openvino and not b064'",
+        help="only cells whose test id matches, for example 'openvino and not b064'",
     )
     parser.add_argument(
         "--absolute",
         action="store_true",
-        help="also compare median times; an error if the machines differ",
+        help="also compare median times; refused if the machines differ",
     )
     parser.add_argument(
         "--json",
         type=Path,
         metavar="FILE",
-        help="write all results as JSON; - for standard output, instead of the table",
+        help="write all results as JSON; - prints JSON instead of the table",
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown")
     parser.set_defaults(run=_compare)

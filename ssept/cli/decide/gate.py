@@ -16,12 +16,13 @@ from ssept.cli.arguments import positive, positives, seconds, share, some_names
 from ssept.cli.decide import gate_self_test
 from ssept.cli.measuring import add_data_dir
 from ssept.cli.onnx_names import add_onnx_names, described
+from ssept.cli.parsers import Options
 from ssept.data.dataset import data_hash, load_dataset
 from ssept.data.prepare import prepared
 from ssept.data.synthetic import prepared_synthetic
 from ssept.errors import GateError
 from ssept.expressions import chosen
-from ssept.files import save_text, write_json
+from ssept.files import json_text, save_text, write_json
 from ssept.files.kinds import is_onnx
 from ssept.model.store import checkpoint_for
 from ssept.providers import PROVIDERS
@@ -37,10 +38,17 @@ if TYPE_CHECKING:
 
 HELP = "check whether a revision, artifacts folder or ONNX file is slower, less accurate or larger"
 EPILOG = (
-    "Exit codes: 0 fine; 1 regressed; 2 inconclusive; 3 something could not be measured, or not be "
-    "written: every error, wrong arguments and an interruption included. The most severe finding "
-    "decides the exit code: 1, then 3, 2, 0."
+    "Exit codes: 0 fine; 1 regressed; 2 inconclusive; 3 something could not be measured or "
+    "written, which includes every error, wrong arguments and an interruption. The most severe "
+    "finding decides the exit code: 1, then 3, 2, 0."
 )
+EXAMPLES = {
+    "compare the working tree with the branch main": "ssept gate main .",
+    "compare two ONNX files, and accept 5 % slowdown": (
+        "ssept gate old.onnx new.onnx --tolerance=5%"
+    ),
+    "write a report for a CI job": "ssept gate main . --markdown=gate.md --json=gate.json",
+}
 VARIANTS = ("onnx", "onnx_graph")
 PROVIDERS_TRIED = ("cpu", "openvino")
 BATCH_SIZES = (1, 64)
@@ -57,30 +65,46 @@ EXTRAS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.epilog = EPILOG
     side = "a git revision, a source tree, a folder of `ssept build --out`, or an ONNX file"
     # Optional for the parser, since the self-test has none.
     parser.add_argument("base", nargs="?", metavar="BASE", help=f"the reference: {side}")
     parser.add_argument(
         "head", nargs="?", metavar="HEAD", help="the candidate: one of the same kinds"
     )
-    _add_cells(parser)
-    _add_limits(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results as JSON")
-    parser.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="write the report as Markdown"
-    )
+    _add_cells(parser.add_argument_group("cells"))
+    _add_model(parser.add_argument_group("model and data"))
+    _add_limits(parser.add_argument_group("tolerances"))
+    _add_output(parser.add_argument_group("output"))
     gate_self_test.add_arguments(parser)
     parser.set_defaults(run=_run)
 
 
-def _add_cells(parser: argparse.ArgumentParser) -> None:
+def _add_output(parser: Options) -> None:
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results as JSON")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write the report as Markdown"
+    )
+    parser.add_argument(
+        "--attestation",
+        type=Path,
+        metavar="FILE",
+        help="write the verdict as an in-toto statement (test result) about HEAD",
+    )
+    parser.add_argument(
+        "--sign",
+        action="store_true",
+        help="sign the statement with Sigstore, by the identity of this CI job; FILE is then a "
+        "bundle of the statement and its signature",
+    )
+
+
+def _add_cells(parser: Options) -> None:
     parser.add_argument(
         "-k",
         dest="select",
         default="",
         metavar="EXPRESSION",
-        help="only cells whose id matches, as 'openvino and not b064'",
+        help="only cells whose id matches, for example 'openvino and not b064'",
     )
     parser.add_argument(
         "--variants",
@@ -100,7 +124,8 @@ def _add_cells(parser: argparse.ArgumentParser) -> None:
         "--base-cell",
         type=_cell,
         metavar="VARIANT-PROVIDER",
-        help="what BASE runs in place of each cell, as onnx-cpu: to compare cells, not sides",
+        help="run this cell on BASE in place of each selected cell, for example onnx-cpu: "
+        "compares cells instead of versions",
     )
     parser.add_argument(
         "--batch-sizes",
@@ -113,14 +138,30 @@ def _add_cells(parser: argparse.ArgumentParser) -> None:
         "--threads", type=positive, default=1, metavar="N", help="threads of a call"
     )
     parser.add_argument(
+        "--seconds",
+        type=seconds,
+        metavar="S",
+        help=f"time limit per cell, on average (default: {SECONDS:g})",
+    )
+
+
+def _add_model(parser: Options) -> None:
+    parser.add_argument(
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="checkpoint that revisions build their variants from (default: the one of the data)",
+        help="checkpoint from which revisions build their variants (default: the one of the data)",
     )
     add_onnx_names(parser)
-    add_onnx_names(parser, "--head-onnx-names", "the same of HEAD, where it differs")
-    add_data_dir(parser, "data for the accuracy")
+    add_onnx_names(parser, "--head-onnx-names", "the same for HEAD, if its names differ")
+    add_data_dir(parser, "data to compare the accuracy on")
+    parser.add_argument("--no-accuracy", action="store_true", help="compare only times and sizes")
+    parser.add_argument(
+        "--accuracy-users",
+        type=positive,
+        metavar="N",
+        help="compare the accuracy for only N users",
+    )
 
 
 def _cell(text: str) -> tuple[str, str]:
@@ -128,12 +169,12 @@ def _cell(text: str) -> tuple[str, str]:
     variant, _, provider = text.partition("-")
     if variant not in KNOWN_VARIANTS.keys() - {CUSTOM} or provider not in PROVIDERS:
         raise argparse.ArgumentTypeError(
-            f"{text!r:.60}: expected a variant and a provider, as onnx-cpu"
+            f"{text!r:.60}: expected a variant and a provider, for example onnx-cpu"
         )
     return variant, provider
 
 
-def _add_limits(parser: argparse.ArgumentParser) -> None:
+def _add_limits(parser: Options) -> None:
     parser.add_argument(
         "--tolerance", default="3%", type=share, metavar="SHARE", help="accepted slowdown"
     )
@@ -157,19 +198,6 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="TOML file with tolerances for cells, selected by patterns",
     )
-    parser.add_argument(
-        "--seconds",
-        type=seconds,
-        metavar="S",
-        help=f"time limit per cell, on average (default: {SECONDS:g})",
-    )
-    parser.add_argument("--no-accuracy", action="store_true", help="compare times and sizes only")
-    parser.add_argument(
-        "--accuracy-users",
-        type=positive,
-        metavar="N",
-        help="compare the accuracy for N users only",
-    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -185,8 +213,12 @@ def _run(arguments: argparse.Namespace) -> int:
 def _gate(arguments: argparse.Namespace) -> int:
     from ssept.decide.gate.sides.side import opened
     from ssept.decide.gate.suite import run_suite
+    from ssept.report.attestation import digest_of, identity_token, signed, statement
     from ssept.report.gate import gate_markdown, gate_table
 
+    if arguments.sign and not arguments.attestation:
+        raise GateError("--sign: expected --attestation=FILE, the file for the signed verdict")
+    token = identity_token() if arguments.sign else ""  # before anything is measured
     with ExitStack() as stack:
         extras = _extras()
         base, head = (
@@ -199,11 +231,14 @@ def _gate(arguments: argparse.Namespace) -> int:
         if instead := arguments.base_cell:
             if base.model and is_onnx(base.model):
                 raise GateError(
-                    f"--base-cell: {base.name} is an ONNX file, which is no variant; expected a "
+                    f"--base-cell: {base.name} is an ONNX file, which has no variants; expected a "
                     "folder of `ssept build --out`, a revision or a source tree"
                 )
             base = replace(base, instead=instead, name=f"{base.name}, {'-'.join(instead)}")
         suite = _suite(arguments, base, head)
+        digests = (
+            {"base": digest_of(base), "head": digest_of(head)} if arguments.attestation else {}
+        )
         with tqdm(desc="gate", unit="pass", file=sys.stderr, disable=None) as bar:
             result = run_suite(base, head, suite, partial(_show, bar))
         with ExitStack() as reports:  # each is written, also where another cannot be
@@ -212,6 +247,10 @@ def _gate(arguments: argparse.Namespace) -> int:
                 reports.callback(lambda: save_text(arguments.markdown, gate_markdown(result)))
             if arguments.json:
                 reports.callback(lambda: write_json(arguments.json, result.as_json()))
+            if arguments.attestation:
+                verdict = statement(result, digests)
+                text = signed(verdict, token) if token else json_text(verdict)
+                reports.callback(lambda: save_text(arguments.attestation, text))
     return result.exit_code
 
 
@@ -254,7 +293,7 @@ def _cells(arguments: argparse.Namespace, base: "Side", head: "Side") -> list["G
     selected = [cell for cell in cells if chosen(cell.id, arguments.select)]
     if not selected:
         ids = ", ".join(cell.id for cell in cells)
-        raise GateError(f"-k {arguments.select!r} takes none of the cells {ids}")
+        raise GateError(f"-k {arguments.select!r} matches none of the cells {ids}")
     return selected
 
 
@@ -263,12 +302,14 @@ def _variants(arguments: argparse.Namespace, sides: Sequence["Side"]) -> list[st
     files = [side for side in sides if side.model and is_onnx(side.model)]
     if len(files) == 1:
         raise GateError(
-            f"{files[0].name} is an ONNX file, and the other side is none: give two ONNX files, or "
-            "two of revisions, source trees and artifacts folders"
+            f"{files[0].name} is an ONNX file, but the other side is not: give two ONNX files, or "
+            "two revisions, source trees or artifacts folders"
         )
     if files:
         if arguments.variants not in (None, [CUSTOM]):
-            raise GateError(f"--variants: an ONNX file has no variants; it is called {CUSTOM}")
+            raise GateError(
+                f"--variants: an ONNX file has no variants: leave it out, or give {CUSTOM}"
+            )
         for side in files:
             described(side.model or Path(), side.onnx_names or None)
         return [CUSTOM]

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-minutes",
         type=minutes,
         metavar="M",
-        help="start no suite that may end after M minutes",
+        help="start no suite that may take longer than until minute M",
     )
     group.add_argument(
         "--report",
@@ -71,14 +71,14 @@ def check(arguments: argparse.Namespace) -> None:
     if not arguments.self_test:
         for name, option in OWN.items():
             if getattr(arguments, name) is not None:
-                raise GateError(f"{option} goes with --self-test only")
+                raise GateError(f"{option} is valid only with --self-test")
         return
     of_both = {*SHARED, *OWN, "self_test"}
     defaults = vars(arguments.parser.parse_args([]))
     for name, value in vars(arguments).items():
         if name not in of_both and value != defaults.get(name, value):
             given = name.upper() if name in ("base", "head") else f"--{name.replace('_', '-')}"
-            raise GateError(f"{given} does not go with --self-test")
+            raise GateError(f"{given} cannot be combined with --self-test")
 
 
 def self_test(arguments: argparse.Namespace) -> int:
@@ -135,10 +135,10 @@ def _conditions(arguments: argparse.Namespace) -> Mapping[str, "Condition"]:
     if arguments.conditions:
         names = [name.strip() for name in arguments.conditions.split(",")]
     if unknown := [name for name in names if name not in CONDITIONS]:
-        raise GateError(f"--conditions: no {unknown[0]!r}; there are {', '.join(CONDITIONS)}")
+        raise GateError(f"--conditions {unknown[0]}: expected names from {', '.join(CONDITIONS)}")
     changes = {"suites": arguments.trials, "seconds": arguments.seconds}
     if arguments.trials is not None and arguments.trials < 1:
-        raise GateError(f"--trials {arguments.trials}: expected a number of suites from 1 up")
+        raise GateError(f"--trials {arguments.trials}: expected a number of suites of at least 1")
     given = {name: value for name, value in changes.items() if value is not None}
     return {
         name: dataclasses.replace(condition, **given)
@@ -161,5 +161,5 @@ def _cells(arguments: argparse.Namespace) -> list["GateCell"]:
     selected = [cell for cell in cells if chosen(cell.id, arguments.select)]
     if not selected:
         ids = ", ".join(cell.id for cell in cells) or "none: no onnxruntime is installed"
-        raise GateError(f"-k {arguments.select!r} takes none of the cells that run here: {ids}")
+        raise GateError(f"-k {arguments.select!r} matches none of the cells that run here: {ids}")
     return selected

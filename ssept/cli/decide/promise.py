@@ -22,52 +22,65 @@ if TYPE_CHECKING:
 HELP = "check whether a running server keeps its p99 within a limit, at a rate of requests"
 EPILOG = (
     "Requests are sent at random times (a Poisson process), whether earlier ones are answered or "
-    "not, and their time counts from when each was due. At a few looks the interval of p99 is "
-    "compared with the promise, so a clear case ends early; the error of 1 % is shared among them. "
-    "Exit codes: 0 kept; 1 broken, by p99 or by failed requests; 2 inconclusive: the time was over "
-    "while the interval still held the promise, or the client itself was late; 3 it could not be "
-    "measured: every error, wrong arguments and an interruption included."
+    "not. The latency of a request is counted from the time at which it was due. A few interim "
+    "analyses compare the interval of p99 with the promise, so that clear cases end early; the "
+    "error rate of 1 % is divided among them. Exit codes: 0 kept; 1 broken, by p99 or by failed "
+    "requests; 2 inconclusive: the time limit was reached while the interval still contained the "
+    "promised time, or the client itself was late; 3 it could not be measured, which includes "
+    "every error, wrong arguments and an interruption."
 )
+EXAMPLES = {
+    "check `ssept serve` at 200 requests a second": (
+        "ssept promise http://127.0.0.1:8080 --p99-ms=10 --rate=200"
+    ),
+    "check Triton, and wait for its start": (
+        "ssept promise http://127.0.0.1:8000/v2/models/recommender_model_onnx/infer"
+        " --p99-ms=10 --rate=200 --wait=60"
+    ),
+}
 SECONDS = 60.0
 LENGTH = 50  # of a sequence to /predict: the shipped models read no more
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.epilog = EPILOG
     parser.add_argument(
         "url",
         metavar="URL",
-        help="http://HOST:PORT of `ssept serve`, with the path of the requests unless that is "
-        "/predict; of Triton http://HOST:PORT/v2/models/NAME/infer",
+        help="http://HOST:PORT of `ssept serve` (add the path if it is not /predict), or "
+        "http://HOST:PORT/v2/models/NAME/infer of Triton",
     )
-    parser.add_argument(
+    promise = parser.add_argument_group("promise")
+    promise.add_argument(
         "--p99-ms", type=milliseconds, required=True, metavar="MS", help="the promised p99"
     )
-    parser.add_argument("--rate", type=amount, required=True, metavar="R", help="requests a second")
-    parser.add_argument(
-        "--seconds", type=seconds, default=SECONDS, metavar="S", help="the most that is measured"
+    promise.add_argument(
+        "--rate", type=amount, required=True, metavar="R", help="requests per second"
     )
-    parser.add_argument(
+    promise.add_argument(
         "--max-failed",
         type=share,
         default="0%",
         metavar="SHARE",
         help="accepted share of failed requests, which then count as slow",
     )
-    parser.add_argument(
+    requests = parser.add_argument_group("requests")
+    requests.add_argument(
         "--bodies",
         type=Path,
         metavar="FILE",
-        help="the requests to send, one JSON value a line (default: histories of the data)",
+        help="file of request bodies, one JSON value per line (default: histories of the data)",
     )
-    add_data_dir(parser, "data that the server's model was trained on")
+    add_data_dir(requests, "data that the server's model was trained on")
+    parser.add_argument(
+        "--seconds", type=seconds, default=SECONDS, metavar="S", help="longest measurement"
+    )
     parser.add_argument(
         "--wait",
         type=seconds_from_zero,
         default=0.0,
         metavar="S",
-        help="how long the server may take to give its first answer",
+        help="time limit for the first response of the server",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results as JSON")
     parser.add_argument(

@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 
 HELP = "measure cells for growing catalogs, sequences and batches, beside a lower bound of the time"
 EPILOG = (
-    "Each point is measured on temporary models with random weights: 1,000,000 items need 3 GB of "
-    "memory, and some of disk. Finished points are kept in OUT/scale.jsonl; if you run the command "
-    "again, it measures the missing ones."
+    "Each point is measured on temporary models with random weights; 1,000,000 items need 3 GB of "
+    "memory, and disk space. Finished points are stored in OUT/scale.jsonl; if you run the command "
+    "again, it measures only the missing ones."
 )
+EXAMPLES = {
+    "measure the baseline at all default sizes": "ssept scale",
+    "measure a variant for two catalogs only": (
+        "ssept scale --variants=fused_topk --items=10000,100000"
+    ),
+    "vary each axis around one point": "ssept scale --around=100000x50x1",
+}
 AROUND = (Point(10_000, 50, 1), Point(10_000, 50, 64))
 ITEMS = (10_000, 100_000, 1_000_000)
 LENGTHS = (10, 25, 50, 100, 200)
@@ -33,29 +40,31 @@ LEAST_ITEMS = 10  # k of each call
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.epilog = EPILOG
-    parser.add_argument(
+    cells = parser.add_argument_group("cells")
+    cells.add_argument(
         "--variants",
         default="onnx",
         metavar="NAMES",
         help="variants, separated by commas; the baseline, onnx on cpu, is always measured",
     )
-    parser.add_argument(
+    cells.add_argument(
         "--providers",
         default="cpu",
         metavar="NAMES",
         help="execution providers, separated by commas",
     )
+    sizes = parser.add_argument_group("sizes")
     axes = (("--items", ITEMS), ("--lengths", LENGTHS), ("--batch-sizes", BATCH_SIZES))
     for option, values in axes:
-        parser.add_argument(
+        sizes.add_argument(
             option,
             type=positives,
             default=list(values),
             metavar="NUMBERS",
-            help=f"values of this axis (default: {','.join(map(str, values))})",
+            help="values of this axis, separated by commas (default: "
+            f"{','.join(map(str, values))})",
         )
-    parser.add_argument(
+    sizes.add_argument(
         "--around",
         type=_points,
         default=list(AROUND),
@@ -63,10 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="points ITEMSxLENGTHxBATCH, separated by commas; around each, one axis is varied at a "
         f"time (default: {','.join(map(str, AROUND))})",
     )
-    parser.add_argument(
-        "--threads", type=positive, default=1, metavar="N", help="threads of a call"
-    )
-    parser.add_argument(
+    cells.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of a call")
+    cells.add_argument(
         "--cell-seconds",
         type=seconds,
         default=CELL_SECONDS,

@@ -17,17 +17,22 @@ from ssept.installation import shipped_checkpoint
 if TYPE_CHECKING:
     from ssept.decide.self_test.studies import Study
 
-HELP = "measure how often the project's own verdicts and intervals are wrong on this machine"
+HELP = "measure how often ssept's verdicts and intervals are wrong on this machine"
 EPILOG = (
-    "Each study makes trials in which the truth is known: one file against itself, settings that "
-    "are copies of each other, losses that are made up. Finished trials are kept in DIR, a file "
-    "for each study; if you run the command again, it makes the missing ones. All of them take "
-    "long (a bar shows the time left), and want a machine that does nothing else. The gate's own "
-    "trials are measured by `ssept gate --self-test`, and judged here at their tolerance, where "
-    "all studies are chosen. Exit code: 0 if no chosen study has more errors than its level "
-    "allows, 1 if one has, 3 if it was "
-    "interrupted or could not be measured."
+    "Each study makes trials in which the truth is known: a file compared with itself, settings "
+    "that are copies of each other, simulated losses. Finished trials are stored in DIR, in a file "
+    "for each study; if you run the command again, it makes only the missing ones. All studies "
+    "take a long time (a progress bar shows the remaining time), and need a machine that runs "
+    "nothing else. `ssept gate --self-test` makes the trials of the gate; this command evaluates "
+    "them at their tolerance if all studies are selected. Exit code: 0 if no selected study has "
+    "more errors than its level allows, 1 if one has, 3 if it was interrupted or could not be "
+    "measured."
 )
+EXAMPLES = {
+    "make the missing trials, for an hour at most": "ssept self-test --max-minutes=60",
+    "show what the finished trials say": "ssept self-test --report",
+    "make 20 trials of one study": "ssept self-test --studies=ratio_quiet --trials=20",
+}
 RESULTS, GATE_RESULTS = Path("results/self_test"), Path("results/gate")
 TOO_MANY_STATUS, INCOMPLETE_STATUS = 1, 3
 
@@ -36,40 +41,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     from ssept.decide.self_test.studies import STUDIES
 
-    parser.epilog = EPILOG
-    parser.add_argument(
+    trials = parser.add_argument_group("trials")
+    trials.add_argument(
         "--studies",
         default=",".join(STUDIES),
         metavar="NAMES",
         help=f"studies, separated by commas (default: all: {', '.join(STUDIES)})",
     )
-    parser.add_argument(
+    trials.add_argument(
         "--trials", type=positive, metavar="N", help="trials of each study (default: its own)"
     )
-    parser.add_argument(
+    trials.add_argument(
         "--max-minutes", type=minutes, metavar="M", help="begin no trial after M minutes"
     )
-    parser.add_argument(
+    output = parser.add_argument_group("output")
+    output.add_argument(
         "--report", action="store_true", help="only print what the finished trials show"
     )
-    parser.add_argument(
+    folders = parser.add_argument_group("folders")
+    folders.add_argument(
         "--results", type=Path, default=RESULTS, metavar="DIR", help="folder of the trials"
     )
-    parser.add_argument(
+    folders.add_argument(
         "--gate-results",
         type=Path,
         default=GATE_RESULTS,
         metavar="DIR",
         help="folder of the trials of `ssept gate --self-test`",
     )
-    parser.add_argument(
+    trials.add_argument(
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="checkpoint that is measured (default: the shipped one)",
+        help="checkpoint to measure (default: the shipped one)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON too")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="and as Markdown")
+    output.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
+    output.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="also write the results as Markdown"
+    )
     parser.set_defaults(run=_self_test)
 
 

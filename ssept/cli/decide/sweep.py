@@ -18,15 +18,21 @@ if TYPE_CHECKING:
 HELP = "choose the layers of the rewritten network to run in INT8, by measured speed and accuracy"
 EPILOG = (
     "Method: (1) everything in FP32 is the reference. (2) Each layer alone in INT8 is timed "
-    "against it, call by call in pairs, and its NDCG@10 compared. It pays where the geometric "
+    "against it, call by call in pairs, and its NDCG@10 is compared. It pays if the geometric "
     "mean of its ratios over the batch sizes is above 1 by its interval, or is above 0.99 and the "
-    "file is smaller. (3) All layers that pay are combined. While the combination may lose more "
-    "than --max-loss, the layer with the largest loss for its gain in speed is removed. (4) Each "
-    "change of one layer is timed against the current set. The best change that pays and loses no "
-    "more than --max-loss is made. This is repeated until no change pays, at most ten times. "
-    "Every measurement is kept in --out: an interrupted sweep continues there, and a sweep with "
-    "another --max-loss uses the measurements again."
+    "file is smaller. (3) All layers that pay are combined. As long as the combination may lose "
+    "more than --max-loss, the layer with the largest loss for its gain in speed is removed. (4) "
+    "Each change of one layer is timed against the current set, and the best change that pays and "
+    "loses no more than --max-loss is applied. This is repeated until no change pays, at most ten "
+    "times. Every measurement is stored in --out: an interrupted sweep continues from it, and a "
+    "sweep with a different --max-loss uses the measurements again."
 )
+EXAMPLES = {
+    "choose the INT8 layers for ONNX Runtime on the CPU": "ssept sweep",
+    "choose them for OpenVINO, with at most 0.5 % loss": (
+        "ssept sweep --provider=openvino --max-loss=0.5%"
+    ),
+}
 ONNX_PROVIDERS = [name for name, provider in PROVIDERS.items() if "onnx" in provider.formats]
 BATCH_SIZES = (1, 64)
 SECONDS = 3.0
@@ -36,29 +42,34 @@ OUT = Path("results/sweep.json")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.epilog = EPILOG
-    parser.add_argument(
+    model = parser.add_argument_group("model and data")
+    model.add_argument(
         "--checkpoint",
         type=Path,
         metavar="FILE",
         help="the checkpoint (default: the one that was trained on the data; for the embedded "
         "data, the shipped one)",
     )
-    add_data_dir(parser, "data that the checkpoint was trained on, prepared or raw")
-    parser.add_argument(
-        "--users", type=positive, metavar="N", help="compare the accuracy for N users only"
+    add_data_dir(model, "data that the checkpoint was trained on, prepared or raw")
+    model.add_argument(
+        "--users", type=positive, metavar="N", help="compare the accuracy for only N users"
     )
-    parser.add_argument(
-        "--provider", default="cpu", choices=ONNX_PROVIDERS, help="execution provider of the files"
+    timing = parser.add_argument_group("timing")
+    timing.add_argument(
+        "--provider",
+        default="cpu",
+        choices=ONNX_PROVIDERS,
+        metavar="NAME",
+        help=f"execution provider of the files: one of {', '.join(ONNX_PROVIDERS)}",
     )
-    parser.add_argument(
+    timing.add_argument(
         "--batch-sizes",
         type=positives,
         default=list(BATCH_SIZES),
         metavar="SIZES",
         help=f"batch sizes, separated by commas (default: {','.join(map(str, BATCH_SIZES))})",
     )
-    parser.add_argument(
+    timing.add_argument(
         "--threads", type=positive, default=1, metavar="N", help="threads of a call"
     )
     parser.add_argument(
@@ -68,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="accepted relative loss of NDCG@10; the lower end of its interval decides",
     )
-    parser.add_argument(
+    timing.add_argument(
         "--seconds",
         type=seconds,
         default=SECONDS,

@@ -12,14 +12,26 @@ from ssept.measure.settings import Settings, default_path, write_settings
 from ssept.providers import PROVIDERS, load
 
 HELP = "search threads, options and batch size of a variant on a provider, by paired measurement"
+EXAMPLES = {
+    "find the settings with the shortest call": "ssept tune --variant=fused_topk",
+    "find the settings and the batch size with the highest throughput": (
+        "ssept tune --variant=fused_int8_topk --provider=openvino --objective=throughput"
+    ),
+}
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 OBJECTIVES = ("latency", "throughput")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--variant", default="onnx", help="the variant")
-    parser.add_argument("--provider", default="cpu", choices=list(PROVIDERS), help="the provider")
+    parser.add_argument("--variant", default="onnx", metavar="NAME", help="the variant to tune")
+    parser.add_argument(
+        "--provider",
+        default="cpu",
+        choices=list(PROVIDERS),
+        metavar="NAME",
+        help=f"the provider that runs it: one of {', '.join(PROVIDERS)}",
+    )
     parser.add_argument(
         "--model",
         type=Path,
@@ -32,16 +44,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--objective",
         choices=OBJECTIVES,
         default=OBJECTIVES[0],
-        help="latency keeps the batch size; throughput also searches it",
+        help="latency: for the batch size of --batch; throughput: also search the batch size",
     )
-    parser.add_argument("--batch", type=positive, default=1, help="sequences in a call")
-    parser.add_argument("--budget", type=seconds, default=120, help="seconds for the search")
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="sequences per call")
+    parser.add_argument(
+        "--budget", type=seconds, default=120, metavar="S", help="seconds for the search"
+    )
     parser.add_argument(
         "--out",
         type=Path,
         default=default_path(),
         metavar="FILE",
-        help="file of the best settings of all cells",
+        help="file that stores the best settings of each cell",
     )
     parser.set_defaults(run=_tune)
 
@@ -71,5 +85,5 @@ def _tune(arguments: argparse.Namespace) -> None:
     figures = f"{found.speedup.value:.3f} times the default's sequences a second"
     print(f"{cell}: {found.tried} settings tried; the best gives {figures} [{low:.3f}, {high:.3f}]")
     if found.kept_default:
-        print("the difference is within noise: the default stays")
+        print("the difference is within the noise: the default settings are kept")
     print(f"{found.choice}\nwritten to {arguments.out}")

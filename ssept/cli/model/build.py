@@ -21,7 +21,21 @@ from ssept.report.text import BYTES_PER_MEGABYTE, NOTHING
 from ssept.variants import BASELINE, VARIANTS, at_hand, build
 from ssept.variants.parallel import Outcome, build_all
 
-HELP = "build variants of a checkpoint; those in the cache are not built again"
+HELP = "build variants of a checkpoint; variants in the cache are not built again"
+EPILOG = (
+    "The table shows the size of each file (in MB, and as a share of the FP32 export), whether it "
+    "was cached, shipped or built and in how many seconds, and its path. Exit code 1: a variant "
+    "could not be built; the others are in the cache."
+)
+EXAMPLES = {
+    "build all ONNX variants of the shipped checkpoint": "ssept build",
+    "copy two variants to a folder for another machine": (
+        "ssept build --variants=fused_topk,fused_int8_topk --out=artifacts"
+    ),
+    "build from your own checkpoint": (
+        "ssept build --checkpoint=model.safetensors --data=prepared"
+    ),
+}
 BUILT = tuple(name for name, variant in VARIANTS.items() if variant.build)
 DEFAULT = tuple(name for name in BUILT if VARIANTS[name].format == "onnx")  # need no more extras
 
@@ -39,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--variants",
         default=",".join(DEFAULT),
         metavar="NAMES",
-        help="variants to build, separated by commas (default: all that are ONNX files)",
+        help="variants to build, separated by commas (default: all ONNX variants)",
     )
     parser.add_argument(
         "--data",
@@ -58,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-shipped",
         action="store_true",
-        help="build also the files that come with ssept, those in models/",
+        help="also build the files that ssept ships in models/",
     )
     parser.add_argument(
         "--jobs",
@@ -66,11 +80,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=len(os.sched_getaffinity(0)),
         metavar="N",
         help="variants to build at the same time; each needs about 0.5 GB of memory",
-    )
-    parser.epilog = (
-        "The table gives each file's size, also as a share of the FP32 export's, how many seconds "
-        "it took to build or that it was cached or shipped, and its path. Exit status 1: a variant "
-        "could not be built; the others are in the cache."
     )
     parser.set_defaults(run=_build)
 
@@ -91,7 +100,7 @@ def _build(arguments: argparse.Namespace) -> int:
     _tell_errors(outcomes)
     if failed and arguments.out:
         print(
-            f"ssept: nothing was copied to {arguments.out}, since not all variants were built",
+            f"ssept: nothing was copied to {arguments.out}, because not all variants were built",
             file=sys.stderr,
         )
     return int(failed)

@@ -9,18 +9,28 @@ from ssept.cli.arguments import positive
 from ssept.cli.measuring import add_data_dir, data_folder, progress_bar
 from ssept.files import written_file
 
-HELP = "rank held-out items by checkpoints: accuracy with intervals, by group, and compared"
+HELP = "measure the accuracy of checkpoints on held-out items, with intervals and by group"
 EPILOG = (
-    "Several checkpoints, as the seeds of one recipe, are averaged user by user. With --against "
-    "their mean is compared with the mean of others by a bootstrap over the same users."
+    "Several checkpoints, for example several seeds of a recipe, are averaged user by user. With "
+    "--against, their mean is compared with the mean of other checkpoints, by a bootstrap over the "
+    "same users."
 )
+
+EXAMPLES = {
+    "evaluate a checkpoint": "ssept evaluate model.safetensors --data-dir=prepared",
+    "compare the mean of two seeds with another checkpoint": (
+        "ssept evaluate seed1.safetensors seed2.safetensors --against old.safetensors"
+    ),
+    "rank for 1,000 users of the validation split, and write JSON": (
+        "ssept evaluate model.safetensors --split=val --users=1000 --out=accuracy.json"
+    ),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     from ssept.report.evaluate import FORMATS
 
-    parser.epilog = EPILOG
     parser.add_argument(
         "checkpoints", type=Path, nargs="+", metavar="CHECKPOINT", help="checkpoint files"
     )
@@ -34,13 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_data_dir(parser, "data that the checkpoints were trained on, prepared or raw")
     parser.add_argument(
-        "--split", choices=("test", "val"), default="test", help="the targets to rank"
+        "--split", choices=("test", "val"), default="test", help="split with the targets"
     )
     parser.add_argument(
-        "--users", type=positive, metavar="N", help="rank for N random users only, always the same"
+        "--users", type=positive, metavar="N", help="use only N random users, the same in every run"
     )
-    parser.add_argument("--format", choices=tuple(FORMATS), default="table", help="of the output")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write JSON to this file, too")
+    parser.add_argument("--format", choices=tuple(FORMATS), default="table", help="output format")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write JSON to this file")
     parser.set_defaults(run=_evaluate)
 
 

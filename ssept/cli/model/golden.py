@@ -8,6 +8,11 @@ from ssept.providers import load
 
 HELP = "save a few outputs of a checkpoint beside it; the matrix compares later outputs with them"
 
+EXAMPLES = {
+    "save outputs of the shipped checkpoint": "ssept golden models/SSE_PT10kemb.safetensors",
+    "save outputs of your own checkpoint": "ssept golden model.safetensors",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""

@@ -20,6 +20,13 @@ from ssept.errors import SseptError
 from ssept.files import check_model_path
 
 HELP = "train a checkpoint on a data set"
+EXAMPLES = {
+    "train on the synthetic data": "ssept train",
+    "train on prepared data, and name the file": "ssept train prepared --out=model.safetensors",
+    "train a small model, for an hour at most": (
+        "ssept train prepared --preset=edge --max-minutes=60"
+    ),
+}
 MEGABYTE = 1e6
 Options = dict[str, tuple[Callable[[str], Any], str]]  # how each is read, and its help
 SIZES: Options = {
@@ -35,15 +42,21 @@ SETTINGS: Options = {
     "loss": (str, "ce (cross-entropy over the catalog, or sampled) or the paper's bce"),
     "negatives": (whole, "sampled negatives per batch for ce; 0: the whole catalog"),
     "batch_size": (positive, "sequences per batch, or more: see --batch-items"),
-    "batch_items": (whole, "least items per batch, so that short sequences train as fast as long"),
+    "batch_items": (
+        whole,
+        "smallest number of items per batch, so that short sequences train as fast as long",
+    ),
     "learning_rate": (number_above_zero, "learning rate of Adam"),
-    "decay_epochs": (whole, "lower the learning rate to zero until this epoch; 0: keep it"),
+    "decay_epochs": (
+        whole,
+        "decrease the learning rate to zero until this epoch; 0: keep it constant",
+    ),
     "keep_user": (probability, "SSE: probability of keeping a sequence's user"),
     "keep_item": (probability, "SSE: probability of keeping an item"),
     "random_start": (probability, "probability of a training window at a random place"),
     "average": (share_below_one, "decay of a moving average of the weights; 0: none"),
     "init_std": (amount, "standard deviation of new embeddings; 0: 1 over the root of the width"),
-    "epochs": (positive, "the largest number of epochs"),
+    "epochs": (positive, "largest number of epochs"),
     "max_minutes": (minutes, "stop after the epoch in which this time has passed"),
     "patience": (positive, "stop after this number of epochs without a better validation NDCG@10"),
     "validation_users": (positive, "number of users whose NDCG@10 decides on stopping"),
@@ -51,7 +64,17 @@ SETTINGS: Options = {
 }
 FLAGS = {
     "leave_out_own": "for ce: leave the user's other training items out of the softmax",
-    "cover": "cover long histories by several windows each",
+    "cover": "cover each long history with several windows",
+}
+STOPPING = ("epochs", "max_minutes", "patience", "validation_users")
+WINDOWS = ("keep_user", "keep_item", "random_start", "cover")
+GROUPS = {
+    "network": tuple(SIZES),
+    "training sequences": WINDOWS,
+    "optimization": tuple(
+        name for name in (*SETTINGS, *FLAGS) if name not in (*WINDOWS, *STOPPING)
+    ),
+    "end of the training": STOPPING,
 }
 DEFAULT_PRESET = "best"
 
@@ -69,9 +92,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         default=None,
+        metavar="FILE",
         help="checkpoint file to write (default: one in the cache, where the benchmarks find it)",
     )
-    parser.add_argument("--threads", type=whole, default=0, help="torch's threads; 0 for all cores")
+    parser.add_argument(
+        "--threads", type=whole, default=0, metavar="N", help="threads of torch; 0: all cores"
+    )
     # The library that holds the defaults needs torch; without it the help still prints.
     try:
         from ssept.model.network import SSEPTConfig
@@ -84,22 +110,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=tuple(PRESETS),
         default=DEFAULT_PRESET,
-        help="sizes and settings by name; each option below overrides its own",
+        help="named sizes and settings; the options below override single values",
     )
-    for field in (*fields(SSEPTConfig), *fields(TrainingSettings)):
-        option = f"--{field.name.replace('_', '-')}"
-        of_presets = {
-            name: preset.get(field.name, field.default) for name, preset in PRESETS.items()
-        }
-        if field.name in FLAGS:
-            text = f"{FLAGS[field.name]} (default: {_by_preset(of_presets)})"
-            action = argparse.BooleanOptionalAction
-            parser.add_argument(option, action=action, default=argparse.SUPPRESS, help=text)
-        elif field.name in SIZES | SETTINGS:
-            read, text = (SIZES | SETTINGS)[field.name]
-            text = f"{text} (default: {_by_preset(of_presets)})"
-            parser.add_argument(option, type=read, default=argparse.SUPPRESS, help=text)
+    known = (*fields(SSEPTConfig), *fields(TrainingSettings))
+    defaults = {each.name: each.default for each in known}
+    for title, names in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for name in names:
+            _add_setting(
+                group, name, {key: own.get(name, defaults[name]) for key, own in PRESETS.items()}
+            )
     parser.set_defaults(run=_train)
+
+
+def _add_setting(group: argparse._ArgumentGroup, name: str, of_presets: dict[str, Any]) -> None:
+    """Declare the option of a size, setting or flag, with its default in each preset."""
+    option, default = f"--{name.replace('_', '-')}", f"(default: {_by_preset(of_presets)})"
+    if name in FLAGS:
+        group.add_argument(
+            option,
+            action=argparse.BooleanOptionalAction,
+            default=argparse.SUPPRESS,
+            help=f"{FLAGS[name]} {default}",
+        )
+    else:
+        read, text = (SIZES | SETTINGS)[name]
+        group.add_argument(
+            option,
+            type=read,
+            metavar="VALUE",
+            default=argparse.SUPPRESS,
+            help=f"{text} {default}",
+        )
 
 
 def _by_preset(defaults: dict[str, Any]) -> str:
@@ -129,7 +171,7 @@ def _check_out(out: Path) -> None:
     check_model_path(out)
     for path in (out, state_path(out)):
         if path.exists() and not path.is_file():
-            raise SseptError(f"{path}: is no plain file; expected the name of a file to write")
+            raise SseptError(f"{path}: is not a regular file; expected the name of a file to write")
     folder = next(path for path in out.absolute().parents if path.exists())
     try:
         with tempfile.TemporaryFile(dir=folder):

@@ -7,6 +7,7 @@ from pathlib import Path
 from ssept.artifacts import Artifact
 from ssept.cli.arguments import positive, positives
 from ssept.cli.onnx_names import add_onnx_names, described
+from ssept.cli.parsers import Options
 from ssept.errors import SseptError
 from ssept.installation import SHIPPED, shipped_checkpoint
 from ssept.serving.interface import DEFAULT_K, MODEL
@@ -15,6 +16,19 @@ from ssept.serving.triton.repository import answers_any_ids, versions, write_rep
 from ssept.variants import CUSTOM, VARIANTS, build
 
 HELP = "write a model repository for Triton from a checkpoint or an ONNX file"
+EPILOG = (
+    f"Writes OUT/{MODEL}/config.pbtxt and OUT/{MODEL}/VERSION/model.onnx. Other versions in "
+    "OUT are kept, and get the same settings."
+)
+EXAMPLES = {
+    "write the default variant of the shipped checkpoint": "ssept triton repository repository",
+    "write an ONNX file, with two instances": (
+        "ssept triton repository repository --onnx=model.onnx --instances=2"
+    ),
+    "write a second version, and serve both": (
+        "ssept triton repository repository --version=2 --serve-versions=all"
+    ),
+}
 DEFAULT_VARIANT = "fused_topk"  # exact, and runs on every machine
 SERVABLE = [
     name for name, variant in VARIANTS.items() if variant.format == "onnx" and name != CUSTOM
@@ -26,17 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "out", type=Path, help="the repository: a new folder, or one with other versions"
     )
-    _add_source(parser)
-    _add_model(parser)
-    _add_server(parser)
-    parser.epilog = (
-        f"Writes OUT/{MODEL}/config.pbtxt and OUT/{MODEL}/VERSION/model.onnx. Other versions in "
-        "OUT stay, and get the same settings."
-    )
+    _add_source(parser.add_argument_group("source"))
+    _add_model(parser.add_argument_group("outputs and versions"))
+    _add_server(parser.add_argument_group("execution"))
     parser.set_defaults(run=_repository)
 
 
-def _add_source(parser: argparse.ArgumentParser) -> None:
+def _add_source(parser: Options) -> None:
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -61,7 +71,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     add_onnx_names(parser)
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
+def _add_model(parser: Options) -> None:
     parser.add_argument(
         "--outputs",
         metavar="NAMES",
@@ -72,7 +82,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--top-k",
         type=positive,
         metavar="K",
-        help=f"the number of best items, fixed in the file (default: {DEFAULT_K})",
+        help=f"number of best items in topk, fixed in the file (default: {DEFAULT_K})",
     )
     parser.add_argument(
         "--version", type=positive, default=1, metavar="N", help="the version to write"
@@ -86,14 +96,14 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_server(parser: argparse.ArgumentParser) -> None:
+def _add_server(parser: Options) -> None:
     defaults = TritonSettings()
     parser.add_argument(
         "--max-batch-size",
         type=positive,
         default=defaults.max_batch_size,
         metavar="N",
-        help="the largest batch of a run",
+        help="largest batch of a model run",
     )
     parser.add_argument(
         "--no-dynamic-batching",
@@ -112,7 +122,7 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=0,
         metavar="US",
-        help="microseconds that requests may wait for others (default: 0)",
+        help="longest time, in microseconds, that a request waits for others (default: 0)",
     )
     parser.add_argument(
         "--instances",
@@ -134,7 +144,7 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accelerator",
         choices=ACCELERATORS,
-        help="run it through TensorRT on the GPUs, or OpenVINO on the CPU",
+        help="run the model with TensorRT on the GPUs, or with OpenVINO on the CPU",
     )
 
 
@@ -171,7 +181,7 @@ def _repository(arguments: argparse.Namespace) -> None:
     print(f"{file}: {artifact.variant} of {artifact.model.checkpoint}; versions there: {there}")
     if artifact.variant == CUSTOM and not answers_any_ids(file):
         print(
-            "ssept: warning: the model fails on unknown ids, and then all requests of that "
+            "ssept: warning: the model fails on unknown ids: one such id makes all requests of its "
             "batch fail",
             file=sys.stderr,
         )
@@ -181,9 +191,11 @@ def _repository(arguments: argparse.Namespace) -> None:
 def _artifact(arguments: argparse.Namespace) -> Artifact:
     if arguments.onnx:
         if arguments.checkpoint or arguments.variant:
-            raise SseptError("--onnx takes neither --checkpoint nor --variant: it is a whole model")
+            raise SseptError(
+                "--onnx cannot be combined with --checkpoint or --variant: the file is the model"
+            )
         if not (artifact := described(arguments.onnx, arguments.onnx_names)):
-            raise SseptError(f"--onnx {arguments.onnx}: is not an ONNX file; expected one")
+            raise SseptError(f"--onnx {arguments.onnx}: expected an ONNX file")
         return artifact
     variant = arguments.variant or DEFAULT_VARIANT
     if variant not in SERVABLE:

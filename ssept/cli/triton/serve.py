@@ -11,6 +11,13 @@ from ssept.serving.triton.server import free_ports, running
 from ssept.signals import interrupted_by
 
 HELP = "run Triton's server on a model repository until Ctrl-C"
+EXAMPLES = {
+    "serve a repository on the default ports": "ssept triton serve repository",
+    "serve it on free ports": "ssept triton serve repository --ports=free",
+    "run NVIDIA's container, and accept other machines": (
+        "ssept triton serve repository --docker --address=0.0.0.0"
+    ),
+}
 FREE = "free"
 HIGHEST_PORT = 65535
 
@@ -34,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trusted-network",
         action="store_true",
-        help="let the server of PyPI, which has known faults, listen beyond this machine: on a "
-        "network whose clients are all trusted, such as that between containers",
+        help="let the server of PyPI, which has known faults, accept other machines: only on a "
+        "network where all clients are trusted, for example between containers",
     )
     parser.add_argument(
         "--log",
@@ -70,7 +77,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             for model in it.models():
                 print(f"{model['name']} version {model['version']} {model['state']}")
             print(f"HTTP {it.http}, gRPC {it.grpc}, metrics {it.metrics}")
-            print(f"log {log}; Ctrl-C stops it", flush=True)
+            print(f"log: {log}; press Ctrl-C to stop the server", flush=True)
             it.wait()
     except KeyboardInterrupt:
         print("stopped")

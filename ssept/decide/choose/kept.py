@@ -1,14 +1,14 @@
 """What a choice has measured, kept as it is measured, so that an interrupted one goes on."""
 
-import functools
 from pathlib import Path
 from typing import Any
 
 from ssept.decide.journal import Record, append, provenance, read, utc_now
-from ssept.files import sha256, sha256_json
+from ssept.files import sha256_json
+from ssept.installation import PACKAGE
+from ssept.results.provenance import code_sha256
 
 SCHEMA = 1
-PACKAGE = Path(__file__).parents[2]
 
 
 class Kept:
@@ -34,7 +34,7 @@ class Kept:
         machine = about.pop("machine")
         decisive = {name: machine[name] for name in ("cpu", "cpus_allowed", "packages")}
         commit = about.pop("commit")
-        self._key = sha256_json({**about, **decisive, "code": _code()})
+        self._key = sha256_json({**about, **decisive, "code": code_sha256(PACKAGE)})
         found = read(path, "a choice", lambda record: (record["schema"], record["kind"]))
         self._records = [record for record in found if record.get("key") == self._key]
         if not self._records:
@@ -55,9 +55,3 @@ class Kept:
         }
         append(self._path, record)
         self._records.append(record)
-
-
-@functools.cache  # a process does not see a change of what it has imported either
-def _code() -> str:
-    """Hash all modules of this package."""
-    return sha256_json([sha256(file) for file in sorted(PACKAGE.rglob("*.py"))])

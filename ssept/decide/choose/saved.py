@@ -39,9 +39,9 @@ def recommend(
     candidates = candidates_of(run, goal, batch)
     if not candidates:
         measured = batches_of(run)
-        has = f"it has {', '.join(map(str, measured))}" if measured else "it has none"
+        has = f"expected one of {', '.join(map(str, measured))}" if measured else "it contains none"
         if any(isinstance(facts, ServedRate) for facts in run.facts):
-            has += "; --goal=requests chooses among its servers"
+            has += "; use --goal=requests to choose among its servers"
         raise SseptError(f"{run.path}: no latency at batch {batch}: {has}")
     return choose(candidates, goal, promises)
 

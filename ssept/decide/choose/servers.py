@@ -27,7 +27,7 @@ def choose_server(
     """
     found = [each for each in run.facts if isinstance(each, ServedRate) and each.server != EMPTY]
     if not found:
-        raise SseptError(f"{run.path}: expected a run of servers (`tox -e servers`); it has none")
+        raise SseptError(f"{run.path}: contains no servers; expected a run of `tox -e servers`")
     limit_ms = found[0].limit_ms
     if promises.p99_ms is not None and promises.p99_ms < limit_ms:
         raise SseptError(
@@ -39,8 +39,8 @@ def choose_server(
         related = [facts for facts in other.facts if _of(facts) == _of(found[0])]
         if not related:
             raise SseptError(
-                f"{other.path}: expected cells of the checkpoint and the data of {run.path}; it "
-                "has none"
+                f"{other.path}: contains no cells of the checkpoint and data of {run.path}; "
+                "expected a run of the same model and data"
             )
         known += related
     if not any(facts.ratio_interval for facts in found) and any(facts.rate for facts in found):

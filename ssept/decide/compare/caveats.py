@@ -1,7 +1,7 @@
 """Caveats of a comparison of ratios, and reasons why ratios cannot be compared."""
 
-from ssept.decide.compare.environment import differences, packages
 from ssept.results.cells import Baseline, MatrixRun
+from ssept.results.conditions import differences, packages
 from ssept.results.machines import machine
 from ssept.results.schema import ONE_CORE, Facts, ServedRatio, Timed
 
@@ -12,9 +12,9 @@ def why_no_ratio(measure: str, first: Baseline, other: Baseline) -> str:
         return f"the baselines differ: {first.combination}, {other.combination}"
     checkpoints = {first.checkpoint_sha256, other.checkpoint_sha256}
     if None in checkpoints:
-        return "a run does not say what checkpoint its baseline is of"
+        return "a run does not name the checkpoint of its baseline"
     if len(checkpoints) > 1:
-        return "the baselines differ: they are of two checkpoints"
+        return "the baselines differ: they have different checkpoints"
     threads = {first.threads, other.threads} - {None}
     if measure != ONE_CORE and len(threads) > 1:
         return f"the baselines differ: {first.threads} and {other.threads} threads"
@@ -37,19 +37,19 @@ def cautions(first: MatrixRun, other: MatrixRun, *, changed: bool) -> list[str]:
     found = []
     if None in (baseline.threads for baseline in baselines):
         found.append(
-            "The cells of a run differ in threads, and it does not say the baseline's: they are "
-            "taken for the same in both runs."
+            "The cells of a run differ in threads, and it does not name the baseline's threads: "
+            "they are assumed to be the same in both runs."
         )
     if parts := _changed_baseline(first, other):
         found.append(
-            f"Not the same in both: {', '.join(parts)}. So the baseline may have become faster "
-            "or slower, and what every cell gains or loses by that shows as a change of the cell."
+            f"Not the same in both: {', '.join(parts)}. The baseline may therefore have "
+            "become faster or slower, which shows as a change of every cell."
         )
     own = [*_baseline_against_itself(first), *_baseline_against_itself(other)]
     if own:
         found.append(
             f"The baseline against itself gave ×{min(own):.3f} to ×{max(own):.3f} in these runs, "
-            "where nothing differs: take changes as small as that for noise between sessions."
+            "where nothing differs: treat changes of that size as noise between sessions."
         )
     return found
 
@@ -64,8 +64,9 @@ def mixed(first: str, other: str) -> str:
     """Say why some changes have no verdict, in two runs of these labels."""
     return (
         f"Without a verdict: cells whose intervals {first} and {other} made in different ways. "
-        "Those of runs from before fresh sessions were the observations are too narrow: they leave "
-        "out what sessions of the same file differ by. Measure both in the same way."
+        "Older runs did not use fresh sessions as observations, so that their intervals are too "
+        "narrow: they leave out the differences between sessions of the same file. Measure both "
+        "in the same way."
     )
 
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from itertools import product
 from string import ascii_uppercase
 
-from ssept.decide.compare.environment import (
+from ssept.decide.compare.rows import Labelled, RunComparison, matrix_pair, plain_pair
+from ssept.errors import SseptError, shortened
+from ssept.results.cells import MatrixRun, Run
+from ssept.results.conditions import (
     conditions,
     differences,
     plain_conditions,
     plain_machine,
 )
-from ssept.decide.compare.rows import Labelled, RunComparison, matrix_pair, plain_pair
-from ssept.errors import SseptError, shortened
-from ssept.results.cells import MatrixRun, Run
 from ssept.results.machines import machine
 
 LONGEST_LIST = 200  # characters of what differs, in an error
@@ -68,7 +68,7 @@ def compare(runs: Sequence[Run], *, select: str = "", absolute: bool = False) ->
     if not 2 <= len(runs) <= len(LABELS):
         raise SseptError(
             f"{', '.join(str(run.path) for run in runs[:2])}: expected two runs or more (at "
-            f"most {len(LABELS)}) to compare, got {len(runs)}: name files, or a folder of several"
+            f"most {len(LABELS)}) to compare, got {len(runs)}: give files, or a folder of several"
         )
     if absolute:
         _check_machines(runs)
@@ -77,7 +77,7 @@ def compare(runs: Sequence[Run], *, select: str = "", absolute: bool = False) ->
     if not any(pair.rows or pair.one_sided for pair in pairs):
         raise SseptError(
             f"nothing to compare in {', '.join(str(run.path) for run in runs[:2])}: no measured "
-            f"speed or accuracy{f' that -k {shortened(select)!r} takes' if select else ''}"
+            f"speed or accuracy{f' that -k {shortened(select)!r} matches' if select else ''}"
         )
     of_matrix = _all_of_matrix(runs)
     known = map(conditions, of_matrix) if of_matrix else map(plain_conditions, runs)
@@ -127,7 +127,7 @@ def _check_machines(runs: Sequence[Run]) -> None:
     known = [*map(machine, of_matrix)] if of_matrix else [*map(plain_machine, runs)]
     for run, found in zip(runs, known, strict=True):
         if not found:
-            raise SseptError(f"{run.path}: does not say its machine: --absolute cannot be trusted")
+            raise SseptError(f"{run.path}: does not name its machine: leave --absolute out")
         if differs := differences([known[0], found]):
             named = "; ".join(
                 f"{name}: {shortened(a)} and {shortened(b)}" for name, (a, b) in differs.items()

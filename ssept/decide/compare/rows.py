@@ -191,7 +191,7 @@ def _row(
     verdicts: tuple[str, str, str] | None = None,
     why: str = "",
 ) -> Row:
-    """Return the change of a figure with its verdict, unless `why` says why there is none."""
+    """Return the change of a figure with its verdict, or without one if `why` has the reason."""
     row = Row(cell=cell, what=what, unit=unit, first=first, other=other)
     if why or first is None or other is None:
         return replace(row, why_not=why or TOO_FEW)
@@ -227,7 +227,7 @@ def _median(cell: CellKey, first: Facts, other: Facts) -> Row:
 def _accuracy(cell: CellKey, first: Facts, other: Facts) -> Row:
     why = "" if first.data_hash == other.data_hash else "other data"
     if not (first.data_hash and other.data_hash):
-        why = "the model does not say of which data it is"
+        why = "the model does not name its data"
     found = (facts.full.ndcg if isinstance(facts, Accuracy) else None for facts in (first, other))
     return _row(cell.name, cell.what, NDCG, *found, change=difference, verdicts=BETTER, why=why)
 

@@ -3,8 +3,8 @@
 import shlex
 from collections.abc import Iterable, Sequence
 
-from ssept.decide.compare.environment import packages
 from ssept.report.page.material import LabelledRun
+from ssept.results.conditions import packages
 from ssept.results.schema import Benchmark, Facts, ServedRate, Timed
 
 # Which environment of tox a run of the matrix came from, by the onnxruntime that it had.

@@ -94,11 +94,12 @@ class Station:
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """Curves on logarithmic axes."""
+    """Curves on logarithmic axes; `steps`: that to the right counts, and is not logarithmic."""
 
     stations: Sequence[Station]
     x_axis: str
     y_axis: str
+    steps: bool = False
 
 
 Plot = Dots | Front | Curves

@@ -102,7 +102,7 @@ def check_replaceable(path: Path) -> None:
         begins = file.read(longest)
     if begins and not begins.startswith(tuple(mark.encode() for mark in MARKS)):
         raise SseptError(
-            f"{path}: is a file that is no report of ssept, and would be lost: choose another "
+            f"{path}: is not a report of ssept, and would be overwritten: choose another "
             "name, or add --overwrite"
         )
 
@@ -116,6 +116,18 @@ def write_report(material: Material, path: Path, form: Form, *, overwrite: bool 
     if not overwrite:
         check_replaceable(path)
     save_text(path, text_of(material, form, path))
+
+
+def write_content(content: Content, path: Path) -> None:
+    """Write a page of other content into a file, whole or not at all.
+
+    Raises:
+        SseptError: the name does not end as that of a page, or as `write_report`.
+    """
+    if form_of(path) is not Form.HTML:
+        raise SseptError(f"{path}: expected a name that ends in .html")
+    check_replaceable(path)
+    save_text(path, _page(content, path))
 
 
 def _json(material: Material) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Line plots on logarithmic axes, with a dashed line for the lower bound of each curve."""
+"""Line plots, mostly on logarithmic axes, with a dashed line for the lower bound of a curve."""
 
 from dataclasses import asdict
 
@@ -25,12 +25,16 @@ def curves(plot: Curves) -> Spec:
     series = [*dict.fromkeys(station.series for station in plot.stations)]
     sizes = sorted({station.x for station in plot.stations})
     times = log_axis(station.y for station in plot.stations)
+    if plot.steps:
+        scale, axis = alt.Scale(zero=False), alt.Axis(tickMinStep=1)
+    else:
+        scale, axis = log_scale(), alt.Axis(values=sizes, format="~s", labelOverlap="greedy")
     base = alt.Chart().encode(
         x=alt.X(
             "x:Q",
             title=plot.x_axis,
-            scale=log_scale(),
-            axis=alt.Axis(values=sizes, format="~s", labelOverlap="greedy"),
+            scale=scale,
+            axis=axis,
         ),
         y=alt.Y("y:Q", title=plot.y_axis, scale=log_scale(), axis=times),
         color=alt.Color("series:N", scale=named_scale(series, COLOURS), legend=legend(series)),

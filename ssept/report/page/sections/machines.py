@@ -1,9 +1,9 @@
 """Section 9: the machines, and how far their figures can be trusted."""
 
-from ssept.decide.compare.environment import packages
 from ssept.report.page.content import Figure, Part, Row, Section
 from ssept.report.page.material import LabelledRun, Material
 from ssept.report.text import NOTHING, how_intervals_were_made
+from ssept.results.conditions import packages
 from ssept.results.machines import UNKNOWN, machine
 from ssept.results.schema import LATENCY, Timed
 
@@ -32,7 +32,7 @@ def _part(material: Material, number: int) -> Part:
 
 
 def _table(runs: list[LabelledRun]) -> Figure:
-    known = machine(runs[0].run) or {"machine": "the file does not say"}
+    known = machine(runs[0].run) or {"machine": "not recorded"}
     rows = [
         (name.removesuffix("_bytes").replace("_", " "), WORDS.get(value, value))
         for name, value in known.items()
@@ -83,7 +83,7 @@ def _against_itself(run: LabelledRun) -> str:
         )
     return (
         "The baseline against itself, where nothing differs, gave ratios from "
-        f"{min(ratios):.3f} to {max(ratios):.3f}: take differences as small as that for noise."
+        f"{min(ratios):.3f} to {max(ratios):.3f}: treat differences of that size as noise."
     )
 
 

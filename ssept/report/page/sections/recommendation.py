@@ -4,9 +4,11 @@ import shlex
 from collections.abc import Sequence
 
 from ssept.decide.choose import Candidate, Goal, Recommendation, recommend
+from ssept.decide.choose.everywhere import everywhere
 from ssept.decide.compare.caveats import why_no_ratio
 from ssept.errors import SseptError
 from ssept.report.choose import choice_columns, sentence
+from ssept.report.everywhere import LEGEND, everywhere_columns, together
 from ssept.report.page.commands import matrix_command
 from ssept.report.page.content import Dots, Figure, Mark, Part, Row, Section
 from ssept.report.page.material import LabelledRun, Material, cell_label, cell_name, interval
@@ -18,7 +20,8 @@ NOT_FROM_THIS = "No recommendation from this run"
 def recommendation(material: Material) -> Section:
     """Return the recommendation of each run; of several runs, first their ratios side by side."""
     parts = [_of_run(material, run) for run in material.runs]
-    together = _together(material)
+    beside = _together(material)
+    on_all = _on_all_machines(material)
     return Section(
         key="recommendation",
         title="Recommendation and its evidence",
@@ -26,9 +29,31 @@ def recommendation(material: Material) -> Section:
         "the cells that keep all promises. A cell is a variant of the model on a provider that "
         "runs it. Speeds are relative to the baseline of the same run, with 99 % intervals."
         " Times of two machines are never compared.",
-        parts=[*([together] if together else []), *parts],
+        parts=[*filter(None, (on_all, beside)), *parts],
         otherwise="ssept choose",
     )
+
+
+def _on_all_machines(material: Material) -> Part | None:
+    """Return which cell is good on all machines; None of one machine, or of several models."""
+    runs = {run.machine: run.run for run in material.runs}  # of two on one machine, the later
+    if len(runs) < 2:
+        return None
+    try:
+        found = everywhere([*runs.values()], material.goal, material.promises, material.batch)
+    except SseptError:  # the runs' own parts say what is wrong with them
+        return None
+    columns = everywhere_columns(found)
+    figure = Figure(
+        title=f"By how much the best of each machine is better, for the goal {material.goal.value}",
+        columns=tuple(columns),
+        rows=[Row(cells=cells) for cells in zip(*columns.values(), strict=True)],
+        note=LEGEND,
+        command=shlex.join(["ssept", "choose", *(str(run.path) for run in runs.values())])
+        + f" --goal={material.goal.value}",
+    )
+    figures = [figure] if found.regrets else []
+    return Part(heading="All machines", sentences=[together(found)], figures=figures, answers=True)
 
 
 def found_in(material: Material, run: LabelledRun) -> Recommendation | str:

@@ -9,9 +9,14 @@ from ssept.results.machines import SOFTWARE, UNKNOWN, fingerprint, machine, text
 
 def conditions(run: MatrixRun) -> dict[str, str]:
     """Return the conditions of a run of the matrix by name, as short text."""
+    return surroundings(run) | _settings(run)
+
+
+def surroundings(run: MatrixRun) -> dict[str, str]:
+    """Return the machine, the commit and the software of a run of the matrix."""
     known = fingerprint(run)
     software = {name: text(known.get(name)) for name in SOFTWARE if name != "packages"}
-    return machine(run) | {"commit": run.commit} | software | packages(run) | _settings(run)
+    return machine(run) | {"commit": run.commit} | software | packages(run)
 
 
 def plain_conditions(run: Run) -> dict[str, str]:

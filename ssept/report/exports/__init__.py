@@ -1,0 +1,1 @@
+"""Saved runs in the forms of the tools where teams keep their numbers."""
