@@ -184,13 +184,13 @@ def test_a_run_of_before_answers_for_what_it_measured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert found(capsys, OLD_RUN, "--peak-rate=5000")["replicas"] == 3
-    assert "not the CPU time of a request" in refusal(capsys, OLD_RUN, "--workers=1")
+    assert "lacks the CPU time of a request" in refusal(capsys, OLD_RUN, "--workers=1")
 
 
 @pytest.mark.parametrize(
     ("facts", "machine", "said"),
     [
-        ([served(limit_ms=5)], {}, "but of 5 ms: measure with `tox -e fastapi"),
+        ([served(limit_ms=5)], {}, "only within 5 ms: measure with `tox -e fastapi"),
         ([served(largest_rate=None)], {}, "no largest rate of a server"),
         ([served(options={"provider": "cpu"})], {}, "options.workers of a largest rate is None"),
         ([served(options={"workers": "2"})], {}, "options.workers of a largest rate is '2'"),
@@ -231,7 +231,7 @@ def test_a_variant_is_chosen_by_name(tmp_path: Path, capsys: pytest.CaptureFixtu
     answer = found(capsys, run, "--peak-rate=10", "--variant=fused_topk")
     assert answer["replica_rate"] == 900
     line = refusal(capsys, run, "--variant=onnx")
-    assert "no largest rate of onnx, but of fused_int8_topk, fused_topk" in line
+    assert "no largest rate of onnx, only of fused_int8_topk, fused_topk" in line
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_what_was_measured_is_kept_for_the_same_code_of_another_commit(
         Kept(journal, about).add("accuracy", cell=commit)
     assert len(Kept(journal, about).all("accuracy")) == 2
     assert Kept(journal, {"users": 2}).all("accuracy") == []
-    monkeypatch.setattr("ssept.decide.choose.kept._code", lambda: "other")
+    monkeypatch.setattr("ssept.decide.choose.kept.code_sha256", lambda folder: "other")
     assert Kept(journal, about).all("accuracy") == []
 
 

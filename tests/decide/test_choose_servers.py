@@ -126,7 +126,7 @@ def test_the_accuracy_of_a_cell_with_other_settings_is_not_its(own: dict[str, An
 
 @pytest.mark.parametrize("own", [{"checkpoint_sha256": "b" * 64}, {"data_hash": "b" * 64}])
 def test_a_run_of_another_model_is_refused(own: dict[str, str]) -> None:
-    with pytest.raises(SseptError, match=r"expected cells of the checkpoint and the data"):
+    with pytest.raises(SseptError, match=r"contains no cells of the checkpoint and data of"):
         recommend(
             saved_run(OURS),
             Goal.REQUESTS,
@@ -178,9 +178,9 @@ def test_the_command_says_what_is_missing_and_its_exit_code_what_is_known(
     assert main(["choose", servers, matrix, "--goal=requests"]) == 0
     assert "behind ours" in capsys.readouterr().out
     for arguments, expected in (
-        ([servers], "--goal=requests chooses among its servers"),
-        ([servers, matrix], "expected one saved run for the goal latency"),
-        ([matrix, "--goal=requests"], "expected a run of servers"),
+        ([servers], "use --goal=requests to choose among its servers"),
+        ([servers, matrix], "use --goal=requests to choose among its servers"),
+        ([matrix, "--goal=requests"], "contains no servers; expected a run of `tox -e servers`"),
         (["--goal=requests"], "expected a saved run of servers"),
     ):
         assert main(["choose", *arguments]) == 3

@@ -286,7 +286,7 @@ def test_a_split_by_time_is_named(tmp_path: Path) -> None:
         ),
         (["m.safetensors", "--against", "missing.safetensors"], "no such checkpoint file"),
         (["m.safetensors", "--out=file/out.json"], "file"),
-        (["m.safetensors", "--out=folder"], "folder: is no plain file"),
+        (["m.safetensors", "--out=folder"], "folder: is not a regular file"),
         (["m.safetensors", "fewer.safetensors"], "fewer.safetensors: has 7 users and 20 items"),
         (["m.safetensors", "overflow.safetensors"], "overflow.safetensors: row 0 holds NaN"),
     ],
@@ -351,4 +351,6 @@ def test_data_have_to_be_named_for_a_model_of_others(
 ) -> None:
     monkeypatch.delenv("MOVIELENS_DATA_DIR", raising=False)
     assert main(["evaluate", str(models[0])]) == 1
-    assert "trained on small: name their folder with --data-dir" in capsys.readouterr().err
+    assert (
+        "trained on small: give the folder of these data with --data-dir" in capsys.readouterr().err
+    )

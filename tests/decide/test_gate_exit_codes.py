@@ -217,8 +217,8 @@ def test_what_can_be_written_is_written(
     assert "fine: 3 fine" in out
     assert json.loads((tmp_path / "gate.json").read_text())["verdict"] == "fine"
     assert said == [
-        f"ssept: error: {tmp_path / 'gate.md'}: is no plain file; expected the name of a file to "
-        "write"
+        f"ssept: error: {tmp_path / 'gate.md'}: is not a regular file; expected the name of a "
+        "file to write"
     ]
 
 

@@ -122,7 +122,7 @@ def test_a_torn_last_line_is_dropped_and_the_next_suite_follows(tmp_path: Path) 
 def test_a_damaged_line_in_the_middle_is_told(tmp_path: Path) -> None:
     path = tmp_path / "aa_quiet.jsonl"
     path.write_text('{"schema":1}\nnonsense\n{"schema":1}\n')
-    with pytest.raises(SseptError, match=r"aa_quiet.jsonl:2: no record of a suite"):
+    with pytest.raises(SseptError, match=r"aa_quiet.jsonl:2: is not a record of a suite"):
         read(path)
 
 
@@ -279,11 +279,11 @@ def test_no_suite_is_begun_that_would_end_too_late(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["main", "--self-test"], "BASE does not go with --self-test"),
-        (["--self-test", "--tolerance=5%"], "--tolerance does not go with --self-test"),
-        (["a.onnx", "b.onnx", "--report"], "--report goes with --self-test only"),
-        (["--self-test", "--conditions=aa_loud"], "no 'aa_loud'; there are aa_quiet, aa_noisy"),
-        (["--self-test", "-k=b999"], "takes none of the cells that run here: onnx-"),
+        (["main", "--self-test"], "BASE cannot be combined with --self-test"),
+        (["--self-test", "--tolerance=5%"], "--tolerance cannot be combined with --self-test"),
+        (["a.onnx", "b.onnx", "--report"], "--report is valid only with --self-test"),
+        (["--self-test", "--conditions=aa_loud"], "aa_loud: expected names from aa_quiet"),
+        (["--self-test", "-k=b999"], "matches none of the cells that run here: onnx-"),
         (["--self-test", "--checkpoint=none.safetensors"], "none.safetensors: no such file"),
     ],
 )

@@ -147,7 +147,7 @@ def test_a_path_wins_over_a_revision_of_its_name(repository: Path) -> None:
         ("missing/model.onnx", "no such revision"),
         ("ssept", "ssept: neither a source tree nor an artifacts folder"),
         ("pyproject.toml", "pyproject.toml: not an ONNX file"),
-        ("before", r"before \(\w+\): no version of this project"),
+        ("before", r"before \(\w+\): is not a version of this project"),
     ],
 )
 def test_what_cannot_be_compared_is_told_with_what_can(
@@ -411,7 +411,9 @@ def test_a_package_from_an_address_is_refused_and_not_built(
     repository: Path, runs: Path, asked: str
 ) -> None:
     commit(write_tree(repository, "third", cpu=("absent", asked)), "third")
-    with pytest.raises(GateError, match=r"HEAD \(\w+\): its pyproject.toml takes \w+ from an addr"):
+    with pytest.raises(
+        GateError, match=r"HEAD \(\w+\): its pyproject.toml installs \w+ from a URL"
+    ):
         opened("HEAD", extras=EXTRAS).__enter__()
     assert_nothing_left(runs, repository)
     commit(write_tree(repository, "fourth", cpu=(f"{asked} ; python_version < '3'",)), "fourth")
@@ -452,7 +454,7 @@ def test_only_the_extras_asked_for_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("train = []", "has no 'train'; it needs .* cpu, train"),
+        ("train = []", "has no 'train'; expected .* cpu, train"),
         ("[project", "has no 'project'"),
         ("version =", "cannot be read: .*line"),
         ("[]", "cannot be read: .*"),

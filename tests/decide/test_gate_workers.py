@@ -185,7 +185,7 @@ def test_a_provider_of_one_side_is_not_measured(tmp_path: Path, model: Path) -> 
     head = side(tmp_path / "b", providers=("cpu", "new"))
     found = compared(side(tmp_path / "a"), head, model, CELL, GateCell("onnx", "new", 1))
     assert found["onnx-new-b001"].verdict == Verdict.UNMEASURED
-    assert found["onnx-new-b001"].why == "base: there is no provider new"
+    assert found["onnx-new-b001"].why == "base: unknown provider new"
     assert found[CELL.id].verdict != Verdict.UNMEASURED
 
 
@@ -202,7 +202,7 @@ def test_an_optional_provider_on_neither_side_is_left_out(tmp_path: Path, model:
     strict = run_suite(*sides, suite)
     assert [f.verdict for f in strict.findings] == [Verdict.UNMEASURED]
     lenient = run_suite(*sides, dataclasses.replace(suite, optional=("new",)))
-    assert lenient.left_out == {"onnx-new": "there is no provider new"}
+    assert lenient.left_out == {"onnx-new": "unknown provider new"}
     assert lenient.exit_code == 3  # nothing was measured
 
 

@@ -171,9 +171,9 @@ def test_the_first_look_has_as_many_requests_as_the_docs_say() -> None:
 
 @pytest.mark.parametrize("rate", [0.5, 20.0, 89.0, 200.0, 50_000.0])
 def test_a_time_that_is_too_short_is_refused_with_one_that_is_not(rate: float) -> None:
-    with pytest.raises(LoadError, match=r"give it (\d+) s or more") as error:
+    with pytest.raises(LoadError, match=r"use --seconds=(\d+) or more") as error:
         PromisePlan(p99_ms=1.0, rate=rate, seconds=5.0)
-    seconds = float(str(error.value).split("give it ")[1].split(" s ")[0])
+    seconds = float(str(error.value).split("--seconds=")[1].split(" ")[0])
     plan = PromisePlan(p99_ms=1.0, rate=rate, seconds=seconds)
     looks = plan.looks_at
     assert list(looks) == sorted(set(looks))
@@ -187,7 +187,7 @@ def test_a_time_that_is_too_short_is_refused_with_one_that_is_not(rate: float) -
 
 
 def test_absurdly_many_requests_are_refused() -> None:
-    with pytest.raises(LoadError, match="give it less"):
+    with pytest.raises(LoadError, match="reduce --seconds or --rate"):
         PromisePlan(p99_ms=1.0, rate=1e12, seconds=1e300)
 
 

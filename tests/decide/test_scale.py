@@ -291,7 +291,7 @@ def test_the_real_export(small_checkpoint: Path) -> None:
 def test_what_cannot_be_counted_is_an_error(tmp_path: Path) -> None:
     einsum: list[Step] = [("Einsum", ["x", "w"], "scores", {"equation": "ij,jk->ik"})]
     artifact = graph_file(tmp_path / "e.onnx", einsum, {"w": f32(L, 6)})
-    with pytest.raises(ArtifactError, match=r"e.onnx: the work of Einsum is not counted"):
+    with pytest.raises(ArtifactError, match=r"e.onnx: the cost of Einsum is not counted"):
         work_of(artifact, USER, SEQUENCE, K)
     double: list[Step] = [
         ("Cast", ["x"], "d", {"to": TensorProto.DOUBLE}),
@@ -301,7 +301,7 @@ def test_what_cannot_be_counted_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="multiplies in float64"):
         work_of(artifact, USER, SEQUENCE, K)
     alien: list[Step] = [("NoSuchOperator", ["x"], "scores", {})]
-    with pytest.raises(ArtifactError, match="does not run it as it stands"):
+    with pytest.raises(ArtifactError, match="does not run it unchanged"):
         work_of(graph_file(tmp_path / "a.onnx", alien, {}), USER, SEQUENCE, K)
 
 
@@ -467,7 +467,7 @@ def test_a_finished_run_measures_nothing(
     assert "60 items, length 4, batch 3" in said
     assert said.count("onnx_topk-cpu") == 2
     assert re.search(
-        r"Two looks at the same peak differed by up to \d+ %\.", " ".join(said.split())
+        r"Two measurements of the same peak differed by up to \d+ %\.", " ".join(said.split())
     )
 
 
@@ -520,7 +520,7 @@ def test_a_cell_that_does_not_run_is_named(
 def test_a_damaged_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file_of(tmp_path).write_text("{}\n")
     assert main(["scale", *SMALL, "--out", str(tmp_path)]) == 1
-    assert "scale.jsonl:1: no record of a point" in capsys.readouterr().err
+    assert "scale.jsonl:1: is not a record of a point" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

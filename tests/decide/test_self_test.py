@@ -150,7 +150,7 @@ def test_a_damaged_file_of_trials_is_named(
 ) -> None:
     (tmp_path / "good.jsonl").write_text('{"schema":1}\n')
     assert self_test(tmp_path, "--report") == 3
-    assert f"{tmp_path / 'good.jsonl'}:1: no record of a trial" in capsys.readouterr().err
+    assert f"{tmp_path / 'good.jsonl'}:1: is not a record of a trial" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

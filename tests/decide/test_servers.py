@@ -1,5 +1,6 @@
-"""Servers compared: the rate that one carries, its turns, and what they come to."""
+"""Servers compared: the rate that one carries, its turns, and their summary."""
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -14,7 +15,14 @@ from ssept.decide.servers.comparison import Comparison, carried, ratio
 from ssept.decide.servers.staircase import LEAST_RATE, bracket, staircase
 from ssept.decide.servers.summary import summary
 from ssept.decide.servers.threshold import LEAST_ROUNDS, rate_of
-from ssept.decide.servers.turn import Contender, LoadFacts, RunningServer, Turn, take_turn
+from ssept.decide.servers.turn import (
+    LOADS,
+    Contender,
+    LoadFacts,
+    RunningServer,
+    Turn,
+    take_turn,
+)
 from ssept.errors import AnswerError, LoadError, ServerError, SseptError
 from ssept.report.table import matrix_report
 from ssept.serving.load.open_loop import Requests
@@ -372,3 +380,28 @@ def test_cpu_time_is_that_of_a_request() -> None:
     assert found.cpu_ms is not None
     assert 1e3 / max(requests) <= found.cpu_ms <= 1e3 / min(requests)
     assert found.rss_bytes == 50_000_000
+
+
+def test_after_a_round_that_went_badly_a_server_is_tried_again() -> None:
+    turn = take_turn(Contender("one", Queue(3000).start), 1, LIMIT_MS, 20.0)
+    assert not turn.fault
+    assert len(turn.loads) == LOADS
+    assert turn.rate
+
+
+def test_a_comparison_goes_on_with_the_rounds_that_it_is_given() -> None:
+    def begun() -> Comparison:
+        servers = [Contender(name, Queue(most).start) for name, most in (("a", 2000), ("b", 3000))]
+        return Comparison(servers, LIMIT_MS, 3600)
+
+    whole, first, rest = begun(), begun(), begun()
+    expected = [whole.round() for _ in range(3)]
+    saved = [json.loads(json.dumps([turn.as_json() for turn in first.round()])) for _ in range(2)]
+    rest.go_on([([Turn.of_json(turn) for turn in turns], 5.0) for turns in saved])
+    assert [turn.as_json() for turn in rest.turns] == [turn for each in saved for turn in each]
+    assert rest.left_s() <= 3600 - 10
+    last = rest.round()
+    assert [(turn.server, turn.round) for turn in last] == [
+        (turn.server, turn.round) for turn in expected[2]
+    ]
+    assert [turn.rate for turn in last] == [turn.rate for turn in expected[2]]

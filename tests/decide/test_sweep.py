@@ -384,7 +384,9 @@ def test_the_data_must_be_the_checkpoints(
 ) -> None:
     path = tmp_path / "sweep.json"
     assert main(["sweep", "--checkpoint", str(checkpoint), "--out", str(path)]) == 1
-    assert "trained on small: name their folder with --data-dir" in capsys.readouterr().err
+    assert (
+        "trained on small: give the folder of these data with --data-dir" in capsys.readouterr().err
+    )
     assert run.again(path, "--data-dir", str(small_folder)) == 1
     assert "not on the data in" in capsys.readouterr().err
     assert not path.exists()

@@ -98,7 +98,7 @@ def test_settings_are_kept_by_cell_and_bound_to_the_cpu(tmp_path: Path) -> None:
     assert read_settings(path) == {"onnx-cpu": first, "onnx-openvino": second}
     value = json.loads(path.read_text())
     path.write_text(json.dumps(value | {"cpu": "another"}))
-    with pytest.raises(SettingsError, match="tuned on another, and this is"):
+    with pytest.raises(SettingsError, match="tuned on another, but this machine has"):
         read_settings(path)
 
 

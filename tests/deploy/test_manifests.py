@@ -1,5 +1,6 @@
 """Kubernetes manifests as kustomize renders them: of their schemas, closed, and consistent."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,7 +17,7 @@ FOLDERS = [
     pytest.param(path.parent, id=str(path.parent.relative_to(KUBERNETES)))
     for path in sorted(KUBERNETES.rglob(FILE))
 ]
-SERVERS = [each for each in FOLDERS if "load" not in str(each.id)]
+SERVERS = [each for each in FOLDERS if not str(each.id).startswith(("load", "matrix"))]
 ROLE = "app.kubernetes.io/name"
 IMAGES = {"ssept-fastapi", "ssept-triton", "ssept-triton-cpu", "ssept-jupyter-onnx-cpu"}
 CLOSED = {
@@ -33,7 +34,7 @@ def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Any]:
 
 
 def test_there_is_something_to_check() -> None:
-    assert len(FOLDERS) == 9
+    assert len(FOLDERS) == 12
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -179,6 +180,25 @@ def test_overlays_change_what_they_name() -> None:
     assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "2"
     written = {each["name"]: each["value"] for each in pod["initContainers"][0]["env"]}
     assert (written["INSTANCES"], written["GPUS"]) == ("2", "0,1")
+
+
+@pytest.mark.parametrize(("name", "providers"), [("amd", "cpu"), ("intel", "cpu,openvino")])
+def test_a_class_of_hardware_has_a_matrix_of_its_own_on_nodes_of_its_own(
+    name: str, providers: str
+) -> None:
+    job = of_kind(rendered(KUBERNETES / f"matrix/{name}"), "Job")
+    assert job["metadata"]["name"] == f"ssept-matrix-{name}"
+    spec = job["spec"]["template"]["spec"]
+    (matrix,) = spec["containers"]
+    variables = {each["name"]: each["value"] for each in matrix["env"]}
+    assert variables["CLASS"] == spec["nodeSelector"]["node.kubernetes.io/instance-type"]
+    assert variables["PROVIDERS"] == providers
+    # The job's controller adds the index to the variables.
+    asked = {word for arg in matrix["args"] for word in re.findall(r"\$\((\w+)\)", arg)}
+    assert asked <= variables.keys() | {"JOB_COMPLETION_INDEX"}
+    (claim,) = yaml.safe_load_all((KUBERNETES / "matrix/results.yaml").read_text("utf-8"))
+    volumes = [each.get("persistentVolumeClaim") for each in spec["volumes"]]
+    assert {"claimName": claim["metadata"]["name"]} in volumes
 
 
 @pytest.mark.parametrize("server", ["fastapi", "triton"])

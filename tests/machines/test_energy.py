@@ -115,7 +115,7 @@ def test_a_counter_for_root_alone_says_so(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Path, "read_text", refused)
     with energy_meter(powercap=tmp_path, hwmon=tmp_path) as meter:
         assert isinstance(meter, str)
-        assert f"{counter}: may be read by root alone" in meter
+        assert f"{counter}: only root may read it" in meter
 
 
 def test_the_report_has_a_column_where_it_was_counted(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_an_environment_is_made_once_and_its_tool_answers(
 ) -> None:
     write_wheel(shelf)
     python = environment("tiny", requirements, 20)
-    assert capfd.readouterr().err == "ssept: making the environment tiny: once, about 20 MB\n"
+    assert capfd.readouterr().err == "ssept: installing the environment tiny once, about 20 MB\n"
     result = run(python, script, {})
     assert result["answer"] == 42
     assert Path(result["prefix"]) == python.parents[1]
@@ -80,7 +80,7 @@ def test_parallel_callers_make_it_once(
     with ThreadPoolExecutor(4) as pool:
         made = set(pool.map(lambda _: environment("tiny", requirements, 20), range(4)))
     assert len(made) == 1
-    assert capfd.readouterr().err.count("making the environment") == 1
+    assert capfd.readouterr().err.count("installing the environment") == 1
 
 
 @pytest.mark.slow
@@ -185,8 +185,8 @@ def test_a_tool_imports_nothing_from_beside_its_script(tmp_path: Path) -> None:
     [
         ('import sys\nsys.exit("the reason")', "tool.py: ended with 1: the reason"),
         ("1 / 0", "ZeroDivisionError"),
-        ('print("no result")', "no JSON: no result"),
-        ("", "no JSON: .it wrote nothing"),
+        ('print("no result")', "not JSON: no result"),
+        ("", "not JSON: .it wrote nothing"),
         ("print([1])", r"gave \[1\]; expected a JSON object"),
         ("import signal\nsignal.pause()", "no result after 0.2 s"),
     ],

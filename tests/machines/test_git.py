@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.results import pytest_benchmark_generate_commit_info as commit_info
+from fixtures.provenance import pytest_benchmark_generate_commit_info as commit_info
 from ssept.git import checkout_of
 from tests.helpers.repositories import commit, git
 

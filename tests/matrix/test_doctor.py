@@ -406,11 +406,11 @@ def test_onnxruntime_distributions(
 ) -> None:
     state = diagnose_onnxruntime(installed, folder, whole, "gpu")
     if problem is None:
-        assert (state.problem, state.mending) == (None, ())
+        assert (state.problem, state.repair) == (None, ())
         return
     assert state.problem is not None
     assert state.problem.startswith(problem)
-    uninstall, install = state.mending
+    uninstall, install = state.repair
     assert uninstall.endswith(
         "pip uninstall --yes onnxruntime onnxruntime-gpu onnxruntime-openvino"
     )
@@ -432,7 +432,7 @@ def test_the_text_fits_100_columns_and_its_commands_can_be_pasted() -> None:
     long = [line for line in text.splitlines() if len(line) > 100 and sys.executable not in line]
     assert long == []
     joined = text.replace(" \\\n    ", " ")
-    assert all(f"\n  {line}\n" in joined for line in broken.mending)
+    assert all(f"\n  {line}\n" in joined for line in broken.repair)
     for title in ("machine", "providers", "onnxruntime", "quiet enough to measure?", "what to do"):
         assert title in text.splitlines()
     assert "Raspberry Pi 5" in text
@@ -454,7 +454,7 @@ def test_a_hollow_onnxruntime_is_explained(
     said = json.loads(capsys.readouterr().out)
     assert "is a hollow package" in said["blockers"][0]
     assert said["warnings"][0] == said["blockers"][0]
-    assert len(said["onnxruntime"]["mending"]) == 2
+    assert len(said["onnxruntime"]["repair"]) == 2
     states = {state["name"]: state["unavailable"] for state in said["providers"]}
     assert set(states) == set(PROVIDERS)
     assert "broken" in states["cpu"]

@@ -203,7 +203,7 @@ def test_runs_of_two_models_say_that_their_ratios_differ(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = report(capsys, FIRST, SECOND, "--format=markdown")
-    assert "Runs A and B: the baselines differ: they are of two checkpoints" in text
+    assert "Runs A and B: the baselines differ: they have different checkpoints" in text
 
 
 class References(HTMLParser):
@@ -271,7 +271,7 @@ def test_only_a_report_is_written_over(capsys: pytest.CaptureFixture[str], tmp_p
         assert file.read_bytes() == before
         file.write_text("my notes")
         said = refused(capsys, FIRST, "-o", file)
-        assert "no report" in said
+        assert "is not a report" in said
         assert "--overwrite" in said
         assert file.read_text() == "my notes"
         report(capsys, FIRST, "-o", file, "--overwrite")
@@ -284,7 +284,7 @@ def test_a_run_is_not_replaced_by_its_report(
 ) -> None:
     run = tmp_path / "run.json"
     run.write_bytes(FIRST.read_bytes())
-    assert "would be lost" in refused(capsys, run, "-o", run)
+    assert "would be overwritten" in refused(capsys, run, "-o", run)
     assert run.read_bytes() == FIRST.read_bytes()
 
 
@@ -293,7 +293,7 @@ def test_a_run_is_not_replaced_by_its_report(
     [
         (("-o", "report.pdf"), "expected a name that ends in .html"),
         (("-o", "report"), "expected a name that ends in .html"),
-        (("-o", "FOLDER/folder.html"), "is no plain file"),
+        (("-o", "FOLDER/folder.html"), "is not a regular file"),
         (("--format=csv", "--scale", "FOLDER"), "expected a folder that `ssept scale --out`"),
         (("FOLDER/none.json", "--format=csv"), "no such results file"),
         (("FOLDER", "--format=csv"), "no saved runs in it"),

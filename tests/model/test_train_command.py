@@ -70,11 +70,11 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_data_are_read(
     (tmp_path / "file").touch()
     (tmp_path / "a.safetensors.training").mkdir()
     refused = {
-        tmp_path: "is no plain file; expected the name of a file to write",
+        tmp_path: "is not a regular file; expected the name of a file to write",
         tmp_path / "file" / "a.safetensors": "cannot be written",
-        tmp_path / "a.safetensors": "training: is no plain file",
+        tmp_path / "a.safetensors": "training: is not a regular file",
         Path("/proc/new/a.safetensors"): "/proc: cannot be written",
-        Path("/dev/null"): "is no plain file",
+        Path("/dev/null"): "is not a regular file",
     }
     for out, said in refused.items():
         assert main(["train", str(tmp_path / "missing"), f"--out={out}"]) == 1

@@ -398,7 +398,7 @@ WRONG = {
     "overflow": (input_with(0, data=[2**63]), "USER_ID: data has a number outside INT64"),
     "output": (in_json(outputs=[{"name": "price"}]), 'unexpected inference output "price"'),
     "outputs": (in_json(outputs={}), r"outputs is {}; expected a list of topk_ids, topk_scores"),
-    "output twice": (in_json(outputs=[{"name": "topk_ids"}] * 2), "'topk_ids' is asked for twice"),
+    "output twice": (in_json(outputs=[{"name": "topk_ids"}] * 2), "'topk_ids' is requested twice"),
     "classes": (
         in_json(outputs=[{"name": "topk_ids", "parameters": {"classification": 2}}]),
         "topk_ids: classification is not supported",

@@ -299,7 +299,7 @@ def test_broken_requests_are_refused_and_nothing_grows(server: SseptServer) -> N
                     sender.ask(sent)
             except (AssertionError, OSError, ValueError) as error:
                 pytest.fail(f"request {number}: {error!r}: {b''.join(sent)[:1000]!r}")
-        print(f"{COUNT} sendings, answers by status: {dict(sorted(sender.statuses.items()))}")
+        print(f"{COUNT} requests, answers by status: {dict(sorted(sender.statuses.items()))}")
         assert {200, 400, 413, 415} <= sender.statuses.keys()
         assert process.memory_info().rss - before < GROWTH_BYTES
         assert process.num_fds() <= files + 2

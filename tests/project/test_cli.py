@@ -1,6 +1,8 @@
 """`ssept …` as a user runs it: what it writes, what it says, and how it fails."""
 
+import argparse
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ssept.cli import main
-from ssept.cli.commands import COMMANDS
+from ssept.cli.commands import COMMANDS, parser_of
 from ssept.data.dataset import load_dataset
 from ssept.model.store import read_about
 from tests.helpers.data_files import made_up_ratings, write_latest
@@ -108,15 +110,63 @@ def test_bad_settings_are_named(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        *([name] for name in COMMANDS),
-        *(["data", name] for name in ("download", "prepare", "synthetic")),
-        *(["triton", name] for name in ("repository", "serve", "perf")),
-    ],
-    ids=" ".join,
-)
+SUBCOMMANDS = {
+    "data": ("download", "prepare", "synthetic"),
+    "fleet": ("run", "recommend"),
+    "export": ("bencher", "mlflow"),
+    "triton": ("repository", "serve", "perf"),
+}
+ALL_WORDS = [
+    *([name] for name in COMMANDS),
+    *([name, subcommand] for name, own in SUBCOMMANDS.items() for subcommand in own),
+]
+COLUMNS = 80
+MOST_IN_A_GROUP = 12
+
+
+def subparsers_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of a command's own commands."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= action.choices
+    return found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_subcommands_are_known(name: str) -> None:
+    assert sorted(subparsers_of(parser_of(name))) == sorted(SUBCOMMANDS.get(name, ()))
+
+
+@pytest.mark.parametrize("words", ALL_WORDS, ids=" ".join)
+def test_help_has_examples_that_work_and_fits_a_terminal(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(COLUMNS))
+    parser = parser_of(words[0])
+    for word in words[1:]:
+        parser = subparsers_of(parser)[word]
+    text = parser.format_help()
+    assert max(map(len, text.splitlines())) <= COLUMNS
+    _, examples = text.split("examples:\n")
+    lines = examples.replace("\\\n", "").splitlines()
+    assert len(lines) in (4, 6)  # each command line is under its purpose
+    for purpose, line in zip(lines[::2], lines[1::2], strict=True):
+        assert purpose.startswith("  # ")
+        assert line.startswith(f"  {shlex.join(['ssept', *words])}")
+        parser.parse_args(shlex.split(line)[1 + len(words) :])
+
+
+@pytest.mark.parametrize("words", ALL_WORDS, ids=" ".join)
+def test_long_lists_of_options_are_in_groups(words: list[str]) -> None:
+    parser = parser_of(words[0])
+    for word in words[1:]:
+        parser = subparsers_of(parser)[word]
+    sizes = {group.title: len(group._group_actions) for group in parser._action_groups}
+    assert max(sizes.values()) <= MOST_IN_A_GROUP, sizes
+
+
+@pytest.mark.parametrize("words", ALL_WORDS, ids=" ".join)
 def test_defaults_are_shown_as_they_are_written(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,3 +187,28 @@ def test_the_installed_command_runs() -> None:
     )
     assert done.returncode == 1
     assert done.stderr.startswith("ssept: error: /no/such")
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("ga", "gate"), ("verify --tr", "--traceback"), ("export bench", "bencher")],
+)
+def test_bash_completes(
+    words: str, completed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = tmp_path / "ssept.bash"
+    script.write_text(capsys.readouterr().out)
+    program = (
+        f"source {script}; COMP_WORDS=(ssept {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); "
+        "COMP_POINT=0 COMP_LINE=; _shtab_ssept; echo ${COMPREPLY[@]}"
+    )
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [completed]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_each_shell_has_a_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    said = capsys.readouterr().out
+    assert all(command in said for command in COMMANDS)

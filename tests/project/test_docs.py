@@ -1,4 +1,4 @@
-"""What a user can type is in the README, and the links of all pages lead somewhere."""
+"""What a user can type is in the reference, and the links of all pages lead somewhere."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,8 @@ from ssept.providers import PROVIDERS
 from ssept.variants import VARIANTS
 from tests.helpers.matrix import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+REFERENCE = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
+README_BYTES = 6_000
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
@@ -47,24 +48,24 @@ def declared() -> list[str]:
 
 @pytest.mark.parametrize("name", declared())
 def test_every_option_is_documented(name: str) -> None:
-    assert f"`{name}" in README
+    assert f"`{name}" in REFERENCE
 
 
 @pytest.mark.parametrize("name", [*VARIANTS, *PROVIDERS])
 def test_every_variant_and_provider_is_documented(name: str) -> None:
-    assert f"`{name}`" in README
+    assert f"`{name}`" in REFERENCE
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_documented(name: str) -> None:
-    assert f"`ssept {name}" in README
+    assert f"`ssept {name}" in REFERENCE
 
 
 def test_every_tox_environment_is_documented() -> None:
     text = (ROOT / "tox.ini").read_text(encoding="utf-8")
     internal = {"lint", "types"}  # in CONTRIBUTING.md
     for name in set(re.findall(r"\[testenv:(\w+)\]", text)) - internal:
-        assert f"tox -e {name}" in README, name
+        assert f"tox -e {name}" in REFERENCE, name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -74,3 +75,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert file.exists(), target
         if heading:
             assert heading in anchors(file), f"{target}#{heading}"
+
+
+def test_the_readme_stays_short() -> None:
+    assert len((ROOT / "README.md").read_bytes()) <= README_BYTES
+
+
+def test_every_page_is_listed() -> None:
+    listed = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md", "index.md"}
+    assert sorted(name for name in pages if f"]({name})" not in listed) == []

@@ -126,7 +126,7 @@ def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, kind: str) -> No
     else:
         path.symlink_to(os.devnull)
     with (
-        pytest.raises(SseptError, match=r"out\.json: is no plain file"),
+        pytest.raises(SseptError, match=r"out\.json: is not a regular file"),
         written_file(path) as temporary,
     ):
         temporary.write_text("new")
@@ -152,7 +152,7 @@ def test_a_lock_is_a_plain_file(tmp_path: Path, kind: str) -> None:
         path.mkdir()
     else:
         os.mkfifo(path)
-    with pytest.raises(SseptError, match=r"lock: is a .*; expected a plain file"), locked(path):
+    with pytest.raises(SseptError, match=r"lock: is a .*; expected a regular file"), locked(path):
         pass
     assert target.exists() == (kind == "link")
     assert kind != "link" or target.read_text() == "mine"
@@ -171,7 +171,7 @@ def test_a_torn_record_is_cut_off(tmp_path: Path, torn: str) -> None:
 def test_another_line_is_not_cut_off(tmp_path: Path, mine: str) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text(mine)
-    with pytest.raises(SseptError, match=r"records\.jsonl: its last line is no record"):
+    with pytest.raises(SseptError, match=r"records\.jsonl: its last line is not a record"):
         append(path, {"schema": 1})
     assert path.read_text() == mine
 

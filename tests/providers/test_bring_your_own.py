@@ -213,7 +213,7 @@ def test_beside_a_checkpoint_it_is_compared_with_torch(
     [
         ({"user": "who"}, "has no 'who' for user; it has history, customer"),
         ({"scores": "customer"}, "has no 'customer' for scores; it has logits"),
-        ({"users": "customer"}, "no role 'users'; there are user, sequence, scores"),
+        ({"users": "customer"}, "unknown role 'users'; expected one of user, sequence, scores"),
     ],
 )
 def test_names_that_the_file_lacks_are_named(
@@ -232,7 +232,7 @@ def test_two_inputs_that_look_alike_ask_for_names(tmp_path: Path) -> None:
     path = tmp_path / "alike.onnx"
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, path)
-    with pytest.raises(ArtifactError, match="name them with user=NAME,sequence=NAME"):
+    with pytest.raises(ArtifactError, match="give their names as user=NAME,sequence=NAME"):
         describe(path)
     with pytest.raises(ArtifactError, match="expected float32"):
         describe(path, {"user": "a", "sequence": "b"})

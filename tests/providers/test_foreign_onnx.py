@@ -69,7 +69,7 @@ def test_names_are_found(
         ({"outputs": (EMBEDDING, "first"), "scores": "first"}, "name it with scores=NAME"),
         (
             {"user": "user", "sequence": "input_ids", "more_inputs": MASK},
-            "also needs the inputs attention_mask, .* export it with these two only",
+            "needs the inputs attention_mask.* export it with these two only",
         ),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_name_that_is_no_text_prints_nothing(
     """ONNX Runtime's Python would try again, and print a banner to standard output."""
     path = write(tmp_path / "x.onnx", outputs=["abcdefgh"], scores="abcdefgh")
     path.write_bytes(path.read_bytes().replace(b"abcdefgh", b"abcd\xd2fgh"))
-    assert "no UTF-8 text" in refused(path)
+    assert "not UTF-8 text" in refused(path)
     path = write(tmp_path / "x.onnx")
     path.write_bytes(path.read_bytes().replace(b"MatMul", b"Mat\xd2ul"))
     refused(path)

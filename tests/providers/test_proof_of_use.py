@@ -117,7 +117,7 @@ def test_onnx_runtimes_openvino_that_would_fall_back_is_refused(
         pytest.param(
             {"INFERENCE_PRECISION_HINT": "f16"},
             FallbackError,
-            "CPU f16 was asked for, and ",
+            "CPU f16 was requested, but ",
             marks=pytest.mark.skipif(
                 "avx512_fp16" in read_machine().instruction_sets,
                 reason="this CPU computes in f16",

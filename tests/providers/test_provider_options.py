@@ -75,14 +75,18 @@ def test_what_decides_whether_a_cell_is_honest_is_off_or_explicit() -> None:
 @pytest.mark.parametrize(
     ("provider", "options", "message"),
     [
-        ("openvino", {"num_stream": 1}, "no option 'num_stream'; there are .*, num_streams, "),
-        ("torch", {"mode": "x"}, "no option 'mode'; there are none"),
-        ("openvino", {"num_streams": "2"}, "num_streams: expected a whole number, and '2' is not"),
+        (
+            "openvino",
+            {"num_stream": 1},
+            "unknown option 'num_stream'; expected one of .*, num_streams, ",
+        ),
+        ("torch", {"mode": "x"}, "unknown option 'mode'; there are none"),
+        ("openvino", {"num_streams": "2"}, "num_streams: expected a whole number, got '2'"),
         ("openvino", {"num_streams": True}, "num_streams: expected a whole number"),
-        ("cpu", {"allow_spinning": 1}, "allow_spinning: expected true or false, and 1 is not"),
+        ("cpu", {"allow_spinning": 1}, "allow_spinning: expected true or false, got 1"),
         ("openvino", {"load_config": 1}, "load_config: expected text"),
         ("cpu", {"execution_mode": "FAST"}, "expected one of ORT_SEQUENTIAL, ORT_PARALLEL"),
-        ("cuda", {"no_such": 1}, "no option 'no_such'"),
+        ("cuda", {"no_such": 1}, "unknown option 'no_such'"),
     ],
 )
 def test_what_is_not_known_is_refused_before_anything_is_loaded(
@@ -226,8 +230,8 @@ def test_the_matrix_takes_options_and_says_so(
     [
         ("gpu.device_id=1", "expected PROVIDER.NAME=VALUE, with a provider from torch, "),
         ("openvino.num_streams", "expected PROVIDER.NAME=VALUE"),
-        ("openvino.nm_streams=1", "no option 'nm_streams'; there are "),
-        ("openvino.num_streams=many", "expected a whole number, and 'many' is not"),
+        ("openvino.nm_streams=1", "unknown option 'nm_streams'; expected one of "),
+        ("openvino.num_streams=many", "expected a whole number, got 'many'"),
     ],
 )
 def test_a_wrong_option_ends_the_run_at_its_start(

@@ -336,8 +336,8 @@ def test_a_sequence_item_without_a_movie_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("itemIdx,movieId\n1,5\n2,5\n", " movieId 5 is there more than once"),
-        ("itemIdx,movieId\n1,5\n1,6\n", " itemIdx 1 is there more than once"),
+        ("itemIdx,movieId\n1,5\n2,5\n", " movieId 5 occurs more than once"),
+        ("itemIdx,movieId\n1,5\n1,6\n", " itemIdx 1 occurs more than once"),
         ("itemIdx,movieId\n1,5\n2,-6\n", "3: expected movieId to be from 1 to"),
         ("item,movieId\n1,5\n", "1: the header has no column itemIdx; expected the columns"),
     ],
@@ -354,7 +354,7 @@ def test_a_broken_item_map_is_named(text: str, problem: str, tmp_path: Path) -> 
         ("u.item", ["2|A|||x" + "|0" * 18], "1: expected a movieId, a title and genres, got"),
         ("u.item", ["2|A|||" + "|2" * 19], "1: expected a movieId, a title and genres, got"),
         ("movies.dat", ["2::A::B", "3::A"], "2: expected a movieId, a title and genres, got"),
-        ("movies.dat", ["2::A::B", "2::C::D"], "2: movieId 2 is there a second time"),
+        ("movies.dat", ["2::A::B", "2::C::D"], "2: movieId 2 occurs a second time"),
         ("movies.dat", ["x::A::B"], "1: expected movieId to be an integer, got 'x'"),
         ("movies.csv", ["movieId,title,genres", "2,A, B,C"], "2: expected a movieId, a title"),
         ("movies.csv", ["movieId,title,genres", "0,A,B"], "2: expected movieId to be from 1 to"),

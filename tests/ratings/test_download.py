@@ -268,7 +268,7 @@ def test_the_command_takes_the_mirror_from_the_environment(
     assert main(["data", "download", SMALL.name, str(out)]) == 0
     said = capsys.readouterr()
     assert str(out) in said.out
-    assert "README.txt holds the terms of use" in said.out
+    assert "README.txt contains the terms of use" in said.out
     assert said.err == ""  # no progress bar without a terminal
     assert unpacked(out) == small
 
@@ -328,7 +328,7 @@ def test_a_cut_connection_goes_on_where_it_was(
 ) -> None:
     site.weak, site.chunked, site.cut_at = weak, chunked, 600_000
     said = refusal(site, out)
-    assert "try again: it goes on from 0.6 MB" in said
+    assert "try again: it will continue from 0.6 MB" in said
     site.cut_at = None
     download(SMALL, out, base_url=site.url)
     assert unpacked(out) == small
@@ -341,7 +341,7 @@ def test_a_cut_connection_goes_on_where_it_was(
 def test_many_cuts_add_up(out: Path, site: Site, small: dict[str, bytes]) -> None:
     site.cut_at = 300_000
     for done in ("0.3 MB", "0.6 MB", "0.9 MB"):
-        assert f"goes on from {done}" in refusal(site, out)
+        assert f"continue from {done}" in refusal(site, out)
     download(SMALL, out, base_url=site.url)
     assert unpacked(out) == small
 
@@ -362,7 +362,7 @@ def test_a_server_that_cannot_go_on_sends_everything_again(
 
 def test_without_a_version_it_starts_over(out: Path, site: Site, small: dict[str, bytes]) -> None:
     site.validators, site.cut_at = False, 600_000
-    assert "try again: it starts over" in refusal(site, out)
+    assert "try again: it will start over" in refusal(site, out)
     site.cut_at = None
     download(SMALL, out, base_url=site.url)
     assert unpacked(out) == small
@@ -426,7 +426,7 @@ def test_a_silent_server_is_given_up_and_gone_on_with(
 ) -> None:
     site.hang_at = 600_000
     said = refusal(site, out, timeout_s=0.5)
-    assert "no data for 0.5 s; try again: it goes on from 0.6 MB" in said
+    assert "no data for 0.5 s; try again: it will continue from 0.6 MB" in said
     site.hang_at = None
     download(SMALL, out, base_url=site.url)
     assert unpacked(out) == small
@@ -540,7 +540,7 @@ def test_a_disk_that_fills_up_during_the_download(
     done = limited(600_000, site.url, out)
     assert done.returncode == 1
     assert f"{SMALL.name}.zip.part: cannot be written" in done.stderr
-    assert "try again: it goes on from 0.6 MB" in done.stderr
+    assert "try again: it will continue from 0.6 MB" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert list(out.parent.iterdir()) == []
     download(SMALL, out, base_url=site.url)

@@ -167,7 +167,7 @@ def test_a_file_that_grows_between_tries_is_left(out: Path, cache: Path) -> None
     site = site_of(bytes(MOST - 1))
     site.etag, site.cut_at = '"the same"', MOST // 2
     with serving(site) as site:
-        assert "it goes on from" in refusal(site.url, out)
+        assert "it will continue from" in refusal(site.url, out)
         site.files[ARCHIVE], site.cut_at = bytes(2 * MOST), None
         assert "has more bytes" in refusal(site.url, out)
     assert not list(cache.glob("*.part*"))

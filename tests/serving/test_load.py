@@ -208,8 +208,9 @@ def test_arrivals_are_those_of_a_poisson_process(
 ) -> None:
     posts("/", rate=800)
     gaps = np.diff(sorted(server.times))
-    # Of a Poisson process a tenth; of even gaps none; of bursts of all connections nearly all.
-    assert 0.02 < (gaps < 0.1 * SECONDS / len(gaps)).mean() < 0.5
+    # Of a Poisson process 39 %; of even gaps few; of bursts of all connections nearly all. (Much
+    # shorter gaps than half the mean are shorter than the server takes to see a request.)
+    assert 0.15 < (gaps < 0.5 * gaps.mean()).mean() < 0.75
 
 
 def test_latency_counts_from_the_plan_when_all_connections_are_busy(

@@ -160,7 +160,7 @@ FAULTS = {
     swapped_by_pairs: "it is the answer to another request, cached or swapped",
     cached: "it is the answer to another request, cached or swapped",
     not_a_number: "a score is NaN",
-    no_prediction: "small: an answer under load is no prediction",
+    no_prediction: "small: a response under load is not a prediction",
 }
 
 

@@ -79,8 +79,8 @@ def test_help_tells_every_option_and_the_settings_defaults() -> None:
     text = " ".join(done.stdout.split())
     defaults = ServerSettings()
     for told in (
-        f"--variant NAMES one or several, separated by commas; the first is the default of "
-        f"requests (default: {','.join(defaults.variants)})",
+        f"--variant NAMES variants to serve, separated by commas; requests use the first one by "
+        f"default (default: {','.join(defaults.variants)})",
         f"(default: {defaults.max_wait_ms})",
         f"(default: {defaults.max_body_bytes})",
         "--port PORT the port to listen on; 0 for a free one (default: 8080)",
@@ -115,14 +115,14 @@ def empty_tuned(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (lambda _: "--variant=nobody", "no variant 'nobody'; there are torch, onnx, "),
-        (lambda _: "--provider=nobody", "no provider 'nobody'; there are torch, "),
+        (lambda _: "--variant=nobody", "unknown variant 'nobody'; expected one of torch, onnx, "),
+        (lambda _: "--provider=nobody", "unknown provider 'nobody'; expected one of torch, "),
         (lambda _: "--provider=torch", "torch does not run fused_topk; these do: cpu, "),
         (lambda folder: f"--model={folder}/x.safetensors", "x.safetensors: no such checkpoint"),
         (broken, "model.safetensors: not a whole checkpoint file"),
         (lambda folder: f"--tuned={folder}/none.json", "none.json: no such file; `ssept tune`"),
         (broken_tuned, "tuned.json: not a file of `ssept tune`"),
-        (foreign_tuned, "tuned.json: tuned on another one, and this is "),
+        (foreign_tuned, "tuned.json: tuned on another one, but this machine has "),
         (empty_tuned, "tuned.json: has no settings for fused_topk-cpu; run `ssept tune --variant"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -203,9 +203,15 @@ def test_numbers_that_make_no_sense_are_usage_errors(option: str, words: str) ->
 
 def test_an_option_wins_over_its_variable(small_checkpoint: Path) -> None:
     line = refusal(f"--model={small_checkpoint}", SSEPT_VARIANT="nobody")
-    assert "no variant 'nobody'" in line
+    assert "unknown variant 'nobody'" in line
     line = refusal("--model=else.safetensors", SSEPT_CHECKPOINT=str(small_checkpoint))
     assert "else.safetensors: no such checkpoint" in line
+
+
+def test_an_error_names_what_was_given() -> None:
+    assert " --provider: unknown provider" in refusal("--provider=nowhere")
+    assert " SSEPT_PROVIDER: unknown provider" in refusal(SSEPT_PROVIDER="nowhere")
+    assert " --variant: unknown variant" in refusal("--variant=nobody")
 
 
 def test_it_takes_the_settings_that_tune_found(tmp_path: Path, small_checkpoint: Path) -> None:

@@ -98,18 +98,24 @@ def test_a_time_that_is_none_is_refused(variable: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"SSEPT_PROVIDER": "cpuu"}, "^SSEPT_PROVIDER: no provider 'cpuu'; there are .*cpu"),
+        (
+            {"SSEPT_PROVIDER": "cpuu"},
+            "^SSEPT_PROVIDER: unknown provider 'cpuu'; expected one of .*cpu",
+        ),
         ({"SSEPT_THREADS": "1025"}, "^SSEPT_THREADS is '1025'; .*, at most 1,024$"),
         ({"SSEPT_SESSIONS": "1000000"}, "^SSEPT_SESSIONS is .*, at most 256$"),
         ({"SSEPT_MAX_BATCH": "1000000000"}, "^SSEPT_MAX_BATCH is .*, at most 4,096$"),
-        ({"SSEPT_VARIANT": "fused,fuzed"}, "^SSEPT_VARIANT: no variant 'fuzed'; there are .*fused"),
-        ({"SSEPT_VARIANT": "custom"}, "^SSEPT_VARIANT: no variant 'custom'"),
+        (
+            {"SSEPT_VARIANT": "fused,fuzed"},
+            "^SSEPT_VARIANT: unknown variant 'fuzed'; expected one of .*fused",
+        ),
+        ({"SSEPT_VARIANT": "custom"}, "^SSEPT_VARIANT: unknown variant 'custom'"),
         ({"SSEPT_VARIANT": " , "}, "^SSEPT_VARIANT names no variant"),
         (
             {"SSEPT_VARIANT": "torch"},
             "^SSEPT_PROVIDER: cpu does not run torch; these do: torch",
         ),
-        ({"SSEPT_ONNX_NAMES": "users=who"}, "^SSEPT_ONNX_NAMES: no role 'users'"),
+        ({"SSEPT_ONNX_NAMES": "users=who"}, "^SSEPT_ONNX_NAMES: unknown role 'users'"),
         ({"SSEPT_ALL_SCORES": "maybe"}, "^SSEPT_ALL_SCORES is 'maybe'; expected 0 or 1"),
         (
             {"SSEPT_CORS_ORIGINS": "shop.example"},
@@ -145,3 +151,19 @@ def test_a_tuned_file_without_the_cell_is_refused(tmp_path: Path) -> None:
         ServerError, match=r"tuned.json: has no settings for fused-cpu; run `ssept tune"
     ):
         settings.session("fused")
+
+
+def test_an_onnx_file_has_the_settings_it_was_tuned_with(tmp_path: Path) -> None:
+    from ssept.measure.settings import Settings as SessionSettings
+    from ssept.measure.settings import write_settings
+
+    tuned, model = tmp_path / "tuned.json", tmp_path / "own.onnx"
+    write_settings(tuned, "custom-cpu", SessionSettings(2, {}, 8), {})
+    variables = {"SSEPT_TUNED": str(tuned), "SSEPT_CHECKPOINT": str(model)}
+    settings = from_environment(variables)
+    assert settings.session(settings.variants[0]) == SessionSettings(2, {}, 8)
+    settings = from_environment(variables | {"SSEPT_PROVIDER": "openvino"})
+    with pytest.raises(
+        ServerError, match=r"no settings for custom-openvino; .* --model .*own.onnx"
+    ):
+        settings.session(settings.variants[0])

@@ -211,8 +211,8 @@ def test_a_version_that_takes_or_gives_something_else_is_refused(
     before = contents(repository)
     assert write(small_checkpoint, repository, "--version", 2, *options) == 1
     said = one_line(capsys)
-    assert "version 1 is there with USER_ID TYPE_INT64 [1]" in said
-    assert "Write it to another repository" in said
+    assert "version 1 has USER_ID TYPE_INT64 [1]" in said
+    assert "write it to another repository" in said
     assert contents(repository) == before
     assert write(small_checkpoint, repository, *options) == 0  # in the place of version 1
 
@@ -231,17 +231,17 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         ("--variant nonsense", "--variant nonsense: expected one of onnx, "),
         ("--variant onnx --outputs topk", "onnx has no top-k head"),
         ("--variant onnx --top-k 5", "onnx has no top-k head"),
-        ("--outputs scores --top-k 5", "the best 5 are asked for, and topk is not among"),
-        ("--outputs all", "outputs all: expected names out of scores, topk"),
-        ("--top-k 9999", "the best 9999 are asked for; expected 1 to "),
+        ("--outputs scores --top-k 5", "the best 5 are requested, but topk is not among"),
+        ("--outputs all", "outputs all: expected names from scores, topk"),
+        ("--top-k 9999", "the best 9999 are requested; expected 1 to "),
         ("--accelerator tensorrt", "tensorrt runs on GPUs"),
         ("--accelerator openvino --gpus 0", "openvino runs on the CPU"),
-        ("--gpus 1,1", "GPUs 1, 1: name each of them once"),
+        ("--gpus 1,1", "GPUs 1, 1: give each number once"),
         ("--no-dynamic-batching --queue-delay 5", "need dynamic batching"),
         ("--no-dynamic-batching --preferred-batch-sizes 5", "need dynamic batching"),
         ("--preferred-batch-sizes 8,65", "size 65 is above the largest batch, 64"),
         ("--serve-versions 1,3", "version_policy names version 3, which is not there"),
-        ("--onnx model.onnx", "--onnx takes neither --checkpoint nor --variant"),
+        ("--onnx model.onnx", "--onnx cannot be combined with --checkpoint or --variant"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_writes_nothing(
@@ -470,6 +470,6 @@ def test_a_failed_write_leaves_what_was_there(small_checkpoint: Path, repository
     artifact = build(small_checkpoint, "onnx_topk")
     with pytest.raises(ArtifactError, match="version 9, which is not there"):
         write_repository(artifact, repository, TritonSettings(versions=(9,)), version=2)
-    with pytest.raises(SseptError, match="no accelerator 'cuda'"):
+    with pytest.raises(SseptError, match="unknown accelerator 'cuda'"):
         write_repository(artifact, repository, TritonSettings(accelerator="cuda"))
     assert contents(repository) == before

@@ -98,7 +98,7 @@ def test_a_file_that_no_manifest_names_is_not_replaced(
     (out / "tiny.onnx").write_text(text)
     other = replace(another(artifact), path=artifact.path.with_name("second.onnx"))
     other.path.write_bytes(LATER)
-    with pytest.raises(ArtifactError, match=r"tiny\.onnx: is another file, which no manifest"):
+    with pytest.raises(ArtifactError, match=r"tiny\.onnx: is there already, and no manifest"):
         copy_artifacts([other, artifact], out)
     assert [path.name for path in out.iterdir()] == ["tiny.onnx"]
     assert (out / "tiny.onnx").read_text() == text

@@ -197,7 +197,7 @@ def test_one_that_fails_loses_no_other_and_nothing_is_copied(
     error, copied = told.err.splitlines()
     assert error.startswith("ssept: error: ort_dynamic: ")
     assert "install the train extra" in error
-    assert copied == f"ssept: nothing was copied to {out}, since not all variants were built"
+    assert copied == f"ssept: nothing was copied to {out}, because not all variants were built"
     assert not out.exists()
     monkeypatch.delenv("PYTHONPATH")
     assert ssept_build(small_checkpoint, "ort_dynamic,onnx,onnx_graph", "--out", out) == 0
@@ -388,7 +388,7 @@ def test_bad_arguments_are_one_line(
 
 
 def test_build_all_refuses_what_it_cannot_begin(small_checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(SseptError, match="no variant 'quant'"):
+    with pytest.raises(SseptError, match="unknown variant 'quant'"):
         list(build_all(small_checkpoint, ["onnx", "quant"]))
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         list(build_all(tmp_path / "missing.safetensors", ["onnx"]))

@@ -113,7 +113,7 @@ def test_nothing_else_runs_the_file(small_checkpoint: Path, tmp_path: Path) -> N
         PROVIDERS["openvino_native"].load(artifact, 1)
     with pytest.raises(ArtifactError, match="expected an ONNX one"):
         write_repository(artifact, tmp_path / "repository")
-    with pytest.raises(ArtifactError, match="name the folder that it was built into"):
+    with pytest.raises(ArtifactError, match="give the folder that it was built into"):
         ssept.load(artifact.path)
     folder = tmp_path / "artifacts"
     copy_artifacts([artifact], folder)

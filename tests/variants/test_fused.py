@@ -155,7 +155,7 @@ def test_the_names_tell_which_layers_are_in_int8(checkpoint: Path, tmp_path: Pat
 
 
 def test_a_layer_that_does_not_exist_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no layer 'blocks\.7\.query'; there are items"):
+    with pytest.raises(ValueError, match=r"unknown layer 'blocks\.7\.query'; expected one of "):
         write(checkpoint, tmp_path / "x.onnx", ["blocks.7.query"])
     assert not list(tmp_path.iterdir())
 

@@ -199,7 +199,7 @@ def test_it_tells_what_ran_where(artifact: Artifact) -> None:
 def test_a_number_of_lists_that_there_is_not_is_refused(
     artifact: Artifact, lists: int, nprobe: int
 ) -> None:
-    message = f"option nprobe: .* has {lists} lists; expected 1 to {lists}, and {nprobe} is not"
+    message = f"option nprobe: .* has {lists} lists; expected 1 to {lists}, got {nprobe}"
     with pytest.raises(ProviderError, match=message):
         session(artifact, nprobe=nprobe)
 
@@ -229,7 +229,7 @@ def test_a_broken_file_is_named(artifact: Artifact, tmp_path: Path) -> None:
 def test_an_index_of_another_catalog_is_refused(artifact: Artifact) -> None:
     items = artifact.model.items
     other = replace(artifact, model=replace(artifact.model, items=items + 1))
-    with pytest.raises(ProviderError, match=f"has {items} items, and the catalog {items + 1}; "):
+    with pytest.raises(ProviderError, match=f"has {items} items, but the catalog has {items + 1};"):
         session(other)
 
 
