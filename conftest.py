@@ -7,6 +7,8 @@ pytest_plugins = [
     "fixtures.variants",
     "fixtures.data",
     "fixtures.cells",
+    "fixtures.provenance",
+    "fixtures.resume",
     "fixtures.triton",
     "fixtures.fastapi",
     "fixtures.servers",

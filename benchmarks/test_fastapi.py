@@ -97,7 +97,9 @@ def largest_rates(
         searches.append(largest_rate(measure, start, within(limit_ms)))
         start = NEAR * median(found.rate for found in searches) or start
     if not all(found.rate for found in searches):
-        pytest.fail(f"at no rate were 99 % answered within {limit_ms:g} ms", pytrace=False)
+        pytest.fail(
+            f"at no rate were 99 % of the requests answered within {limit_ms:g} ms", pytrace=False
+        )
     return sorted(searches, key=lambda found: found.rate)
 
 
@@ -268,7 +270,7 @@ def test_overload(
         search = largest_rate(lambda rate: load(rate=rate, seconds=2), START_RATE, nearly_all)
         sustained = search.rate
         if not sustained:
-            pytest.fail(f"a hundredth is refused even at {START_RATE}/s", pytrace=False)
+            pytest.fail(f"1 % of the requests are refused even at {START_RATE}/s", pytrace=False)
         low = UNLOADED * sustained
         calm = load(rate=low, seconds=long_enough(low))
         check(calm)

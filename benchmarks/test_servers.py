@@ -10,6 +10,7 @@ from fixtures.servers import SERVERS
 from fixtures.variants import Artifacts, model_facts
 from ssept.decide.servers.comparison import Comparison
 from ssept.decide.servers.summary import summary
+from ssept.results.schema import RATE, TURNS
 
 pytestmark = pytest.mark.cell(VARIANT, NAME)
 
@@ -40,7 +41,7 @@ def test_round(
         pytest.skip(reason)
     turns = benchmark.pedantic(comparison.round, rounds=1)
     benchmark.extra_info |= facts | {
-        "measure": "served turns",
+        "measure": TURNS,
         "turns": {turn.server: turn.as_json() for turn in turns},
     }
 
@@ -51,11 +52,11 @@ def test_carried(
     """Sum up its turns: the rate, and how many times as much as the fastest it carries."""
     turns = comparison.of(compared_server)
     if not turns:
-        pytest.skip("it had no turn: no round was measured")
+        pytest.skip("no round of this server was measured")
     fastest = comparison.fastest() or compared_server
     found = benchmark.pedantic(summary, (turns, comparison.of(fastest)), rounds=1)
     benchmark.extra_info |= facts | {
-        "measure": "served rate",
+        "measure": RATE,
         "server": compared_server,
         "against": fastest,
         **asdict(found),

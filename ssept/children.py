@@ -50,6 +50,16 @@ def isolated(*arguments: object, python: str | Path = sys.executable) -> list[st
     return [str(python), "-I", *map(str, arguments)]
 
 
+def in_clone(*arguments: object, python: str = "") -> list[str]:
+    """Return a command that runs pytest in the current folder, a clone, which it imports from.
+
+    Args:
+        arguments: of pytest.
+        python: any Python with the packages; empty for this one.
+    """
+    return [python or sys.executable, "-m", "pytest", *map(str, arguments)]
+
+
 def finished(
     command: Sequence[str],
     *,

@@ -98,7 +98,7 @@ def run(
         result = json.loads(done.stdout.strip().rpartition("\n")[2])
     except ValueError as error:
         raise SseptError(
-            f"{script.name}: its last line is no JSON: {last_words(done.stdout)}"
+            f"{script.name}: its last line is not JSON: {last_words(done.stdout)}"
         ) from error
     if not isinstance(result, dict):
         raise SseptError(f"{script.name}: gave {shortened(repr(result))}; expected a JSON object")
@@ -151,7 +151,7 @@ def virtual_environment(folder: Path, install: Sequence[str]) -> Path:
 
 
 def _make(folder: Path, name: str, requirements: Path, megabytes: int) -> None:
-    message = f"ssept: making the environment {name}: once, about {megabytes} MB"
+    message = f"ssept: installing the environment {name} once, about {megabytes} MB"
     print(message, file=sys.stderr, flush=True)
     try:
         whole = ("--no-deps", "--require-hashes", "--requirement", str(requirements))

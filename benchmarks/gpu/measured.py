@@ -142,7 +142,7 @@ def _check_rows(catalog: Catalog, cell: GpuCell, given: Any, answer: Any) -> Non
     right = catalog.on_cpu.recommend(user[rows], sequence[rows], TOP_K)
     most, _ = BUDGETS[cell.precision]
     if why := difference(tuple(each[rows] for each in answer), right, most):
-        raise AnswerError(f"batch {len(user)} has not the CPU's answers: {why}")
+        raise AnswerError(f"batch {len(user)}: the answers differ from the CPU's: {why}")
 
 
 def least_time(catalog: Catalog, cell: GpuCell, batch: int, chip: Chip) -> float:

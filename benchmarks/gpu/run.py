@@ -81,7 +81,7 @@ class Measuring:
         try:
             for number, step in enumerate(steps):
                 left = self._left_s()
-                why = self._lost or ("the time was over" if left <= 0 else "")
+                why = self._lost or ("the time limit was reached" if left <= 0 else "")
                 if why:
                     print(f"{why}: {len(steps) - number} of {len(steps)} cells are not measured")
                     self._leave_out(steps[number:], why)

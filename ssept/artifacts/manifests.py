@@ -131,8 +131,8 @@ def _check_replaceable(folder: Path, sources: Iterable[Path]) -> None:
             continue
         if file.is_symlink() or not file.is_file() or sha256(file) != sha256(source):
             raise ArtifactError(
-                f"{file}: is another file, which no {MANIFEST} describes; move it away, or choose "
-                "another folder"
+                f"{file}: is there already, and no {MANIFEST} describes it; move it away, or "
+                "choose another folder"
             )
 
 
@@ -186,8 +186,8 @@ def _check(artifact: Artifact) -> None:
         declared = getattr(artifact.model, name)
         if not isinstance(declared, int) or not 0 <= declared <= artifact.size_bytes:
             raise ArtifactError(
-                f"{path}: {MANIFEST} says {name} {str(declared)[:20]}; expected a number, and no "
-                f"more than the file's bytes: build it again"
+                f"{path}: {MANIFEST} gives {name} as {str(declared)[:20]}; expected a number that "
+                "is at most the size of the file in bytes: build it again"
             )
 
 

@@ -221,7 +221,7 @@ def _mapped(path: Path, items: "pd.Series[int]", map_path: Path) -> "pd.Series[i
     for column in ("itemIdx", "movieId"):
         repeated = table.loc[table[column].duplicated(), column]
         if len(repeated):
-            raise DataError(f"{map_path}: {column} {repeated.iloc[0]} is there more than once")
+            raise DataError(f"{map_path}: {column} {repeated.iloc[0]} occurs more than once")
     unknown = ~items.isin(table["itemIdx"])
     if unknown.any():
         item = items[unknown].iloc[0]

@@ -68,7 +68,7 @@ def item_frame(path: Path, rows: Iterable[ItemRow]) -> pd.DataFrame:
         except ValueError as error:
             raise DataError(f"{path}:{number}: {error}") from error
         if movie in titles:
-            raise DataError(f"{path}:{number}: movieId {movie} is there a second time")
+            raise DataError(f"{path}:{number}: movieId {movie} occurs a second time")
         titles[movie] = fields[1:]
     frame = pd.DataFrame({"movieId": np.array(list(titles), dtype=np.int64)})
     frame["title"] = pd.Series([title for title, _ in titles.values()], dtype=str)

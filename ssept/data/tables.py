@@ -51,7 +51,7 @@ def read_table(
     try:
         rows = itertools.islice(records(path, separator), int(header), None)
         if len(next(rows, (1, names))[1]) != len(names):  # pandas would take surplus for an index
-            raise ValueError("the first row has another number of fields")
+            raise ValueError("the first row has a different number of fields")
         with path.open("rb") as file, _bytes_bar(path, progress) as bar:
             blocks = []
             for block in _blocks(file, separator, names, header):

@@ -83,4 +83,4 @@ def _check_text(path: Path) -> None:
         if start.startswith(magic) or text.startswith(magic):
             raise DataError(f"{path}: is {kind}")
     if b"\0" in start[:2]:
-        raise DataError(f"{path}: is UTF-16 text or no text; save it as UTF-8 text")
+        raise DataError(f"{path}: is UTF-16 text or not text; save it as UTF-8 text")

@@ -119,7 +119,7 @@ class Transfer:
 
     def _outlook(self) -> str:
         kept = self._resumable_bytes()
-        return f"it goes on from {kept / 1e6:.1f} MB" if kept else "it starts over"
+        return f"it will continue from {kept / 1e6:.1f} MB" if kept else "it will start over"
 
     def _bar(self, response: _Response, start: int) -> "tqdm[NoReturn]":
         """Make a progress bar over a file's bytes; tqdm shows none if stderr is not a terminal."""

@@ -135,7 +135,7 @@ def _check_sizes(path: Path, sizes: tuple[int, int], dataset: Dataset) -> None:
     if sizes != (dataset.users, dataset.items):
         raise CheckpointError(
             f"{path}: has {sizes[0]} users and {sizes[1]} items, and the data in {dataset.folder} "
-            f"{dataset.users} and {dataset.items}; copy or train it again"
+            f"has {dataset.users} and {dataset.items}; it was not trained on them"
         )
 
 

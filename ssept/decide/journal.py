@@ -40,7 +40,7 @@ def append(path: Path, record: Record) -> None:
         end = content.rfind(b"\n") + 1
         torn = content[end:]
         if torn[: len(start)] != start[: len(torn)]:
-            raise SseptError(f"{path}: its last line is no record: move the file away")
+            raise SseptError(f"{path}: its last line is not a record: move the file away")
         file.truncate(end)
         file.write(line)
         file.flush()
@@ -67,7 +67,8 @@ def read(path: Path, what: str, check: Callable[[Record], object]) -> list[Recor
             check(record)
         except (ValueError, TypeError, KeyError) as error:
             raise SseptError(
-                f"{path}:{number}: no record of {what}: move the file away, or remove the line"
+                f"{path}:{number}: is not a record of {what}: move the file away, or remove "
+                "the line"
             ) from error
         records.append(record)
     return records

@@ -81,8 +81,8 @@ class CheckedCall:
                 raise AnswerError(f"{name}: before the load: {why}")
         if all_equal(self.expected):
             raise AnswerError(
-                f"{name}: {len(inputs)} different inputs have the same answer: it is a cached "
-                "one, or the model does not read its input"
+                f"{name}: {len(inputs)} different inputs have the same answer: it is cached, "
+                "or the model does not read its input"
             )
         self._calls = 0
         self._answers: list[tuple[int, Any]] = []

@@ -74,14 +74,14 @@ def recommend(machine: Machine) -> Recommendation:
     memory = min(machine.memory_bytes, machine.cgroup_memory_bytes or machine.memory_bytes)
     x86 = machine.architecture == "x86_64"
     if machine.nvidia and x86:
-        return Recommendation("cuda", "an NVIDIA driver is there")
+        return Recommendation("cuda", "an NVIDIA driver is installed")
     if machine.board and not x86:
         return Recommendation("edge", f"{machine.board}: models are built elsewhere and copied")
     if memory < EDGE_MEMORY_BYTES:
         return Recommendation("edge", "under 4 GB of memory: models are built elsewhere and copied")
     if x86:
         return Recommendation("openvino", "x86-64 without an NVIDIA driver")
-    return Recommendation("cpu", f"plain ONNX Runtime is what there is for {machine.architecture}")
+    return Recommendation("cpu", f"only plain ONNX Runtime is available for {machine.architecture}")
 
 
 def blockers_of(report: Report) -> list[str]:
@@ -122,7 +122,9 @@ def _noise_warnings(report: Report) -> list[str]:
     if not quietness.disturbances:
         return []
     if quietness.noisy:
-        advice = "wait, or pin the run (taskset -c 0 …); ratios need more --rounds, times are off"
+        advice = (
+            "wait, or pin the run (taskset -c 0 …); ratios need more --rounds, times are unreliable"
+        )
     else:
         advice = "trust ratios, not times; more --rounds narrow them"
     warnings = [f"{', '.join(quietness.disturbances)}: {advice}"]
@@ -134,8 +136,8 @@ def _noise_warnings(report: Report) -> list[str]:
         )
     elif load > allowed:
         warnings.append(
-            f"load average {load:.1f} on {allowed} CPUs, by nothing seen from here: others share "
-            "the host; use a quieter one, or more --rounds"
+            f"load average {load:.1f} on {allowed} CPUs, which no process here causes: others "
+            "share the host; use a quieter one, or more --rounds"
         )
     return warnings
 

@@ -181,7 +181,7 @@ def _source(powercap: Path, hwmon: Path) -> Source | str:
     try:
         return Packages(packages)
     except PermissionError as error:
-        return f"{error.filename}: may be read by root alone: sudo chmod a+r it"
+        return f"{error.filename}: only root may read it: run sudo chmod a+r on it"
     except (OSError, ValueError) as error:
         return f"the CPU's energy counters cannot be read: {error}"
 

@@ -6,7 +6,7 @@ import platform
 import shutil
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -138,6 +138,12 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions of all packages of this environment, by name."""
+    found = {each.name: each.version for each in distributions() if each.name}
+    return dict(sorted(found.items()))
 
 
 def allowed_cpus() -> list[int]:

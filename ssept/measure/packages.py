@@ -29,13 +29,13 @@ class OnnxRuntimeState:
     Attributes:
         installed: "name version" of each.
         problem: why what Python imports cannot be trusted; None where all is well.
-        mending: shell commands that repair it, from this project's folder; empty if all is well.
+        repair: shell commands that repair it, from this project's folder; empty if all is well.
         miscalculation: what it computes wrongly on this CPU, and what to do; None if nothing.
     """
 
     installed: tuple[str, ...]
     problem: str | None
-    mending: tuple[str, ...]
+    repair: tuple[str, ...]
     miscalculation: str | None = None
 
 
@@ -86,10 +86,10 @@ def diagnose_onnxruntime(
         problem = f"{folder} is a hollow package, without its __init__.py"
     elif installed and not folder:
         problem = f"{installed[0]} is installed, but its files are gone"
-    return OnnxRuntimeState(tuple(installed), problem, _mending(extra) if problem else ())
+    return OnnxRuntimeState(tuple(installed), problem, _repair(extra) if problem else ())
 
 
-def _mending(extra: str) -> tuple[str, str]:
+def _repair(extra: str) -> tuple[str, str]:
     """Uninstall all, install one; with this very Python, which need not be the shell's."""
     pip = (sys.executable, "-m", "pip")
     ours = ("--editable", f".[{extra}]") if is_clone() else (f"ssept[{extra}]",)

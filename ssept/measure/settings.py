@@ -65,7 +65,7 @@ def read_settings(path: Path) -> dict[str, Settings]:
     cpu = _this_cpu()
     if value["cpu"] != cpu:
         raise SettingsError(
-            f"{path}: tuned on {value['cpu']}, and this is {cpu}; run `ssept tune` here"
+            f"{path}: tuned on {value['cpu']}, but this machine has {cpu}; run `ssept tune` here"
         )
     fields = ("threads", "options", "batch")
     return {
@@ -89,7 +89,7 @@ def _read(path: Path) -> dict[str, Any]:
                 f"{path}: schema {value['schema']!r:.40}; this version reads {SCHEMA}"
             )
         if not (isinstance(value["cpu"], str) and isinstance(value["cells"], dict)):
-            raise TypeError("cpu is no text, or cells no table")
+            raise TypeError("cpu is not a string, or cells is not a table")
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: no such file; `ssept tune` writes one") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -17,7 +17,7 @@ from ssept.model.network import SSEPT, Attention, Block
 def encode_packed(model: SSEPT, user: Tensor, items: Tensor, lengths: Sequence[int]) -> Tensor:
     """Compute the states of windows laid end to end, as `SSEPT.encode` does of padded ones.
 
-    Windows of one length attend in one call, so neighbors should have the same length.
+    Windows of one length attend in one call, so neighbours should have the same length.
 
     Args:
         model: the network.

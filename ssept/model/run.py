@@ -228,7 +228,7 @@ class TrainingRun:
         return float(workers.interleaved(ndcg(ranks, 10), len(self.validation)).mean())
 
     def _useless(self, fault: str) -> TrainingError:
-        kept = f"; {self.state_path} has the epoch before" if self.progress.epoch else ""
+        kept = f"; {self.state_path} contains the previous epoch" if self.progress.epoch else ""
         return TrainingError(
             f"{fault} in epoch {self.progress.epoch + 1}; train with a learning rate below "
             f"{self.settings.learning_rate:g}{kept}"
@@ -260,7 +260,7 @@ class TrainingRun:
         if state["identity"] != self.identity:
             raise CheckpointError(
                 f"{self.state_path}: the state of an interrupted run with other settings or "
-                "data; repeat that run's command to go on with it, or delete the file"
+                "data; repeat the command of that run to continue it, or delete the file"
             )
         self.model.load_state_dict(state["model"])
         if self.average:

@@ -45,7 +45,8 @@ def train(
             last, best = run.progress.history[-1], run.progress.best_ndcg
             figures = (
                 f"loss {last['loss']:.3f}, NDCG@10 {last['ndcg']:.4f}, best {best:.4f}, "
-                f"{run.progress.seconds / 60:.1f} of at most {settings.max_minutes:g} minutes"
+                f"{run.progress.seconds / 60:.1f} minutes, "
+                f"no new epoch after {settings.max_minutes:g}"
             )
             bar.set_postfix_str(figures)
             bar.update()

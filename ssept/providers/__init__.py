@@ -204,7 +204,7 @@ def load(
         FallbackError: another provider would run all or a part of it.
     """
     if provider not in PROVIDERS:
-        raise SseptError(f"no provider {provider!r}; there are {', '.join(PROVIDERS)}")
+        raise SseptError(f"unknown provider {provider!r}; expected one of {', '.join(PROVIDERS)}")
     from ssept.providers.onnxruntime import check_one_onnxruntime
 
     check_one_onnxruntime()  # also for torch: results would name a version that is not there
@@ -225,7 +225,9 @@ def _artifact(
     if path.is_dir():
         artifacts = read_artifacts(path)
         if variant not in artifacts:
-            raise ArtifactError(f"{path}: has no {variant}; it has {', '.join(artifacts)}")
+            raise ArtifactError(
+                f"{path}: does not contain {variant}; expected one of {', '.join(artifacts)}"
+            )
         return artifacts[variant]
     return build(path, variant)
 

@@ -75,7 +75,7 @@ class FaissSession(OnnxRuntimeSession):
         if not 1 <= self._nprobe <= lists:
             raise ProviderError(
                 f"option nprobe: {artifact.path.name} has {lists} lists; expected 1 to {lists}, "
-                f"and {self._nprobe} is not"
+                f"got {self._nprobe}"
             )
 
     def placement(self) -> dict[str, int]:
@@ -104,10 +104,11 @@ class FaissSession(OnnxRuntimeSession):
             except (RuntimeError, ValueError) as error:  # of FAISS, and of the reader
                 raise ProviderError(f"{path}: FAISS cannot read {INDEX}; build it again") from error
         if not isinstance(index, faiss.IndexIVF) or index.d > size:
-            raise ProviderError(f"{path}: {INDEX} is no index of lists; build it again")
+            raise ProviderError(f"{path}: {INDEX} is not an index of lists; build it again")
         if index.ntotal != items:
             raise ProviderError(
-                f"{path}: {INDEX} has {index.ntotal} items, and the catalog {items}; build it again"
+                f"{path}: {INDEX} has {index.ntotal} items, but the catalog has {items}; "
+                "build it again"
             )
         return index
 

@@ -131,7 +131,7 @@ class LiteRtSession(Session):
         left = [each for each in products if each["index"] not in taken]
         if left:
             raise FallbackError(
-                f"XNNPACK took over {len(products) - len(left)} of the {len(products)} layers of "
+                f"XNNPACK runs only {len(products) - len(left)} of the {len(products)} layers of "
                 f"{self.artifact.path.name}; LiteRT's own kernels would run the others"
             )
         return {XNNPACK: len(taken), REST: len(operators) - len(taken)}

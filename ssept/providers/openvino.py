@@ -162,7 +162,7 @@ def _proof(compiled: Any, options: OpenVinoOptions) -> str:
     used = f"OpenVINO {'+'.join(devices)} {precision}"
     asked = f"OpenVINO {options.device_name} {options.INFERENCE_PRECISION_HINT}"
     if used != asked:
-        raise FallbackError(f"{asked} was asked for, and {used} would run instead")
+        raise FallbackError(f"{asked} was requested, but {used} would run instead")
     return used
 
 

@@ -69,7 +69,7 @@ class Option:
 
     def _wrong(self, value: Value) -> ProviderError:
         expected = f"one of {', '.join(self.choices)}" if self.choices else KINDS[self.kind]
-        return ProviderError(f"option {self.name}: expected {expected}, and {value!r} is not")
+        return ProviderError(f"option {self.name}: expected {expected}, got {value!r}")
 
 
 def declared(options: Any) -> dict[str, Option]:
@@ -104,7 +104,8 @@ def option_of(known: Mapping[str, Option], name: str) -> Option:
         ProviderError: there is none; names those there are.
     """
     if name not in known:
-        raise ProviderError(f"no option {name!r}; there are {', '.join(known) or 'none'}")
+        expected = f"expected one of {', '.join(known)}" if known else "there are none"
+        raise ProviderError(f"unknown option {name!r}; {expected}")
     return known[name]
 
 

@@ -96,7 +96,7 @@ class CompiledInt8Session(CompiledSession, Int8Session):
         int8 = ran[INT8_PRODUCT]
         if int8 < self._layers:
             raise FallbackError(
-                f"torchao made {self._layers} layers INT8, and only {int8} of a call's products are"
+                f"torchao made {self._layers} layers INT8, but a call has {int8} INT8 products only"
             )
         others = sum(ran[name] for name in FLOAT_PRODUCTS)
         return {"inductor int8": int8, "inductor float32": others}

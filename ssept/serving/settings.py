@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ssept.errors import ArtifactError, ServerError
+from ssept.files.kinds import is_onnx
 from ssept.installation import shipped_checkpoint
 from ssept.measure.settings import Settings as SessionSettings
 from ssept.measure.settings import read_settings
@@ -82,11 +83,14 @@ class ServerSettings:
         """
         if self.tuned is None:
             return SessionSettings(self.threads, batch=self.max_batch)
+        if is_onnx(self.model):  # which has no variants, and is tuned as such
+            variant = CUSTOM
         cell = f"{variant}-{self.provider}"
         found = read_settings(self.tuned).get(cell)
+        model = f"--model {self.model}" if variant == CUSTOM else f"--variant {variant}"
         if found is None:
             raise ServerError(
-                f"{self.tuned}: has no settings for {cell}; run `ssept tune --variant {variant} "
+                f"{self.tuned}: has no settings for {cell}; run `ssept tune {model} "
                 f"--provider {self.provider}`"
             )
         return found
@@ -157,13 +161,13 @@ def _value(name: str, variable: str, text: str) -> object:
 def _check(settings: ServerSettings) -> None:
     if settings.provider not in PROVIDERS:
         raise ServerError(
-            f"{VARIABLES['provider']}: no provider {settings.provider!r}; there are "
-            f"{', '.join(PROVIDERS)}"
+            f"{VARIABLES['provider']}: unknown provider {settings.provider!r}; expected one "
+            f"of {', '.join(PROVIDERS)}"
         )
     for variant in settings.variants:
         if variant not in VARIANTS or variant == CUSTOM:
             raise ServerError(
-                f"{VARIABLES['variants']}: no variant {variant!r}; there are "
+                f"{VARIABLES['variants']}: unknown variant {variant!r}; expected one of "
                 f"{', '.join(name for name in VARIANTS if name != CUSTOM)}"
             )
         if not applicable(variant, settings.provider):

@@ -174,7 +174,7 @@ def find(variant: str) -> Variant:
         SseptError: there is none; with the names that there are.
     """
     if variant not in VARIANTS:
-        raise SseptError(f"no variant {variant!r}; there are {', '.join(VARIANTS)}")
+        raise SseptError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
     return VARIANTS[variant]
 
 

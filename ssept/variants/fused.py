@@ -63,7 +63,7 @@ def write(
     rewritten = graph_of(graph, model.config, weights)
     for name in int8 or ():
         if name not in graph.names:
-            raise ValueError(f"no layer {name!r}; there are {', '.join(graph.names)}")
+            raise ValueError(f"unknown layer {name!r}; expected one of {', '.join(graph.names)}")
     with written_file(destination) as temporary:
         ir.save(rewritten, temporary)
     return graph.names

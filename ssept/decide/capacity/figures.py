@@ -59,16 +59,17 @@ def largest_rates(
     found = [each for run in runs for each in _in(run)]
     where = _listed(run.path.name for run in runs)
     if not found:
-        raise SseptError(f"{where}: no largest rate of a server in it: measure with `{COMMAND}`")
+        raise SseptError(f"{where}: contains no largest rate of a server: measure with `{COMMAND}`")
     served = [each for each in found if variant in (None, each.variant)]
     if not served:
         raise SseptError(
-            f"{where}: no largest rate of {variant}, but of {_listed(e.variant for e in found)}"
+            f"{where}: contains no largest rate of {variant}, only of "
+            f"{_listed(e.variant for e in found)}"
         )
     rates = [each for each in served if each.limit_ms == limit_ms]
     if not rates:
         raise SseptError(
-            f"{where}: no largest rate within a p99 of {limit_ms:g} ms, but of "
+            f"{where}: contains no largest rate within a p99 of {limit_ms:g} ms, only within "
             f"{_listed(f'{each.limit_ms:g} ms' for each in served)}: measure with "
             f"`{COMMAND} --p99-ms={limit_ms:g}`"
         )
@@ -106,7 +107,7 @@ def _workers(run: MatrixRun, facts: ServedRequests) -> int:
     if not isinstance(workers, int) or workers < 1:
         raise SseptError(
             f"{run.path.name}: options.workers of a largest rate is {shortened(repr(workers))}; "
-            f"expected how many workers the server had: measure with `{COMMAND}`"
+            f"expected the number of workers of the server: measure with `{COMMAND}`"
         )
     return workers
 
@@ -119,7 +120,7 @@ def _check_one(
         names = _listed(
             f"{each.server} {each.artifact[:SHORT]} in {each.run}" for each in first.values()
         )
-        raise SseptError(f"{problem} ({names}): give runs of one, or --variant")
+        raise SseptError(f"{problem} ({names}): give runs of one of them, or --variant")
 
 
 def _listed(names: Iterable[str]) -> str:

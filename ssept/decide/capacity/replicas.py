@@ -140,7 +140,7 @@ def _measured(found: Capacity, alike: Sequence[LargestRate]) -> None:
     found.steps.append(Step("a replica", how, slowest.rate, "requests/s"))
     found.assumed.append(
         f"A replica answers what was measured within a p99 of {slowest.limit_ms:g} ms, with the "
-        "client on the same machine; where clients are elsewhere, it may answer more."
+        "client on the same machine; with clients on other machines, it may answer more."
     )
 
 
@@ -155,8 +155,8 @@ def _predicted(found: Capacity, base: LargestRate, workers: int) -> None:
     demand, cpus = found.demand, found.demand.cpus or base.cpus
     if base.server_s is None or base.client_s is None or cpus is None:
         raise SseptError(
-            f"{base.run}: it has {_shape(base.workers, base.cpus)}, and not the CPU time of a "
-            f"request, from which another number could be predicted: measure with `{COMMAND}`"
+            f"{base.run}: was measured with {_shape(base.workers, base.cpus)}, and lacks the CPU "
+            f"time of a request, which predictions need: measure with `{COMMAND}`"
         )
     one = base.rate / base.workers
     server_ms, both_s = 1e3 * base.server_s, base.server_s + base.client_s
@@ -181,9 +181,9 @@ def _predicted(found: Capacity, base: LargestRate, workers: int) -> None:
         Step("a replica", "predicted: the smaller of the two", found.replica_rate, "requests/s"),
     ]  # fmt: skip
     found.assumed.append(
-        f"A replica of {_shape(workers, cpus)} was not measured: its workers are taken to be as "
-        "fast as the measured one until the CPUs are used as much as its own was. Caches, memory "
-        "and hyperthreads that they share are not counted."
+        f"A replica of {_shape(workers, cpus)} was not measured: its workers are assumed to be as "
+        "fast as the measured one until the CPUs are as busy as its own was. Shared caches, memory "
+        "and hyperthreads are not taken into account."
     )
     if how == own[1] and client_s and workers + 1 > cpus:
         found.assumed.append(

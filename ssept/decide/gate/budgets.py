@@ -1,7 +1,6 @@
 """Budgets: how much worse a cell may get, by default and by a file of patterns."""
 
 import fnmatch
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +8,8 @@ from typing import Any
 
 from ssept.decide.gate.findings import Measure
 from ssept.errors import GateError
+from ssept.files.toml import read_toml
 from ssept.percent import EXPECTED, share
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 DEFAULTS = {Measure.LATENCY: 0.03, Measure.NDCG: 0.005, Measure.SIZE: 0.01}
 
@@ -50,14 +45,9 @@ def read_budgets(path: Path, defaults: Mapping[Measure, float]) -> Budgets:
         latency = "5%"
 
     Raises:
-        GateError: the file cannot be read, or a table or a field is not as above.
+        SseptError: the file cannot be read, or a table or a field is not as above.
     """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise GateError(f"{path}: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise GateError(f"{path}: not TOML: {error}") from error
+    tables = read_toml(path)
     return Budgets(defaults, {name: _table(path, name, fields) for name, fields in tables.items()})
 
 
@@ -71,7 +61,7 @@ def _table(path: Path, pattern: str, fields: Any) -> dict[Measure, float]:
         try:
             measure = Measure(name)
         except ValueError as error:
-            raise GateError(f"{where}: no such measure; there are {measures}") from error
+            raise GateError(f"{where}: unknown measure; expected one of {measures}") from error
         try:
             tolerances[measure] = share(value)
         except ValueError as error:

@@ -182,4 +182,4 @@ def _p_slower(beyond: FloatArray) -> float:
 
 def _unclear(interval: Estimate) -> str:
     half = (interval.high - interval.low) / 2
-    return f"only a change of ±{math.expm1(half):.1%} or more could be seen; give it more --seconds"
+    return f"only a change of ±{math.expm1(half):.1%} or more could be seen; increase --seconds"

@@ -54,15 +54,15 @@ class PromisePlan:
         if self.rate * self.seconds > MOST_REQUESTS:
             raise LoadError(
                 f"{self.seconds:g} s at {self.rate:g} requests a second are over "
-                f"{MOST_REQUESTS:,} requests: give it less of either"
+                f"{MOST_REQUESTS:,} requests: reduce --seconds or --rate"
             )
         least = self.confirmation * self.block_seconds
         if self.seconds < least:
             raise LoadError(
                 f"{self.seconds:g} s at {self.rate:g} requests a second are too short for a "
                 f"verdict on p99, which needs {self.needed} requests or more, in "
-                f"{self.least_blocks} blocks of {self.block_seconds:g} s or more: give it "
-                f"{math.ceil(least)} s or more"
+                f"{self.least_blocks} blocks of {self.block_seconds:g} s or more: use "
+                f"--seconds={math.ceil(least)} or more"
             )
 
     @property

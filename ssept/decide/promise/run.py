@@ -161,7 +161,7 @@ class _Check:
             answer, why = self._confirmed()
         else:
             answer = Answer.INCONCLUSIVE
-            why = "the interval still holds the promised time: give it more --seconds"
+            why = "the interval still contains the promised time: increase --seconds"
         self.result.answer, self.result.why = answer, why
         return answer is not Answer.INCONCLUSIVE
 

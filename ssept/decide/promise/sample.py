@@ -74,8 +74,8 @@ class Sample:
         limit = max(LATE_MS, LATE_SHARE * self.plan.p99_ms)
         if self.late_p99_ms > limit:
             return (
-                f"the client sent requests {self.late_p99_ms:.3g} ms late (99th percentile; at "
-                f"most {limit:.3g} ms would do)"
+                f"the client sent requests {self.late_p99_ms:.3g} ms late (99th percentile; "
+                f"accepted: at most {limit:.3g} ms)"
             )
         if self.client_cpu > BUSY:
             return f"the client used {self.client_cpu:.0%} of a CPU core"

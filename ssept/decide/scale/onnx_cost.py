@@ -91,8 +91,8 @@ def _check_counted(path: Path, model: "ModelProto") -> None:
     kinds = UNCOUNTED | {function.name for function in model.functions}
     if found := sorted({node.op_type for node in model.graph.node} & kinds):
         raise ArtifactError(
-            f"{path.name}: the work of {', '.join(found)} is not counted, so its least possible "
-            "time is not known"
+            f"{path.name}: the cost of {', '.join(found)} is not counted, so the lower bound of "
+            "its time is unknown"
         )
 
 
@@ -198,6 +198,6 @@ def _run(path: Path, model: "ModelProto", inputs: Feeds, names: list[str]) -> Fe
         return dict(zip(names, session.run(names, inputs), strict=True))
     except refusals() as error:
         raise ArtifactError(
-            f"{path.name}: ONNX Runtime's CPU provider does not run it as it stands, so its work "
-            f"is not known: {str(error).splitlines()[0]}"
+            f"{path.name}: ONNX Runtime's CPU provider does not run it unchanged, so its cost "
+            f"is unknown: {str(error).splitlines()[0]}"
         ) from error

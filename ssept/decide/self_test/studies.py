@@ -232,7 +232,7 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
         "compared_slow": Study(
             what=f"a server, and one {SLOWER:.0%} slower a request; error: not told apart",
             level=0.05,
-            trials=10,
+            trials=5,
             trial=partial(slower_server, SLOWER),
         ),
         **{

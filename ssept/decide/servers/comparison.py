@@ -50,6 +50,19 @@ class Comparison:
         self._begun: float | None = None
         self._rounds_s: list[float] = []
 
+    def go_on(self, rounds: Sequence[tuple[Sequence[Turn], float]]) -> None:
+        """Take over what was measured before an interruption.
+
+        Args:
+            rounds: of each round its turns, and how many seconds it took.
+        """
+        for turns, seconds in rounds:
+            self._random.permutation(len(self._contenders))  # whose order it had
+            self.turns += turns
+            self._rounds_s.append(seconds)
+        if rounds:
+            self._begun = time.monotonic() - sum(self._rounds_s)
+
     def of(self, server: str) -> list[Turn]:
         """Return the turns of a server."""
         return [turn for turn in self.turns if turn.server == server]

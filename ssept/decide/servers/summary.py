@@ -1,4 +1,4 @@
-"""What the turns of a server come to."""
+"""Summaries of a server's turns: its rate, its costs and its failed requests."""
 
 import math
 from collections import Counter

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ssept.decide.servers.staircase import DOWN, bracket, staircase
+from ssept.decide.servers.staircase import DOWN, LEAST_RATE, bracket, staircase
 from ssept.decide.servers.threshold import rate_of
 from ssept.errors import SseptError
 from ssept.measure.statistics import MINIMUM_SAMPLES
@@ -115,6 +115,13 @@ class Turn:
         """Return plain JSON values."""
         return asdict(self)
 
+    @classmethod
+    def of_json(cls, values: dict[str, Any]) -> "Turn":
+        """Read what `as_json` returned."""
+        loads = [LoadFacts(**load) for load in values["loads"]]
+        overload = LoadFacts(**values["overload"]) if values["overload"] else None
+        return cls(**{**values, "loads": loads, "overload": overload})
+
 
 def take_turn(contender: Contender, number: int, limit_ms: float, before: float | None) -> Turn:
     """Start a server, find the rate that it carries, overload it, and stop it.
@@ -154,7 +161,10 @@ def _loaded(turn: Turn, server: RunningServer, limit_ms: float, before: float | 
         return facts.kept
 
     server.send(before or START_RATE, WARM_SECONDS, next(seeds))
-    begin = before or bracket(partial(kept, seconds=SEARCH_SECONDS), START_RATE) / DOWN
+    if before:
+        begin = max(before, LEAST_RATE)  # a round that went badly is no reason to try nothing
+    else:
+        begin = bracket(partial(kept, seconds=SEARCH_SECONDS), START_RATE) / DOWN
     staircase(kept, begin, LOADS)
     if all(facts.errors for facts in turn.loads):
         last = ", ".join(f"{n:,} {kind}" for kind, n in turn.loads[-1].errors.items())

@@ -54,7 +54,9 @@ def describe(path: Path, names: Mapping[str, str] | None = None, users: int = 0)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
     except UnicodeDecodeError as error:
-        raise ArtifactError(f"{path}: has names that are no UTF-8 text; export it again") from error
+        raise ArtifactError(
+            f"{path}: has names that are not UTF-8 text; export it again"
+        ) from error
     model = Model(
         checkpoint=path.stem,
         checkpoint_sha256="",
@@ -130,7 +132,7 @@ class _Trial:
         if self._signature.topk and not len(scores):
             raise ArtifactError(
                 f"gives {name} only where k is 0, as a fused_exact_topk of `ssept build` does: "
-                "name the folder that it was built into, not the file"
+                "give the folder that it was built into, not the file"
             )
         if scores.ndim != 2 or len(scores) != batch or scores.shape[1] < 2:
             raise ArtifactError(
@@ -155,6 +157,6 @@ def _check_padding(trial: _Trial, length: int, items: int) -> None:
         return
     if not (np.array_equal(beyond, padding) or np.array_equal(beyond, last)):
         raise ArtifactError(
-            f"gives {columns} scores, and knows an item {columns}: its scores seem to lack column "
-            f"0, of the padding; export it with that, or say padding=0, {ASK}, where it is there"
+            f"gives {columns} scores, but accepts item {columns}: its scores seem to lack column "
+            f"0, the padding; export it with that column, or give padding=0 {ASK} if it is there"
         )

@@ -27,7 +27,7 @@ def longest(run: Run, fixed: int | None, given: int | None) -> int:
         ArtifactError: it runs at no length, at any, or not at the one that is given.
     """
     if given and fixed and given != fixed:
-        raise ArtifactError(f"takes sequences of {fixed} only; length={given} was said")
+        raise ArtifactError(f"accepts only sequences of {fixed}, but length={given} was given")
     if found := given or fixed:
         run(_sequence(1, found))
         return found
@@ -38,8 +38,8 @@ def longest(run: Run, fixed: int | None, given: int | None) -> int:
     long = next((length for length in _doubled(2 * short) if not _runs(run, length)), None)
     if long is None:
         raise ArtifactError(
-            "runs sequences of any length, so its longest one cannot be found; give the length "
-            f"that it was trained with by length=N, {ASK}"
+            "accepts sequences of any length, so the longest one cannot be detected; give the "
+            f"length that it was trained with as length=N {ASK}"
         )
     while long - short > 1:
         middle = (short + long) // 2

@@ -38,7 +38,7 @@ def read_names(text: str) -> dict[str, str]:
     parts = [part.partition("=") for part in text.split(",")]
     names = {role.strip(): name.strip() for role, _, name in parts}
     if len(names) < len(parts) or not all(names) or not all(names.values()):
-        raise ArtifactError(f"{quoted(text)}: expected {FORM}, or some of them")
+        raise ArtifactError(f"{quoted(text)}: expected {FORM}, or a part of it")
     check_names(names)
     return names
 
@@ -51,13 +51,13 @@ def check_names(names: Mapping[str, str]) -> None:
     """
     for role, text in names.items():
         if role not in ROLES:
-            raise ArtifactError(f"no role {quoted(role)}; there are {', '.join(ROLES)}")
+            raise ArtifactError(f"unknown role {quoted(role)}; expected one of {', '.join(ROLES)}")
         if role == LENGTH and not (text.isascii() and text.isdecimal() and 0 < int(text) < 10**6):
             raise ArtifactError(f"{LENGTH}={_short(text)}: expected a number of items above 0")
         if role == PADDING and text != "0":
             raise ArtifactError(
-                f"{PADDING}={_short(text)}: expected 0, the column of the scores that is none "
-                "of an item"
+                f"{PADDING}={_short(text)}: expected 0, the column of the scores that "
+                "belongs to no item"
             )
 
 
@@ -123,13 +123,13 @@ def _inputs(inputs: Values, names: Mapping[str, str]) -> tuple[str, str]:
     more = [name for name in inputs if name not in (user, sequence)]
     if user and sequence and user != sequence and more:
         raise ArtifactError(
-            f"also needs the inputs {_list(more)}, which are none of {USER} ({_short(user)}) "
-            f"and {SEQUENCE} ({_short(sequence)}): export it with these two only"
+            f"needs the inputs {_list(more)} besides {USER} ({_short(user)}) and {SEQUENCE} "
+            f"({_short(sequence)}): export it with these two only"
         )
     if not user or not sequence or user == sequence:
         raise ArtifactError(
             "cannot decide which input is the user and which the sequence: it has "
-            f"{_list(inputs.values())}; name them with user=NAME,sequence=NAME, {ASK}"
+            f"{_list(inputs.values())}; give their names as user=NAME,sequence=NAME {ASK}"
         )
     return user, sequence
 

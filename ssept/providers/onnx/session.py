@@ -139,8 +139,8 @@ class OnnxRuntimeSession(Session):
         if used != self.provider:
             given = ", ".join(f"{name}={value}" for name, value in settings.items())
             raise FallbackError(
-                f"{self.provider} does not start, and {used} would run instead; it has written "
-                f"why to standard error. Its options: {given}"
+                f"{self.provider} does not start, and {used} would run instead; standard error has "
+                f"the reason. Its options: {given}"
             )
         return session
 

@@ -106,7 +106,7 @@ class ModelRegistry:
             except Exception as error:  # whatever it is, the server goes on
                 self.telemetry.reloads.labels("failed").inc()
                 version, traceback = self.models.default.version, not isinstance(error, SseptError)
-                LOG.error("reload failed, %s stays: %s", version, error, exc_info=traceback)
+                LOG.error("reload failed, %s stays loaded: %s", version, error, exc_info=traceback)
                 return False
             before = self.models
             self._take(models)

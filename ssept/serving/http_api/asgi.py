@@ -82,7 +82,7 @@ def check_head(headers: Headers, limit: int, media_type: bytes | None) -> bytes:
         elif name == b"content-encoding":
             encoding = b"%s, %s" % (encoding, value) if encoding else value.lower()
         elif name == b"transfer-encoding" and value.lower() != b"chunked":
-            raise RefusedError(501, "the only transfer-encoding is chunked", [CLOSE])
+            raise RefusedError(501, "the transfer-encoding must be chunked", [CLOSE])
     if encoding not in (b"", b"identity"):
         _check_encoding(encoding)
     return encoding

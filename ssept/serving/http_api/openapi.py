@@ -19,7 +19,9 @@ class InvalidField(BaseModel):
     """What is wrong with one field."""
 
     type: str = Field(description="the kind of error")
-    loc: list[str | int] = Field(description="the place: keys and indices, from `body` on")
+    loc: list[str | int] = Field(
+        description="location of the field: keys and indices, starting with `body`"
+    )
     msg: str = Field(description="the reason")
     input: Any = Field(None, description="the given value, if it is short")
 
@@ -30,12 +32,12 @@ class Invalid(BaseModel):
     detail: list[InvalidField]
 
 
-RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+RETRY = {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer"}}}
 # What every route with a body can answer when it refuses one.
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The request cannot be read"},
     413: {"model": Problem, "description": "The body is too long"},
-    415: {"model": Problem, "description": "The media type or the Content-Encoding is unknown"},
+    415: {"model": Problem, "description": "The media type or Content-Encoding is not supported"},
     503: {
         "model": Problem,
         "description": "The queue is full, or the deadline has passed: try again",
@@ -48,9 +50,9 @@ def refused_callers(problem: type[BaseModel]) -> dict[int | str, dict[str, Any]]
     """Describe what every route can answer, see `callers`; as JSON, whatever else it answers."""
     content = {"application/json": {"schema": problem.model_json_schema()}}
     return {
-        403: {"description": "A page of another site has sent the request", "content": content},
+        403: {"description": "The request came from a page of another site", "content": content},
         421: {
-            "description": "The host that is named is not served here",
+            "description": "The server does not serve the host in the Host header",
             "content": content,
         },
     }

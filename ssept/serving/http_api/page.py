@@ -31,8 +31,8 @@ HEADERS = {
 class Item(BaseModel):
     """An item of the catalog."""
 
-    id: int = Field(description="in the data set's own ids")
-    title: str | None = Field(description="null where the server has no titles")
+    id: int = Field(description="id in the data set")
+    title: str | None = Field(description="null if the server has no titles")
     genres: list[str]
 
 
@@ -47,8 +47,8 @@ class User(BaseModel):
 
     user_id: int
     known: bool = Field(description="whether the model was trained with this user")
-    total: int = Field(description="how many items the history has")
-    history: list[Item] = Field(description="the newest of them, the newest last")
+    total: int = Field(description="number of items in the history")
+    history: list[Item] = Field(description="the newest items of the history, the newest last")
 
 
 class Users(BaseModel):

@@ -126,7 +126,7 @@ def _described(error: ValidationError) -> list[dict[str, Any]]:
     """Describe what is wrong with a body, briefly however long the body is."""
     count = error.error_count()
     if count > COUNTED_ERRORS:
-        return [{"type": "too_many_errors", "loc": BODY, "msg": f"{count} fields are wrong"}]
+        return [{"type": "too_many_errors", "loc": BODY, "msg": f"{count} fields are invalid"}]
     found = error.errors(include_url=False, include_context=False)[:SHOWN_ERRORS]
     return [_error((*BODY, *one["loc"]), one["type"], one["msg"], one["input"]) for one in found]
 

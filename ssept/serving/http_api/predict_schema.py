@@ -17,14 +17,18 @@ class PredictRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    user_id: StrictInt = Field(description="in the data set's own ids; may be unknown")
+    user_id: StrictInt = Field(description="id in the data set; may be unknown")
     # Validation stops at the first wrong item.
     sequence: Annotated[list[StrictInt], FailFast()] = Field(
-        description="ids of items in time order, the newest last; may be empty"
+        description="ids of items in the data set, in time order, the newest last; may be empty"
     )
-    top_k: StrictInt = Field(DEFAULT_TOP_K, ge=1, description="how many items to recommend")
-    exclude_seen: StrictBool = Field(False, description="do not recommend items of the sequence")
-    variant: str | None = Field(None, description="one of GET /version; by default the first")
+    top_k: StrictInt = Field(DEFAULT_TOP_K, ge=1, description="number of items to recommend")
+    exclude_seen: StrictBool = Field(
+        False, description="exclude the items of the sequence from the recommendations"
+    )
+    variant: str | None = Field(
+        None, description="a variant that GET /version lists; by default the first"
+    )
 
 
 class Prediction(BaseModel):

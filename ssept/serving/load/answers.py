@@ -82,7 +82,7 @@ class ExpectedAnswers:
             found = [(number % bodies, _predicted(answer)) for number, answer in answers]
         except (ValueError, TypeError, KeyError) as error:
             raise AnswerError(
-                f"{self._name}: an answer under load is no prediction: {error!r:.100}"
+                f"{self._name}: a response under load is not a prediction: {error!r:.100}"
             ) from error
         self.check(found)
 

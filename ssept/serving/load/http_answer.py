@@ -24,7 +24,7 @@ def status_of(data: bytes) -> int | None:
     elif CHUNKED.search(data, 0, end):
         whole = _dechunked(data[end + len(HEAD_END) :]) is not None
     else:
-        raise LoadError("an answer has neither a content-length nor chunks: it has no end")
+        raise LoadError("a response has neither a content-length nor chunks, so its end is unknown")
     return int(data[9:12]) if whole else None
 
 

@@ -56,7 +56,7 @@ class Target:
             parts = urlsplit(url)
             host, port = parts.hostname, HTTP_PORT if parts.port is None else parts.port
         except ValueError as error:
-            raise LoadError(f"{quoted(url)} is no URL: {EXPECTED}") from error
+            raise LoadError(f"{quoted(url)} is not a URL: {EXPECTED}") from error
         plain = url.isascii() and url.isprintable() and " " not in url
         if parts.scheme != "http" or not host or not plain or parts.username is not None:
             raise LoadError(f"{quoted(url)}: {EXPECTED}")

@@ -14,7 +14,7 @@ MOST_CONNECTIONS = 4096  # of a process
 SPARE_FILES = 32  # file descriptors that are for something else
 UNREAD_MS = 10_000  # a client that reads nothing of its answer for so long is disconnected
 IP_MINTTL, IPV6_MINHOPCOUNT = 21, 73  # of linux/in.h and linux/in6.h
-MOST_HOPS = 255  # most hosts begin with 64 or 128; a neighbor that begins with 255 gets through
+MOST_HOPS = 255  # most hosts begin with 64 or 128; a neighbour that begins with 255 gets through
 
 
 def listen_at(host: str, port: int) -> socket.socket:

@@ -8,7 +8,7 @@ from functools import partial
 from ssept.serving.http_api.asgi import CLOSE, RETRY_AFTER, RefusedError, refused
 
 ANSWER = refused(
-    RefusedError(503, "the server is starting again; try again", [RETRY_AFTER, CLOSE]), "/"
+    RefusedError(503, "the server is restarting; try again", [RETRY_AFTER, CLOSE]), "/"
 )
 MOST_CONNECTIONS = 100  # that have their answer, and are not closed by their clients yet
 READ_BYTES = 1 << 16

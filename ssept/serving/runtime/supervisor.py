@@ -210,13 +210,13 @@ class Supervisor:
             return
         answered = any(one.answers for one in self._places)
         if not self._was_ready:
-            self._failure = f"{what} before it answered, see above; the others were stopped"
+            self._failure = f"{what} before the server was ready, see above; others were stopped"
         elif not answered and all(one.failures >= MOST_FAILURES for one in self._places):
-            self._failure = f"{what}, as those before it, see above; no worker is left"
+            self._failure = f"{what}, like those before it, see above; no worker is left"
         if self._failure:
             self._end()
             return
-        LOG.error("%s; another one starts", what)
+        LOG.error("%s; starting another one", what)
         if not answered and self._silent_since is None:
             self._silent_since = time.monotonic()
 

@@ -154,7 +154,7 @@ class UvicornServer(uvicorn.Server):
     def _reloaded(self, task: "asyncio.Task[bool]") -> None:
         self._reloads.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            LOG.error("reload failed, the models of before stay: %r", error)
+            LOG.error("reload failed, the previous models stay loaded: %r", error)
 
 
 def with_hosts(settings: ServerSettings, listener: socket.socket) -> ServerSettings:

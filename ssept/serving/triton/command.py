@@ -77,8 +77,8 @@ def local(
     if not (trusted_network or is_loopback(address)):
         raise ServerError(
             f"--address {address}: the tritonserver of PyPI is {RELEASE}, which has known faults: "
-            "it listens on this machine alone, 127.0.0.1; for others run the container: --docker, "
-            "or say --trusted-network where all who reach the address are trusted"
+            "it may listen only on this machine, 127.0.0.1; for other machines run the container "
+            "(--docker), or add --trusted-network if every client on the network is trusted"
         )
     of, key = tools(), secrets.token_hex()  # which nobody knows
     backends, empty = folder / "backends", folder / "empty"

@@ -52,15 +52,18 @@ class TritonSettings:
                 f"batch, {self.max_batch_size}"
             )
         if len(set(self.gpus)) < len(self.gpus):
-            raise SseptError(f"GPUs {', '.join(map(str, self.gpus))}: name each of them once")
+            raise SseptError(f"GPUs {', '.join(map(str, self.gpus))}: give each number once")
         if self.accelerator not in (None, *ACCELERATORS):
             raise SseptError(
-                f"no accelerator {self.accelerator!r}; there are {', '.join(ACCELERATORS)}"
+                f"unknown accelerator {self.accelerator!r}; expected one of "
+                f"{', '.join(ACCELERATORS)}"
             )
         if self.accelerator == GPU_ACCELERATOR and not self.gpus:
-            raise SseptError(f"{GPU_ACCELERATOR} runs on GPUs: say which, --gpus 0 for one")
+            raise SseptError(
+                f"{GPU_ACCELERATOR} runs on GPUs: give their numbers, for example --gpus 0"
+            )
         if self.accelerator == CPU_ACCELERATOR and self.gpus:
-            raise SseptError(f"{CPU_ACCELERATOR} runs on the CPU: leave the GPUs out")
+            raise SseptError(f"{CPU_ACCELERATOR} runs on the CPU: leave --gpus out")
 
 
 def model_config(tensors: Interface, settings: TritonSettings) -> Any:

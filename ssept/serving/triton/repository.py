@@ -134,20 +134,19 @@ def _interface(artifact: Artifact, k: int | None, outputs: Sequence[str] | None)
     chosen = outputs if outputs is not None else OUTPUTS if head else (ALL_SCORES,)
     if not chosen or not set(chosen) <= set(OUTPUTS):
         raise ArtifactError(
-            f"outputs {', '.join(chosen) or 'of no name'}: expected names out of "
-            f"{', '.join(OUTPUTS)}"
+            f"outputs {', '.join(chosen) or 'of no name'}: expected names from {', '.join(OUTPUTS)}"
         )
     if not head and (BEST in chosen or k is not None):
         raise ArtifactError(
             f"{artifact.path}: {artifact.variant} has no top-k head, so it gives all scores only; "
-            "take a variant whose name ends in _topk"
+            "choose a variant whose name ends in _topk"
         )
     if BEST not in chosen:
         if k is not None:
-            raise ArtifactError(f"the best {k} are asked for, and {BEST} is not among the outputs")
+            raise ArtifactError(f"the best {k} are requested, but {BEST} is not among the outputs")
     elif not 1 <= (k or DEFAULT_K) <= model.items:
         raise ArtifactError(
-            f"the best {k or DEFAULT_K} are asked for; expected 1 to {model.items}, the items of "
+            f"the best {k or DEFAULT_K} are requested; expected 1 to {model.items}, the items of "
             f"{artifact.path.name}"
         )
     return model_interface(
@@ -162,8 +161,8 @@ def _check_other_versions(folder: Path, version: int, tensors: Interface) -> Non
     others = [str(other) for other in versions(folder) if other != version]
     if others and (there := interface_of(read_config(folder / CONFIG))) != tensors:
         raise ArtifactError(
-            f"{folder}: version {', '.join(others)} is there with {there}; version {version} "
-            f"would have {tensors}. Write it to another repository, or with the same options"
+            f"{folder}: version {', '.join(others)} has {there}, but version {version} would "
+            f"have {tensors}: write it to another repository, or with the same options"
         )
 
 

@@ -146,6 +146,6 @@ def check_hogs(noise: Sequence["subprocess.Popen[bytes]"]) -> None:
     for hog in noise:
         if hog.poll() is not None:
             raise GateError(
-                f"a process that makes noise ended with {hog.returncode}, so the last trial is "
-                "not kept; start again"
+                f"a process that makes noise exited with {hog.returncode}, so the last trial was "
+                "discarded; start again"
             )

@@ -70,7 +70,9 @@ def python_for(name: str, tree: Path, extras: Sequence[str], folder: Path) -> Pa
     if kept != asked:
         with suppress(SseptError):
             return virtual_environment(folder, kept)
-        _tell(f"{name} cannot have this environment's other packages: letting pip choose them")
+        _tell(
+            f"{name} conflicts with other packages of this environment: letting pip choose versions"
+        )
     try:
         return virtual_environment(folder, asked)
     except SseptError as error:
@@ -92,8 +94,8 @@ def _requirements(name: str, tree: Path, extras: Sequence[str]) -> list[Requirem
         pythons = SpecifierSet(project.get("requires-python", ""))
     except KeyError as error:
         raise GateError(
-            f"{name}: its pyproject.toml has no {error}; it needs [project] with the extras that "
-            f"this environment has, {', '.join(extras)}"
+            f"{name}: its pyproject.toml has no {error}; expected [project] with the extras of "
+            f"this environment, {', '.join(extras)}"
         ) from error
     # Of TOML, of a requirement or a Python version; of another type than these have.
     except (ValueError, TypeError, AttributeError) as error:
@@ -103,9 +105,9 @@ def _requirements(name: str, tree: Path, extras: Sequence[str]) -> list[Requirem
     asked = [each for each in found if each.marker is None or each.marker.evaluate({"extra": ""})]
     if addresses := [each for each in asked if each.url]:
         raise GateError(
-            f"{name}: its pyproject.toml takes {addresses[0].name[:SHOWN]} from an address, whose "
+            f"{name}: its pyproject.toml installs {addresses[0].name[:SHOWN]} from a URL, whose "
             "code would be built and run; expected a version: install that package here, and gate "
-            "a tree that asks for its version"
+            "a tree that requires its version"
         )
     return asked
 

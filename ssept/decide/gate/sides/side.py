@@ -128,5 +128,5 @@ def _source(text: str) -> Iterator[tuple[str, Path, Path]]:
     with own_folder(repository) as folder:
         tree = check_out(repository, commit, folder)
         if not _is_tree(tree):
-            raise GateError(f"{name}: no version of this project: {ACCEPTED}")
+            raise GateError(f"{name}: is not a version of this project; {ACCEPTED}")
         yield name, tree, folder

@@ -101,7 +101,8 @@ def _held(folder: Path) -> Iterator[dict[str, Any] | None]:
 def _remove(folder: Path, found: dict[str, Any]) -> None:
     """Remove a run's folder, and let its repository forget the worktree in it."""
     if other := _foreign(folder):
-        print(f"ssept: {folder} stays: no gate made the {other} in it", file=sys.stderr, flush=True)
+        kept = f"{folder} is not deleted: it contains {other}, which no gate made"
+        print(f"ssept: {kept}", file=sys.stderr, flush=True)
         return
     tree = folder / TREE
     with suppress(OSError):

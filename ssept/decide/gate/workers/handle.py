@@ -112,7 +112,7 @@ class WorkerHandle:
             answer: dict[str, Any] = json.loads(line)
             error = answer.get("error")
         except (ValueError, AttributeError) as wrong:
-            raise WorkerError(f"{self.role}: its worker's answer is no JSON object") from wrong
+            raise WorkerError(f"{self.role}: its worker's answer is not a JSON object") from wrong
         if error:
             raise WorkerError(f"{self.role}: {one_line(error, LONGEST)}")
         return answer
@@ -122,7 +122,7 @@ class WorkerHandle:
         try:
             code = self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
-            return "its worker closed its output and goes on"
+            return "its worker closed its output, but still runs"
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         size = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, size - READ_BYTES))

@@ -184,9 +184,9 @@ class Worker:
             provider = PROVIDERS.get(name)
             kind = getattr(VARIANTS.get(variant), "format", "onnx")
             if provider is None:
-                reason = f"there is no provider {name}"
+                reason = f"unknown provider {name}"
             elif variant not in VARIANTS and variant != CUSTOM:  # ONNX files always ran
-                reason = f"there is no variant {variant}"
+                reason = f"unknown variant {variant}"
             elif kind in provider.formats:
                 reason = provider.unavailable()
             else:

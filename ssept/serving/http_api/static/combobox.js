@@ -55,7 +55,7 @@ export function suggestItems(choose) {
     list.hidden = items.length === 0;
     input.setAttribute("aria-expanded", String(items.length > 0));
     note.textContent = items.length
-      ? `${items.length === SHOWN ? "The best " : ""}${items.length} found: arrow keys choose, Enter adds.`
+      ? `${items.length === SHOWN ? "The best " : ""}${items.length} found: select with the arrow keys, add with Enter.`
       : "No matching titles.";
     if (items.length) activate(0);
     else input.removeAttribute("aria-activedescendant");

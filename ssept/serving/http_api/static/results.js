@@ -77,7 +77,7 @@ function shared(result, index, [first]) {
   const count = result.items.filter((item) => ids.has(item.id)).length;
   const text = index
     ? `${count} of ${result.items.length} are also in ${first.variant}`
-    : "The others are compared with this one";
+    : "The other variants are compared with this one";
   return element("p", { className: "muted" }, text);
 }
 

@@ -185,7 +185,7 @@ class ModelCodec:
         for one in given:
             tensor = self._named(one, self._outputs, "output")
             if tensor.name in asked:
-                wrong(f"output {tensor.name!r} is asked for twice")
+                wrong(f"output {tensor.name!r} is requested twice")
             parameters = read_parameters(one, tensor.name)
             if parameters.get("classification"):
                 wrong(f"{tensor.name}: classification is not supported; ask for the tensor itself")

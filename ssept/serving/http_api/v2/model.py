@@ -44,7 +44,7 @@ class V2Model:
 
     @property
     def codec(self) -> ModelCodec:
-        """The codec of the model: made anew when another engine runs it."""
+        """The codec of the model; a new one after another engine was loaded."""
         engine = self._engine
         if self._made is None or self._made[0] is not engine:
             settings, model = self._registry.settings, engine.artifact.model

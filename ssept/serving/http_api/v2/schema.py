@@ -35,7 +35,7 @@ class ServerMetadata(BaseModel):
 
     name: str
     version: str
-    extensions: list[str] = Field(description="of the protocol, as Triton names them")
+    extensions: list[str] = Field(description="extensions of the protocol, by Triton's names")
 
 
 class Shape(BaseModel):
@@ -98,7 +98,7 @@ class ModelStatistics(BaseModel):
 
     name: str
     version: str
-    last_inference: int = Field(description="milliseconds since 1970")
+    last_inference: int = Field(description="time in milliseconds since 1970")
     inference_count: int = Field(description="sequences")
     execution_count: int = Field(description="calls")
     inference_stats: Requests
@@ -117,13 +117,13 @@ class Output(BaseModel):
     name: str
     datatype: str
     shape: list[int]
-    data: list[int] | list[float] = Field(description="row by row, flat")
+    data: list[int] | list[float] = Field(description="flat, in row-major order")
 
 
 class Answer(BaseModel):
     """The outputs that were asked for."""
 
-    id: str | None = Field(None, description="of the request, if it had one")
+    id: str | None = Field(None, description="the id of the request, if it had one")
     model_name: str
     model_version: str
     outputs: list[Output]
@@ -157,8 +157,8 @@ def body(tensors: Interface, max_batch: int) -> dict[str, Any]:
     binary = {
         "type": "string",
         "format": "binary",
-        "description": f"JSON as long as the header {LENGTH_HEADER} says, in which the inputs have "
-        "the parameter binary_data_size for their data, and then the data, little-endian",
+        "description": f"a JSON part, whose length is in the header {LENGTH_HEADER} and whose "
+        "inputs have the parameter binary_data_size, followed by the data, little-endian",
     }
     return {
         JSON: {"schema": _request(tensors, max_batch), "example": {"inputs": inputs}},
@@ -169,16 +169,17 @@ def body(tensors: Interface, max_batch: int) -> dict[str, Any]:
 def answers() -> dict[int | str, dict[str, Any]]:
     """Return the answers to a request, as FastAPI's `responses`."""
     refused = {
-        400: "The request is invalid; the answer says why",
+        400: "The request is invalid; the response gives the reason",
         404: "Unknown model or version",
         413: "The body is too long",
         415: "The body's Content-Encoding is neither gzip nor deflate",
         503: "The queue is full, or the deadline has passed: try again",
     }
-    length = {"schema": COUNT, "description": "of the JSON part, where data follow it"}
+    length = {"schema": COUNT, "description": "length of the JSON part, if data follow it"}
     best = {
         "model": Answer,
-        "description": "The outputs: as JSON, or the data of those wanted as bytes behind it",
+        "description": "The outputs as JSON; the data of those requested as binary follow "
+        "the JSON part",
         "content": {BYTES: {"schema": {"type": "string", "format": "binary"}}},
         "headers": {LENGTH_HEADER: length},
     }
@@ -199,14 +200,14 @@ def _request(tensors: Interface, max_batch: int) -> dict[str, Any]:
     output = _object({"name": {"enum": outputs}, "parameters": _flags("binary_data")}, "name")
     return _object(
         {
-            "id": {"type": "string", "description": "returned with the answer"},
+            "id": {"type": "string", "description": "returned with the response"},
             "parameters": _flags("binary_data_output"),
             "inputs": inputs,
             "outputs": {
                 "type": "array",
                 "items": output,
                 "maxItems": len(outputs),
-                "description": "all, if none is named",
+                "description": "the outputs to return; by default all",
             },
         },
         "inputs",

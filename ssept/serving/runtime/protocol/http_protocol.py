@@ -19,9 +19,9 @@ MOST_HEAD_BYTES = 1 << 16
 HEAD_SECONDS = 10
 MOST_PIPELINED = 64
 TOO_LONG = f"The head is longer than {MOST_HEAD_BYTES} bytes."
-NO_REQUEST = "The data are no valid HTTP request."
+NO_REQUEST = "The data are not a valid HTTP request."
 VERSIONS = ("1.1", "1.0")
-NO_VERSION = "The version of HTTP is not served; expected 1.1 or 1.0."
+NO_VERSION = "The HTTP version is not supported; expected 1.1 or 1.0."
 NOTHING, HEAD, BODY = range(3)  # of a request, that has begun to come
 
 
