@@ -239,6 +239,7 @@ def histories(tmp_path: Path) -> Path:
             }
         )
         pq.write_table(table, folder / f"{number}.parquet", row_group_size=GROUP)
+    (folder / ".2.parquet.half.parquet").write_bytes(b"PAR1")
     return folder
 
 
@@ -262,6 +263,7 @@ def test_recommendations_are_those_of_a_session_also_after_a_kill(
     wait_for(lambda: len([*out.glob("0*.parquet")]) > 1, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    (out / f".00001-{ROWS // 2 // GROUP - 1:05}.parquet.half.parquet").write_bytes(b"PAR1")
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("0*.parquet")}
     done = subprocess.run(
         [*words, "--workers=2"], cwd=ROOT, env=environment(), capture_output=True, text=True
@@ -272,8 +274,9 @@ def test_recommendations_are_those_of_a_session_also_after_a_kill(
     assert len(files) == ROWS // GROUP
     times = {path.name: path.stat().st_mtime_ns for path in files}
     assert times.items() >= before.items()
+    assert {path.name for path in out.iterdir()} == {"about.json", *times}
     found = pa.concat_tables([pq.read_table(file) for file in files])
-    given = pa.concat_tables([pq.read_table(file) for file in sorted(histories.iterdir())])
+    given = pa.concat_tables([pq.read_table(file) for file in sorted(histories.glob("[01]*"))])
     assert found["id"].to_pylist() == given["id"].to_pylist()
     session = ssept.load(small_checkpoint, variant="onnx_topk", provider="cpu")
     for row in range(0, ROWS, 37):

@@ -846,6 +846,15 @@ def no_cluster(user: User) -> None:
 
 
 @case
+def ray_start(user: User) -> None:
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")  # noqa: TRY002 as Ray does
+
+    user.patch.setattr("ray.init", late)
+    user.fleet("--address=local")
+
+
+@case
 def no_node(user: User) -> None:
     """A cluster without the nodes that are asked for."""
 

@@ -46,7 +46,12 @@ def connected(address: str, runtime_env: Mapping[str, Any] | None = None) -> Ite
             configure_logging=False,
             **own,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises that very class where it was too slow to start
+        if address == LOCAL:
+            raise SseptError(
+                f"--address={address}: Ray did not start: {said(error)}: repeat the command when "
+                "this machine has less to do"
+            ) from error
         raise SseptError(
             f"--address={address}: no Ray cluster: {said(error)}: start one: `ray start --head`"
         ) from error

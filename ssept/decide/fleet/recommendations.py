@@ -150,6 +150,9 @@ def recommend_all(
     parts = _parts(plan.histories, out)
     _check_folder(plan, parts, out)
     missing = [part for part in parts if not Path(part.out).is_file()]
+    for part in missing:  # half of a file, left by a run that was killed
+        for half in out.glob(f".{Path(part.out).name}.*.parquet"):
+            half.unlink(missing_ok=True)
     total = sum(part.rows for part in parts)
     progress = Progress(total=total, before=total - sum(part.rows for part in missing))
     show(progress)
@@ -188,7 +191,10 @@ def _parts(histories: Path, out: Path) -> list[Part]:
             f"{histories}: reading Parquet files needs {error.name}, which is not installed: "
             "install the fleet extra"
         ) from error
-    files = sorted(histories.rglob("*.parquet")) if histories.is_dir() else [histories]
+    files = [histories]
+    if histories.is_dir():  # less what a writer has not finished, as pyarrow reads folders
+        found = sorted(histories.rglob("*.parquet"))
+        files = [file for file in found if not file.name.startswith((".", "_"))]
     if not files or not all(file.is_file() for file in files):
         raise SseptError(f"{histories}: no Parquet file: expected one, or a folder of *.parquet")
     parts = []
