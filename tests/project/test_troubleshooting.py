@@ -848,7 +848,7 @@ def no_cluster(user: User) -> None:
 @case
 def ray_start(user: User) -> None:
     def late(**_: object) -> None:
-        raise Exception("The current node timed out during startup.")  # noqa: TRY002 as Ray does
+        raise Exception("The current node timed out during startup.")
 
     user.patch.setattr("ray.init", late)
     user.fleet("--address=local")
