@@ -1,4 +1,4 @@
-"""`ssept findings`: what saved runs say of usual claims about quantization and providers."""
+"""`ssept findings`: common claims about quantization and providers, checked against saved runs."""
 
 import argparse
 import shlex

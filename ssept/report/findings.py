@@ -1,4 +1,4 @@
-"""Findings: what saved runs say of usual claims about quantization and providers, in Markdown."""
+"""Findings: common claims about quantization and providers, checked against saved runs."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,9 +47,9 @@ def findings_markdown(runs: Sequence[MatrixRun], command: str) -> str:
     """
     parts = [
         "# Findings",
-        "What the saved runs say of usual claims about quantization and execution providers. "
-        "Ratios are times as fast as the FP32 export `onnx` on the same provider, with 99 % "
-        f"intervals. Made by `{command}`.",
+        "This page checks common claims about quantization and execution providers against "
+        "saved runs. A ratio says how many times as fast as the FP32 export `onnx` a variant is "
+        f"on the same provider, and has a 99 % interval. `{command}` writes this page.",
     ]
     for run in runs:
         parts.append(_about(run))
@@ -79,7 +79,7 @@ def _about(run: MatrixRun) -> str:
 
 
 def _faster_and_smaller(run: MatrixRun) -> Claim:
-    question = "Does dynamic quantization give a modest speed-up and a smaller file?"
+    question = "Does dynamic quantization make the model a little faster and the file smaller?"
     ratios = list(_against_export(run, DYNAMIC))
     if not ratios:
         return _missing(question, DYNAMIC)
@@ -89,11 +89,15 @@ def _faster_and_smaller(run: MatrixRun) -> Claim:
     if faster == len(ratios) and modest and share < 1:
         verdict = "Confirmed."
     elif faster == 0:
-        verdict = "The file is smaller; a speed-up is refuted here."
+        verdict = "Refuted here: it is faster in no cell."
     else:
-        how = "a modest one" if modest else f"above {MODEST} in some"
-        verdict = f"Smaller, and faster in {faster} of {len(ratios)} cells, {how}."
-    return Claim(question, verdict, [f"The file has {share:.0%} of the bytes.", _table(ratios)])
+        where = "in none" if modest else "in some"
+        verdict = (
+            f"It is faster in {faster} of {len(ratios)} cells, {where} by a factor of {MODEST} or "
+            "more."
+        )
+    size = f"The file has {percent(share, '.0f')} of the size of the FP32 export."
+    return Claim(question, verdict, [size, _table(ratios)])
 
 
 def _slower_but_smaller(run: MatrixRun) -> Claim:
@@ -102,16 +106,16 @@ def _slower_but_smaller(run: MatrixRun) -> Claim:
     if not ratios:
         return _missing(question, AGGRESSIVE)
     slower = sum(each.ratio.high < 1 for each in ratios)
-    verdict = "Confirmed" if slower == len(ratios) else f"Slower in {slower} of {len(ratios)} cells"
+    verdict = f"It is slower in {slower} of {len(ratios)} cells"
     share = _size_share(run, AGGRESSIVE)
     return Claim(
         question,
-        f"{verdict}; the file has {share:.0%} of the bytes.",
+        f"{verdict}. The file has {percent(share, '.0f')} of the size of the FP32 export.",
         [
             _table(ratios),
-            "Where it is slower: each value passes QuantizeLinear and DequantizeLinear operators "
-            "unless the provider fuses them with the product between; see the operators of "
-            "`models/manifest.json`.",
+            "A provider can fuse the QuantizeLinear and DequantizeLinear operators with the "
+            "product between them. Where it does not, all values pass through these operators, "
+            "which takes time. `models/manifest.json` lists the operators of each file.",
         ],
     )
 
@@ -126,7 +130,7 @@ def _accurate(run: MatrixRun) -> Claim:
     if not changes:
         return _missing(question, "test_budget")
     lost = sum(change.low < -allowed for _, change, allowed in changes)
-    verdict = f"{lost} do not." if lost else "Confirmed: each within its budget."
+    verdict = f"{lost} do not." if lost else "Confirmed: each one stays within its budget."
     rows = [
         (
             f"{facts.variant}-{facts.provider}",
@@ -158,14 +162,17 @@ def _providers(run: MatrixRun) -> Claim:
             rows.append((variant, batch, fastest, slowest, _interval(ratio)))
     if not rows:
         return _missing(question, "a second provider of a variant")
-    verdict = f"By more than {MUCH - 1:.0%} for {far} of {len(rows)} variants and batch sizes."
+    verdict = (
+        f"The fastest provider is more than {MUCH - 1:.0%} faster than the slowest in {far} of "
+        f"{len(rows)} comparisons."
+    )
     header = ("variant", "batch", "fastest", "slowest", "fastest / slowest")
     table = tabulate(rows, header, tablefmt="github")
     return Claim(question, verdict, [table, "TensorRT and CUDA were never run."])
 
 
 def _which(run: MatrixRun) -> Claim:
-    question = "Which one for a general CPU, for little storage, for a small board?"
+    question = "Which variant should I deploy?"
     batches = batches_of(run)
     if not batches:
         return _missing(question, "test_latency")
@@ -173,9 +180,9 @@ def _which(run: MatrixRun) -> Claim:
     lines = [
         f"- {what}: {sentence(recommend(run, goal, promises, batches[0]))}"
         for what, goal in (
-            ("One call at a time", Goal.LATENCY),
-            ("Many at a time", Goal.THROUGHPUT),
-            ("Little storage", Goal.SIZE),
+            ("Requests one by one", Goal.LATENCY),
+            ("Large batches", Goal.THROUGHPUT),
+            ("The least storage", Goal.SIZE),
         )
     ]
     on_board = [each for each in run.facts if each.provider == EDGE_PROVIDER]
@@ -183,10 +190,10 @@ def _which(run: MatrixRun) -> Claim:
     if smallest:
         size = smallest.size_bytes / BYTES_PER_MEGABYTE
         lines.append(
-            f"- A small board, with ONNX Runtime's CPU provider alone: {smallest.variant} is the "
-            f"smallest at {size:.2f} MB."
+            f"- A small board that has only ONNX Runtime's CPU provider: {smallest.variant} is the "
+            f"smallest file, {size:.2f} MB."
         )
-    return Claim(question, "See each.", ["\n".join(lines)])
+    return Claim(question, "It depends on what you need:", ["\n".join(lines)])
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,10 @@ def how_intervals_were_made(run: MatrixRun) -> str:
         return ""
     if None in made:
         return (
-            "An older run: its intervals of ratios are over blocks of calls of one pair of "
-            "sessions. They leave out what sessions of the same file differ by, and are too narrow."
+            "This run is older: its intervals of ratios come from blocks of calls of one pair of "
+            "sessions. They ignore the differences between sessions of the same file, and so they "
+            "are too narrow."
         )
     (first, *_) = [each for each in made if each]
     confidence = percent(first.confidence)
-    return f"Intervals of ratios: {first.method}, {confidence}, one observation a {first.unit}."
+    return f"Intervals of ratios: {first.method}, {confidence}, one observation per {first.unit}."

@@ -73,7 +73,7 @@ def test_an_older_run_says_that_its_intervals_are_too_narrow(
     assert "are too narrow" in report(capsys, FIRST, "--format=markdown")
     text = report(capsys, altered(FIRST, tmp_path, made_of_sessions), "--format=markdown")
     assert "too narrow" not in text
-    assert "one observation a pair of sessions" in text
+    assert "one observation per pair of sessions" in text
 
 
 @pytest.mark.parametrize(
