@@ -24,7 +24,7 @@ class TrainingSettings:
         average: the decay of a moving average of the weights, which then is the model; 0 for none.
         init_std: the standard deviation of new embeddings; 0 for one over the root of the width.
         epochs: the largest number of epochs.
-        max_minutes: stop after the epoch in which this time has passed.
+        max_minutes: train for this time at most, but at least one epoch.
         patience: stop after this number of epochs without a better validation NDCG@10.
         validation_users: the number of users, chosen at random, that decide on stopping.
         seed: of initialisation, windows, SSE and negatives.

@@ -97,9 +97,10 @@ class TrainingRun:
     def finished(self) -> bool:
         """Whether a limit of the settings is reached."""
         progress, settings = self.progress, self.settings
+        next_s = progress.seconds / progress.epoch if progress.epoch else 0.0
         return (
             progress.epoch >= settings.epochs
-            or progress.seconds >= settings.max_minutes * 60
+            or progress.seconds + next_s > settings.max_minutes * 60
             or progress.epoch - progress.best_epoch >= settings.patience
         )
 

@@ -46,7 +46,7 @@ def train(
             figures = (
                 f"loss {last['loss']:.3f}, NDCG@10 {last['ndcg']:.4f}, best {best:.4f}, "
                 f"{run.progress.seconds / 60:.1f} minutes, "
-                f"no new epoch after {settings.max_minutes:g}"
+                f"at most {settings.max_minutes:g}"
             )
             bar.set_postfix_str(figures)
             bar.update()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from ssept.results.files import read_matrix_run
 from tests.helpers.matrix import ROOT, environment, run_matrix
 
 KINDS = "amd", "arm", "small"
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 K = 5
 
 
@@ -111,7 +113,7 @@ def cluster() -> Iterator[tuple[str, Callable[[str], None]]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.helpers.ray_cluster", *KINDS],
         cwd=ROOT,
-        env=environment(),
+        env=environment() | TOKEN,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -165,7 +167,7 @@ def test_three_kinds_of_hosts_one_of_which_is_lost(
                 *(f"--out={out}", f"--address={address}", f"--matrix={quoted}"),
             ],
             cwd=ROOT,
-            env=environment(),
+            env=environment() | TOKEN,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -180,7 +182,9 @@ def test_three_kinds_of_hosts_one_of_which_is_lost(
         assert "1 times on another node" in said
         assert "One for all machines" in said
         # What is there already is not measured again.
-        again = subprocess.run(fleet.args, cwd=ROOT, env=environment(), check=False, timeout=400)
+        again = subprocess.run(
+            fleet.args, cwd=ROOT, env=environment() | TOKEN, check=False, timeout=400
+        )
         assert again.returncode == 0
     runs = {kind: read_matrix_run(out / kind / "0001_run.json") for kind in KINDS}
     for kind, run in runs.items():
@@ -255,20 +259,22 @@ def test_recommendations_are_those_of_a_session_also_after_a_kill(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    out = tmp_path / "out"
+    out, home = tmp_path / "out", tmp_path / "home"
+    home.mkdir()
+    env = environment() | {"HOME": str(home)}
     words = [sys.executable, "-m", "ssept.cli", *recommend(histories, out, small_checkpoint)]
-    process = subprocess.Popen(
-        words, cwd=ROOT, env=environment(), start_new_session=True, text=True
-    )
+    process = subprocess.Popen(words, cwd=ROOT, env=env, start_new_session=True, text=True)
     wait_for(lambda: len([*out.glob("0*.parquet")]) > 1, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     (out / f".00001-{ROWS // 2 // GROUP - 1:05}.parquet.half.parquet").write_bytes(b"PAR1")
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("0*.parquet")}
     done = subprocess.run(
-        [*words, "--workers=2"], cwd=ROOT, env=environment(), capture_output=True, text=True
+        [*words, "--workers=2"], cwd=ROOT, env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    assert "Ray" not in done.stderr
+    assert not (home / ".ray").exists()
     assert f"{ROWS:,} rows" in done.stdout
     files = sorted(out.glob("0*.parquet"))
     assert len(files) == ROWS // GROUP

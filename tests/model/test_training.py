@@ -46,6 +46,18 @@ def test_the_loss_falls(small: Dataset, tmp_path: Path, loss: str) -> None:
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize(("minutes", "finished"), [(2.3, True), (2.4, False), (0.001, True)])
+def test_no_epoch_begins_that_could_not_end_in_time(
+    small: Dataset, tmp_path: Path, minutes: float, finished: bool
+) -> None:
+    settings = dataclasses.replace(SETTINGS, max_minutes=minutes)
+    run = TrainingRun(small, config_for(small), settings, tmp_path / "m.safetensors", "small")
+    assert not run.finished  # the first epoch is trained, whatever the limit
+    run.epoch()
+    run.progress.seconds = 70.0  # the next one ends after 140
+    assert run.finished == finished
+
+
 def test_the_sequence_is_learned_where_popularity_knows_little(tmp_path: Path) -> None:
     prepare_synthetic(tmp_path / "data", users=600, items=300, seed=1)
     dataset = load_dataset(tmp_path / "data")

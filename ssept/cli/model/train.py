@@ -57,7 +57,7 @@ SETTINGS: Options = {
     "average": (share_below_one, "decay of a moving average of the weights; 0: none"),
     "init_std": (amount, "standard deviation of new embeddings; 0: 1 over the root of the width"),
     "epochs": (positive, "largest number of epochs"),
-    "max_minutes": (minutes, "stop after the epoch in which this time has passed"),
+    "max_minutes": (minutes, "train for this time at most, but at least one epoch"),
     "patience": (positive, "stop after this number of epochs without a better validation NDCG@10"),
     "validation_users": (positive, "number of users whose NDCG@10 decides on stopping"),
     "seed": (whole, "seed of all random numbers"),

@@ -1,6 +1,7 @@
 """The Ray cluster that a fleet is."""
 
 import os
+import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,10 @@ def connected(address: str, runtime_env: Mapping[str, Any] | None = None) -> Ite
     Raises:
         SseptError: Ray is missing, or there is no cluster.
     """
+    if address == LOCAL:  # a token that Ray makes itself would lie in the user's home
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters is raised, too
     # Or else Ray asks the internet where it runs, and sends what it finds.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")  # it prints what it is
