@@ -139,12 +139,12 @@ def sample_negatives(
 
 
 def hit_rate(ranks: FloatArray, k: int) -> FloatArray:
-    """HR@k of each user: 1.0 where the target's (mid-)rank is at most k, else 0.0; float64[B]."""
+    """Return each user's HR@k, float64[B]: 1 where the target's (mid-)rank is at most k, else 0."""
     return (ranks <= k).astype(np.float64)
 
 
 def ndcg(ranks: FloatArray, k: int) -> FloatArray:
-    """NDCG@k of each user: 1 / log2(rank + 1) where the (mid-)rank is at most k; float64[B].
+    """Return each user's NDCG@k, float64[B]: 1 / log2(rank + 1) for a (mid-)rank of at most k.
 
     With one relevant item the ideal gain is 1 (Järvelin and Kekäläinen, ACM TOIS 20(4), 2002).
     """
@@ -152,7 +152,7 @@ def ndcg(ranks: FloatArray, k: int) -> FloatArray:
 
 
 def reciprocal_rank(ranks: FloatArray) -> FloatArray:
-    """1 / rank of each user, over the whole ranking; float64[B], its mean is the MRR."""
+    """Return each user's 1 / rank over the whole ranking, float64[B]; its mean is the MRR."""
     return 1 / ranks
 
 

@@ -47,7 +47,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 @cache
 def opener() -> urllib.request.OpenerDirector:
-    """urllib's opener without its handlers of files, FTP and data."""
+    """Make urllib's opener, without its handlers of files, FTP and data."""
     director = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),

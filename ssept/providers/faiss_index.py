@@ -34,7 +34,7 @@ class FaissOptions(SessionOptions):
     nprobe: int | None = None
 
     def of_provider(self, artifact: Artifact, threads: int) -> dict[str, str]:
-        """Nothing for ONNX Runtime's provider: `nprobe` is the index's."""
+        """Return nothing for ONNX Runtime's provider: `nprobe` is the index's."""
         del artifact, threads
         return {}
 

@@ -139,7 +139,7 @@ class OpenVinoSession(Session):
 
 @functools.cache
 def core() -> Any:
-    """OpenVINO's core, one for the process, which is never released.
+    """Return OpenVINO's core, one for the process, which is never released.
 
     The CPU plugin of a core installs a stack for signals, and when released puts back the one that
     it found. Of two cores, the second to go puts back a stack that no longer exists, and the next

@@ -49,7 +49,7 @@ class TorchSession(Session):
         return self._model(user, sequence)
 
     def placement(self) -> dict[str, int]:
-        """Eager torch has no graph: one module, on the device that holds its parameters."""
+        """Count one module, on the device that holds its parameters: eager torch has no graph."""
         parameter = next(self._model.parameters())
         return {f"torch {parameter.device.type}": 1}
 

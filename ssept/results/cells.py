@@ -95,7 +95,7 @@ class CellKey:
         return self.load or str(self.measure)
 
     def settings_beside(self, other: "CellKey") -> str:
-        """Those settings of this cell that are others than another's."""
+        """Return the settings of this cell that differ from another's."""
         names = ("threads", "options", "call", "length")
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
         return ", ".join(f"{name} {own}" for name, (own, its) in pairs.items() if own != its)

@@ -31,7 +31,7 @@ MEGABYTES = 400
 
 
 def static(base: Path, destination: Path, calibration: Calibration) -> None:
-    """Embeddings and products in INT8, by QDQ pairs; a softmax's product stays in float32."""
+    """Quantize embeddings and products to INT8, by QDQ pairs; a softmax's product stays float32."""
     python = environment("nncf", REQUIREMENTS, MEGABYTES)
     with tempfile.TemporaryDirectory(prefix="ssept-") as name, written_file(destination) as result:
         arrays, quantized = Path(name) / "calibration.npz", Path(name) / "quantized.onnx"

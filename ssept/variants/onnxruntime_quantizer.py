@@ -34,7 +34,7 @@ class Batches(quantization.CalibrationDataReader):  # type: ignore[misc]
 
 
 def dynamic(base: Path, destination: Path) -> None:
-    """Weights and embeddings in INT8; the ranges of activations are taken from each batch.
+    """Quantize weights and embeddings to INT8; each batch gives the ranges of its activations.
 
     Weights are unsigned, whose products with unsigned activations overflow on no CPU: they have
     all 8 bits. Against 7 signed ones that took a quarter off the error of the scores, at the same
@@ -45,7 +45,7 @@ def dynamic(base: Path, destination: Path) -> None:
 
 
 def static(base: Path, destination: Path, calibration: Calibration) -> None:
-    """Products and embeddings in INT8, by QDQ pairs; weights in 7 bits, as Neural Compressor's.
+    """Quantize products and embeddings to INT8, by QDQ pairs; weights to 7 bits as elsewhere.
 
     Over all operators, which is the default, NDCG falls by 37 to 48 %: the mask of -1e4 in front
     of the softmax then sets the range of the attention scores, and all of them round to zero.

@@ -69,7 +69,7 @@ class Timing:
         self._extra_work = extra_work or {}
 
     def run(self, after_pass: Callable[["Timing"], None] | None = None) -> None:
-        """Measure.
+        """Measure all passes.
 
         Args:
             after_pass: called after each pass, to show how far it is.

@@ -141,7 +141,7 @@ class Ceilings:
 
 
 def read_bandwidth(size_bytes: int, threads: int = 1, seconds: float = LOOK_SECONDS) -> float:
-    """Bytes a second at which a buffer is read again and again.
+    """Return the bytes a second at which a buffer is read again and again.
 
     So one that fits a cache is judged by the cache's bandwidth, as is a model that is called again
     and again, and a larger one by the memory's. Read is with NumPy's maximum of int32, the fastest

@@ -87,7 +87,7 @@ class OnnxRuntimeSession(Session):
             ) from error
 
     def placement(self) -> dict[str, int]:
-        """Nodes per provider, from the profile of one run in a second session."""
+        """Count the nodes per provider, from the profile of one run in a second session."""
         return nodes_by_provider(self._profile)
 
     @functools.cached_property

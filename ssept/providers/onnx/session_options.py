@@ -92,7 +92,7 @@ class CudaOptions(SessionOptions):
     tunable_op_tuning_enable: bool = False
 
     def profiled(self) -> "CudaOptions":
-        """Without CUDA graphs."""
+        """Return the options of a profile: these without CUDA graphs."""
         return dataclasses.replace(self, enable_cuda_graph=False)
 
 
@@ -136,7 +136,7 @@ class TensorRtOptions(SessionOptions):
         return defaults | super().of_provider(artifact, threads)
 
     def profiled(self) -> "TensorRtOptions":
-        """Without CUDA graphs."""
+        """Return the options of a profile: these without CUDA graphs."""
         return dataclasses.replace(self, trt_cuda_graph_enable=False)
 
 

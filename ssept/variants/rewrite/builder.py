@@ -110,7 +110,7 @@ class GraphBuilder:
         relu: bool = False,
         positions: ir.Value | None = None,
     ) -> ir.Value:
-        """x·weight, + bias or another value.
+        """Add x·weight, + bias or another value.
 
         Args:
             name: of the layer.

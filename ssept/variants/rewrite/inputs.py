@@ -40,7 +40,7 @@ class Inputs:
         return self.graph.op("Clip", ids, low, high)
 
     def embedded(self) -> Value:
-        """Both halves of the input, float32[B, L, d]."""
+        """Add both halves of the input, float32[B, L, d]."""
         graph, config = self.graph, self.config
         users = graph.op("Unsqueeze", self._guarded(self.user, config.users), graph.integers(1))
         halves = []
@@ -72,7 +72,7 @@ class Inputs:
         return graph.op("Mul", state, graph.op("Gather", graph.constant("is_item", is_item), last))
 
     def hide(self, scores: Value) -> Value:
-        """Attention scores [B, L·heads, L] without what is later, and without padding."""
+        """Hide what is later, and padding, in attention scores [B, L·heads, L]."""
         graph, config = self.graph, self.config
         later = np.triu(np.full((config.max_length, config.max_length), MASKED), 1)
         starts = graph.op("Mul", self.start, graph.integers(config.heads, 1))

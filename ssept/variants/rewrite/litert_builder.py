@@ -88,7 +88,7 @@ class LiteRtBuilder(LiteRtFile):
         relu: bool = False,
         positions: Any = None,
     ) -> Tensor:
-        """x·weight, + bias or another value; arguments as of `GraphBuilder.linear`."""
+        """Add x·weight, + bias or another value; arguments as of `GraphBuilder.linear`."""
         del positions
         self.names.append(name)
         added = None if bias is None else self.constant(f"{name}.bias", bias)

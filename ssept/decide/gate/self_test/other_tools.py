@@ -40,7 +40,7 @@ def min_5(base_ns: Times, head_ns: Times) -> bool:
 
 
 def t_test(base_ns: Times, head_ns: Times) -> bool:
-    """pyperf, `compare_to`: Student's t-test with pooled variance, two-sided at 0.05."""
+    """Judge as pyperf's `compare_to`: Student's t-test with pooled variance, two-sided at 0.05."""
     if head_ns.mean() <= base_ns.mean():
         return False
     # Without any variance there is no p-value, and the difference is all that can be said.
@@ -50,7 +50,7 @@ def t_test(base_ns: Times, head_ns: Times) -> bool:
 
 
 def mann_whitney(base_ns: Times, head_ns: Times) -> bool:
-    """asv, `continuous`: the two-sided U test at 0.002, and medians apart by its factor of 1.1."""
+    """Judge as asv's `continuous`: two-sided U test at 0.002, medians apart by a factor of 1.1."""
     if np.median(head_ns) <= FACTOR * np.median(base_ns):
         return False
     return bool(stats.mannwhitneyu(base_ns, head_ns).pvalue < MANN_WHITNEY_LEVEL)
