@@ -25,6 +25,7 @@ LEFT_OUT = [
     *("/build", "/dist", "**/__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"),
 ]
 ATTEMPTS = 5  # of one kind: nodes may be lost
+RETRY_SECONDS = 10.0  # for half a minute Ray gives tasks to a node that is dead
 REFUSED = 4  # exit code of pytest
 CANNOT_GO_ON = "measure again without --resume"
 POLL_SECONDS = 1.0
@@ -137,6 +138,8 @@ class _EachHost:
                 result.lost += 1
                 if result.lost >= ATTEMPTS:
                     result.fault = f"{result.lost} runs were lost, the last: {said(error)}"
+                else:
+                    self.stop.wait(RETRY_SECONDS)
             if self.stop.is_set():
                 return
 
