@@ -213,7 +213,8 @@ def _report(results: "Sequence[HostResult]") -> None:
 
     for each in results:
         said = each.fault or (f"exit code {each.code}, {each.log}" if each.code else "passed")
-        lost = f", restarted {each.lost} times on another node" if each.lost else ""
+        times = "once" if each.lost == 1 else f"{each.lost} times"
+        lost = f", restarted {times} on another node" if each.lost else ""
         print(f"{each.kind}: {each.done} tests measured, {said}{lost}: {each.file or 'no file'}")
     files = [result.file for result in results if result.file]
     if len(files) < 2:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -179,7 +180,8 @@ def test_three_kinds_of_hosts_one_of_which_is_lost(
         logs = [path.read_text() for path in out.rglob("log.txt")]
         assert fleet.returncode == 0, "\n".join([*logs, said])
         assert "small" in said
-        assert "1 times on another node" in said
+        # Ray may give the run to the dead node again before it knows.
+        assert re.search(r"small: .* restarted (once|\d times) on another node", said), said
         assert "One for all machines" in said
         # What is there already is not measured again.
         again = subprocess.run(
