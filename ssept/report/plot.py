@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ssept.decide.journal import Record
 from ssept.decide.scale.measured_points import by_point
 from ssept.decide.scale.points import AXES, Point, along
-from ssept.errors import SseptError
 from ssept.files import written_file
 from ssept.report.scale import TITLE, about
 
@@ -44,17 +43,10 @@ def draw_scale(records: Sequence[Record], around: Sequence[Point], path: Path) -
 
     Returns:
         Whether there was a panel to draw.
-
-    Raises:
-        SseptError: matplotlib is missing.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise SseptError(f"{path}: the plot needs {error.name}: install the report extra") from (
-            error
-        )
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     measured = by_point(records)
     panels = _panels(around, measured)
     if not panels:

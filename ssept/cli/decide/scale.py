@@ -1,6 +1,7 @@
 """`ssept scale`: cost for growing catalogs, sequences and batches."""
 
 import argparse
+import importlib.util
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,6 +96,9 @@ def _scale(arguments: argparse.Namespace) -> int:
     from ssept.report.plot import draw_scale
     from ssept.report.scale import scale_markdown, scale_table
 
+    drawable = importlib.util.find_spec("matplotlib") is not None
+    if not drawable:  # said before the hours of measuring
+        print("ssept: no scale.svg: install the report extra", file=sys.stderr)
     found = _run(_plan(arguments), file_of(arguments.out))
     for where, why in found.unmeasured.items():
         print(f"ssept: not measured: {where}: {why}", file=sys.stderr)
@@ -104,7 +108,7 @@ def _scale(arguments: argparse.Namespace) -> int:
     image = arguments.out / "scale.svg"
     drawn: str | None = None
     try:
-        if draw_scale(found.records, arguments.around, image):
+        if drawable and draw_scale(found.records, arguments.around, image):
             drawn = image.name
     finally:  # without a plot, the error comes behind the table
         save_text(arguments.out / "scale.md", scale_markdown(found.records, drawn))
