@@ -220,6 +220,23 @@ def test_a_required_provider_that_is_missing_fails(tmp_path: Path, options: list
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("require", ["", "torch", "cpu"])
+def test_a_required_provider_that_would_miscalculate_fails(
+    tmp_path: Path, options: list[str], require: str
+) -> None:
+    asked = [f"--require={require}"] if require else []
+    plugin = "tests.helpers.toys.toy_miscalculating"
+    cells = ["-p", plugin, "--variants=fused_int8,onnx", "--providers=cpu", "-k", "edge"]
+    run = run_matrix(tmp_path, *options, *cells, *asked)
+    required = require == "cpu"
+    assert run.code == (1 if required else 0), run.output
+    found = run.outcomes("failed" if required else "skipped")
+    assert found == {"test_edge[fused_int8-cpu]": found["test_edge[fused_int8-cpu]"]}
+    assert "it is wrong" in found["test_edge[fused_int8-cpu]"]
+    assert not run.outcomes("skipped" if required else "failed")
+
+
+@pytest.mark.slow
 def test_without_require_it_is_skipped(tmp_path: Path, options: list[str]) -> None:
     run = run_matrix(tmp_path, *options, "--providers", "cuda,tensorrt")
     assert run.code == 0
