@@ -16,15 +16,23 @@ from ssept.data.dataset import Dataset
 from ssept.errors import MiscalculationError
 from ssept.providers import load
 from ssept.providers.onnx import integer_products
-from ssept.providers.onnx.integer_products import MODEL, wrong_integer_products
+from ssept.providers.onnx.file import describe, interpretation
+from ssept.providers.onnx.integer_products import (
+    MODEL,
+    eight_bits_overflow,
+    overflow_of,
+    wrong_integer_products,
+)
 from tests.conftest import untrained
 
 
 @pytest.fixture(autouse=True)
 def anew() -> Iterator[None]:
     wrong_integer_products.cache_clear()
+    eight_bits_overflow.cache_clear()
     yield
     wrong_integer_products.cache_clear()
+    eight_bits_overflow.cache_clear()
 
 
 def test_its_model_is_one_product_of_integers() -> None:
@@ -58,9 +66,7 @@ def test_a_cpu_without_vnni_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     assert wrong_integer_products() is None
-    monkeypatch.setattr(integer_products, "MOST", 128)  # 8 bits would overflow
-    wrong_integer_products.cache_clear()
-    assert wrong_integer_products()
+    assert eight_bits_overflow()
 
 
 @pytest.mark.parametrize(("version", "advice"), [("1.24.1", "1.25 or"), ("1.32.0", "another")])
@@ -104,3 +110,15 @@ def test_integers_are_refused_where_they_are_multiplied_wrongly(
             load(checkpoint, variant)
     monkeypatch.setattr(integer_products, "wrong_integer_products", lambda: None)
     assert load(checkpoint, "fused_int8").scores(user, sequence).shape[0] == 1
+
+
+@pytest.mark.parametrize("overflows", [False, True])
+def test_it_is_said_that_the_weights_of_a_file_may_overflow(
+    small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overflows: bool
+) -> None:
+    checkpoint = untrained(small, tmp_path / "small.safetensors")
+    monkeypatch.setattr(integer_products, "eight_bits_overflow", lambda: overflows)
+    for variant, integers in {"fused": False, "fused_int8": True}.items():
+        path = load(checkpoint, variant).artifact.path
+        assert ("reduce_range=True" in overflow_of(path)) == (overflows and integers)
+        assert overflow_of(path) in interpretation(describe(path))

@@ -10,6 +10,7 @@ import numpy as np
 
 from ssept.artifacts import Artifact, Model, Signature, artifact_of, model_files
 from ssept.errors import ArtifactError
+from ssept.providers.onnx.integer_products import overflow_of
 from ssept.providers.onnx.length import longest
 from ssept.providers.onnx.names import (
     ASK,
@@ -72,13 +73,17 @@ def describe(path: Path, names: Mapping[str, str] | None = None, users: int = 0)
 
 
 def interpretation(artifact: Artifact) -> str:
-    """Write how the inputs and the output of an ONNX file are understood, in one line."""
+    """Write how the inputs and the output of an ONNX file are understood, in one line.
+
+    It also says what the CPU here may calculate wrongly of it.
+    """
     signature, model = artifact.signature, artifact.model
-    return (
+    understood = (
         f"{artifact.path}: user={signature.user}, sequence={signature.sequence}, "
         f"scores={signature.scores}; {model.items} items behind the padding, sequences of at most "
         f"{model.max_length}"
     )
+    return "; ".join(filter(None, (understood, overflow_of(artifact.path))))
 
 
 def _open(path: Path) -> Any:
