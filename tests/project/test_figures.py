@@ -103,6 +103,17 @@ def test_figures_are_those_of_the_runs(runs: tuple[str, ...], fence: str, table:
         assert wrong_figures(table, set().union(*map(intervals, runs))) == []
 
 
+def test_the_findings_are_what_their_command_prints() -> None:
+    page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    command = re.search(r"`ssept (findings [^`]*) --out docs/findings.md`", page)
+    assert command
+    words = [sys.executable, "-m", "ssept.cli", *command[1].split()]
+    printed = subprocess.run(
+        words, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True
+    )
+    assert printed.stdout == page.replace(" --out docs/findings.md", "")
+
+
 def test_enough_pages_are_checked() -> None:
     assert len({place.partition(":")[0] for place, *_ in BLOCKS}) >= FEWEST_PAGES
 
