@@ -43,14 +43,18 @@ def run_file(number: str) -> Path:
 
 
 @cache
-def reported(number: str, *options: str) -> str:
-    """What `ssept report` prints of a run, in a process that may read the project's own runs."""
-    words = [sys.executable, "-m", "ssept.cli", "report", str(run_file(number)), *options]
+def printed(*arguments: str) -> str:
+    """What a command of `ssept` prints, in a process that may read the project's own runs."""
+    words = [sys.executable, "-m", "ssept.cli", *arguments]
     done = subprocess.run(
         words, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def reported(number: str, *options: str) -> str:
+    return printed("report", str(run_file(number)), *options)
 
 
 def intervals(number: str) -> set[tuple[float, ...]]:
@@ -107,11 +111,7 @@ def test_the_findings_are_what_their_command_prints() -> None:
     page = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
     command = re.search(r"`ssept (findings [^`]*) --out docs/findings.md`", page)
     assert command
-    words = [sys.executable, "-m", "ssept.cli", *command[1].split()]
-    printed = subprocess.run(
-        words, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True
-    )
-    assert printed.stdout == page.replace(" --out docs/findings.md", "")
+    assert printed(*command[1].split()) == page.replace(" --out docs/findings.md", "")
 
 
 def test_enough_pages_are_checked() -> None:
